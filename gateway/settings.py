@@ -1,0 +1,107 @@
+"""What may the environment decide?  Each field is one `GATEWAY_` variable; who may call stands in clients.toml.
+
+Flags of the command line beat the environment, and an empty variable is unset.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "GATEWAY_"
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; the text is one line and never holds a secret."""
+
+
+class Settings(BaseSettings):
+    """Everything the environment may decide."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, hide_input_in_errors=True)
+
+    upstream_url: str = Field("https://api.tokenhot.ai", description="Where calls go; nothing a caller sends can change it.")
+    upstream_key: SecretStr | None = Field(None, description="The one upstream key, sent as `Authorization: Bearer`.")
+    upstream_key_file: Path | None = Field(None, description="The same from a file, re-read when it changes; for container secrets.")
+    clients_file: Path = Field(Path("clients.toml"), description="Who may call, and how much.")
+    redis_url: str | None = Field(None, description="State: limits, leases, usage (`redis://`, `rediss://`, `unix://`, `redis+cluster://`); unset = two embedded servers, state and cache.")
+    cache_redis_url: str | None = Field(None, description="Cached answers; unset = the state's, where that is set.")
+    data_dir: Path = Field(Path(".gateway"), description="Where the embedded store keeps its files.")
+    host: str = Field("127.0.0.1", description="The callers' listener: address.")
+    port: int = Field(8080, ge=0, le=65535, description="The callers' listener: port; 0 = any free one.")
+    workers: int = Field(1, ge=1, le=256, description="The callers' listener: worker processes.")
+    metrics_host: str = Field("127.0.0.1", description="The operators' listener (`/metrics` only): address.")
+    metrics_port: int = Field(9464, ge=0, le=65535, description="The operators' listener (`/metrics` only): port; 0 = any free one.")
+    connect_timeout_seconds: float = Field(5, gt=0, description="Connecting to the upstream.")
+    call_timeout_seconds: float = Field(300, gt=0, description="A whole call.")
+    idle_timeout_seconds: float = Field(120, gt=0, description="Silence within a stream after its head.")
+    upstream_proxy: str | None = Field(None, description="A forward proxy; `HTTP(S)_PROXY` of the environment is ignored.")
+    upstream_ca_file: Path | None = Field(None, description="A private certificate authority, PEM.")
+    upstream_keepalive: bool = Field(True, description="`false`: one upstream connection per call.")
+    max_body_bytes: int = Field(33554432, gt=0, description="One request body; 413 beyond.")
+    max_buffered_bytes: int = Field(536870912, gt=0, description="All bodies held at once in one worker; new requests beyond get 503.")
+    max_answer_bytes: int = Field(134217728, gt=0, description="One answer; 502 beyond.")
+    replicas: int = Field(1, ge=1, description="How many gateways share the limits; matters when the state store is lost.")
+    state_lost: Literal["local", "closed"] = Field("local", description="Limiter when the state store is away: `local` (bounded share) or `closed` (503).")
+    drain_seconds: float = Field(300, ge=0, description="How long SIGTERM waits for calls in flight.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="JSON lines on stdout.")
+
+    @field_validator("upstream_url")
+    @classmethod
+    def plain_origin(cls, url: str) -> str:
+        """Take scheme, host and port only: the path is ours and a password has no place here."""
+        scheme, separator, rest = url.rstrip("/").partition("://")
+        if not separator or scheme not in {"http", "https"} or not rest or any(mark in rest for mark in "/@?# "):
+            raise ValueError("must be http(s)://host[:port], without a path")
+        return f"{scheme}://{rest}"
+
+    @field_validator("redis_url", "cache_redis_url")
+    @classmethod
+    def known_store(cls, url: str | None) -> str | None:
+        """Refuse a scheme that the store does not speak."""
+        if url is not None and url.partition("://")[0] not in {"redis", "rediss", "unix", "redis+cluster"}:
+            raise ValueError("must begin with redis://, rediss://, unix:// or redis+cluster://")
+        return url
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def any_case(cls, level: object) -> object:
+        return level.lower() if isinstance(level, str) else level
+
+    @model_validator(mode="after")
+    def one_key_at_most(self) -> Self:
+        """Refuse two sources for one secret."""
+        if self.upstream_key is not None and self.upstream_key_file is not None:
+            raise ValueError("set GATEWAY_UPSTREAM_KEY or GATEWAY_UPSTREAM_KEY_FILE, not both")
+        return self
+
+    @model_validator(mode="after")
+    def no_strangers(self) -> Self:
+        """Refuse `GATEWAY_` variables that no field reads: they are typing mistakes."""
+        known = {PREFIX + name.upper() for name in type(self).model_fields}
+        set_here = {name.upper() for name, value in os.environ.items() if name.upper().startswith(PREFIX) and value}
+        if strangers := set_here - known:
+            raise ValueError(f"unknown: {', '.join(sorted(strangers))}; see the settings table in the README")
+        return self
+
+
+def load(**flags: object) -> Settings:
+    """Read the environment; `flags` of the command line that are not None beat it.
+
+    Raises `SettingsError` with one clear line.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = [": ".join([*(PREFIX + str(where).upper() for where in one["loc"]), one["msg"]]) for one in error.errors()]
+        raise SettingsError("; ".join(problems).replace("Value error, ", "")) from None
+
+
+def parse_key(content: bytes) -> str:
+    """Read an upstream key.  Raises `ValueError`, which never holds the key."""
+    key = content.decode("ascii", errors="replace").strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("the upstream key must be one line of visible ASCII characters")
+    return key
