@@ -64,8 +64,18 @@ class Call:
     cache_control: str = ""  # the caller's, lower case
 
     @property
+    def generates(self) -> bool:
+        """Whether its answer costs tokens and should say how many."""
+        return self.method in {"generateContent", "streamGenerateContent"}
+
+    @property
     def http_method(self) -> str:
-        return "POST" if self.body or self.method not in {"listModels", "getModel"} else "GET"
+        return "GET" if self.lists else "POST"
+
+    @property
+    def lists(self) -> bool:
+        """Whether it is answered from the upstream's list of models."""
+        return self.method in {"listModels", "getModel"}
 
 
 class Permit(Protocol):
@@ -92,3 +102,7 @@ class Meter(Protocol):
     @property
     def storable(self) -> bool:
         """Whether every candidate ended normally with inline content, so that the answer may be kept."""
+
+    @property
+    def errored(self) -> bool:
+        """Whether the answer carried an error instead of its rest, after a head that said 200."""

@@ -4,18 +4,18 @@ A key is `thg_`, 32 random characters and 6 characters of checksum, so that a mi
 look-up.  Only SHA-256 hashes of keys are ever stored: a key has 190 bits, so no slow hash is needed.
 """
 
-import datetime
+import datetime as dt
 import hashlib
 import secrets
 import string
 import tomllib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 PREFIX = "thg_"
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -23,9 +23,12 @@ RANDOM_CHARS, CHECK_CHARS = 32, 6
 RESERVED_NAMES = frozenset({"unknown", "defaults", "shared"})
 
 M = TypeVar("M", bound=BaseModel)
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Glob = Annotated[str, Field(pattern=r"^[A-Za-z0-9*?\[\]!._-]{1,128}$")]
+Globs = Annotated[tuple[Glob, ...], Field(min_length=1, strict=False)]  # TOML has lists, not tuples
+KeyHashes = Annotated[tuple[Sha256, ...], Field(min_length=1, max_length=2, strict=False)]
+Amount = Annotated[int, Field(gt=0, le=10**12)]  # well within what Lua's numbers hold exactly
 
 
 def new_key() -> str:
@@ -37,12 +40,18 @@ def new_key() -> str:
 def well_formed(key: str) -> bool:
     """Whether this can be a key of ours: prefix, length, alphabet and checksum."""
     body, check = key[len(PREFIX) : -CHECK_CHARS], key[-CHECK_CHARS:]
-    return key.startswith(PREFIX) and len(body) == RANDOM_CHARS and body.isascii() and body.isalnum() and check == _checksum(body)
+    plain = len(body) == RANDOM_CHARS and body.isascii() and body.isalnum()
+    return plain and key.startswith(PREFIX) and check == _checksum(body)
 
 
 def hash_key(key: str) -> str:
     """SHA-256 in hex, as the clients file stores it."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def today_utc() -> dt.date:
+    """The day by which `expires` is read."""
+    return dt.datetime.now(dt.UTC).date()
 
 
 def _checksum(body: str) -> str:
@@ -56,25 +65,26 @@ def _checksum(body: str) -> str:
 class Terms(BaseModel):
     """How much a client may: what `[defaults]` and `[clients.NAME]` have in common.  An absent limit is none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # strict: TOML has types, so that `concurrent = true` or a quoted number is a typing mistake
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
-    models: tuple[Glob, ...] = ("*",)
-    requests_per_minute: PositiveInt | None = None
-    burst: PositiveInt | None = None  # calls at once above the sustained rate; defaults to requests_per_minute
-    tokens_per_minute: PositiveInt | None = None
-    tokens_per_day: PositiveInt | None = None  # UTC day
-    images_per_day: PositiveInt | None = None
-    concurrent: PositiveInt | None = None
+    models: Globs = ("*",)
+    requests_per_minute: Amount | None = None
+    burst: Amount | None = None  # calls at once above the sustained rate; defaults to requests_per_minute
+    tokens_per_minute: Amount | None = None
+    tokens_per_day: Amount | None = None  # UTC day
+    images_per_day: Amount | None = None
+    concurrent: Amount | None = None
     cache: Literal["off", "private", "shared"] = "off"
-    cache_ttl_seconds: PositiveInt = 3600
+    cache_ttl_seconds: Amount = 3600
 
 
 class Client(Terms):
     """One caller, as written in the clients file."""
 
     name: Name
-    key_sha256: Annotated[tuple[Sha256, ...], Field(min_length=1, max_length=2)]  # two during a rotation
-    expires: datetime.date | None = None  # the last day, UTC
+    key_sha256: KeyHashes  # two during a rotation, the older one first
+    expires: dt.date | None = None  # the last day, UTC
     disabled: bool = False
 
     @model_validator(mode="after")
@@ -84,14 +94,21 @@ class Client(Terms):
             raise ValueError(f"the name {self.name!r} is reserved")
         return self
 
+    @model_validator(mode="after")
+    def burst_of_something(self) -> Self:
+        """Refuse a burst that would limit nothing."""
+        if self.burst is not None and self.requests_per_minute is None:
+            raise ValueError("burst needs requests_per_minute")
+        return self
+
     def may_use(self, model: str) -> bool:
         return any(fnmatchcase(model, pattern) for pattern in self.models)
 
-    def active(self, today: datetime.date) -> bool:
-        return not self.disabled and (self.expires is None or today <= self.expires)
+    def active(self, today: dt.date) -> bool:
+        return today <= (self.expires or dt.date.max) and not self.disabled
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Clients:
     """All callers, by the hash of each of their keys."""
 
@@ -104,40 +121,57 @@ class Clients:
 
     @classmethod
     def parse(cls, content: bytes) -> Self:
-        """Read a clients file.  Raises `ValueError` with one line that says where and what."""
-        if not content.strip():
-            raise ValueError("the clients file is empty")
-        try:
-            document = tomllib.loads(content.decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"not valid TOML: {error}") from None
-        if strangers := set(document) - {"defaults", "clients"}:
-            raise ValueError(f"unknown table: {', '.join(sorted(strangers))}")
-        defaults = _table(document, "defaults")
+        """Read a clients file.  Raises `ValueError` with one line that says where and what, and holds no key."""
+        document = read_toml(content)
+        if strangers := document.keys() - {"defaults", "clients"}:
+            raise ValueError(f"unknown table: {', '.join(map(repr, sorted(strangers)))}")
+        defaults, tables = _table(document, "defaults"), _table(document, "clients")
         _validated(Terms, "defaults", defaults)
-        clients = {
-            name: _validated(Client, f"clients.{name}", {**defaults, **_table(_table(document, "clients"), name), "name": name})
-            for name in _table(document, "clients")
-        }
-        by_hash: dict[str, Client] = {}
-        for client in clients.values():
-            for key_hash in client.key_sha256:
-                if by_hash.setdefault(key_hash, client) is not client:
-                    raise ValueError(f"clients.{client.name}: its key is also that of {by_hash[key_hash].name}")
-        literal = frozenset(model for client in clients.values() for model in client.models if not set(model) & set("*?["))
-        return cls(clients, by_hash, literal)
+        by_name = {name: _client(name, defaults, _table(tables, name)) for name in tables}
+        literal = (model for client in by_name.values() for model in client.models if not set(model) & set("*?["))
+        return cls(by_name=by_name, by_hash=_by_hash(by_name.values()), literal_models=frozenset(literal))
+
+
+def read_toml(content: bytes) -> dict[str, Any]:
+    """Decode TOML that is not empty.  Raises `ValueError` and nothing else."""
+    if not content.strip():
+        raise ValueError("the file is empty")
+    try:
+        return tomllib.loads(content.decode())
+    except RecursionError:
+        raise ValueError("not valid TOML: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"not valid TOML: {error}") from None
+
+
+def _client(name: str, defaults: Mapping[str, Any], table: Mapping[str, Any]) -> Client:
+    if "name" in table:
+        raise ValueError(f"clients.{name}.name: the table's name is the client's")
+    return _validated(Client, f"clients.{name}", {**defaults, **table, "name": name})
+
+
+def _by_hash(clients: Iterable[Client]) -> dict[str, Client]:
+    owners: dict[str, Client] = {}
+    for client in clients:
+        for key_hash in client.key_sha256:
+            if owners.setdefault(key_hash, client) is not client:
+                raise ValueError(f"clients.{client.name}: its key is also that of {owners[key_hash].name}")
+    return owners
 
 
 def _table(parent: Mapping[str, Any], name: str) -> dict[str, Any]:
     table = parent.get(name, {})
     if not isinstance(table, dict):
-        raise ValueError(f"{name} must be a table")  # noqa: TRY004  the caller handles one kind of error
+        raise ValueError(f"{name!r} must be a table")  # noqa: TRY004  the caller handles one kind of error
     return table
 
 
-def _validated(model: type[M], where: str, table: dict[str, Any]) -> M:
+def _validated(model: type[M], where: str, table: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{where}{''.join(f'.{part}' for part in first['loc'])}: {first['msg']}".replace("Value error, ", "")) from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        path = ".".join([where, *map(str, first["loc"])])
+        if not path.isprintable():  # a quoted TOML name may hold line ends
+            path = repr(path)
+        raise ValueError(f"{path}: {first['msg'].removeprefix('Value error, ')}") from None

@@ -19,18 +19,23 @@
     - UpstreamUnreachable 502  nothing was sent: safe to retry
     - UpstreamBroke       502  broke off, or is not an answer: not retried
     - UpstreamError       502  answered with what cannot be passed on
+    - UpstreamRefused     its  an error of the upstream's, passed on
     - UpstreamKeyRefused  502  our key or our balance, never the caller's
     - UpstreamTimeout     504
     - NotCached           504
+    - Internal            500  a defect of ours
     - Overloaded          503  also Draining, StateLost, BreakerOpen
   * ClientGone            499  nobody is left to answer
 
-The HTTP status, Google's status word, the reason and the outcome are facts of the class; how an error is
-written as bytes is the dialect's business.
+The HTTP status, Google's status word, the reason and the outcome are facts of the class.  `in_google_shape` writes an
+error as Google would, which is also how routes speak that belong to no dialect.
 """
 
+import json
 from collections.abc import Mapping
 from typing import ClassVar
+
+TYPES = "type.googleapis.com/google.rpc"
 
 
 class GatewayError(Exception):
@@ -41,7 +46,9 @@ class GatewayError(Exception):
     reason: ClassVar[str]
     outcome: ClassVar[str]
 
-    def __init__(self, message: str, *, retry_after: int | None = None, metadata: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after: int | None = None, metadata: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after  # whole seconds
@@ -73,7 +80,9 @@ class ModelMissing(Refused):
     reason = "MODEL_MISSING"
 
     def __init__(self) -> None:
-        super().__init__("The path names no model. Call /v1beta/models/{model}:generateContent, for example with gemini-2.5-flash.")
+        super().__init__(
+            "The path names no model. Call /v1beta/models/{model}:generateContent, for example with gemini-2.5-flash."
+        )
 
 
 class KeyMissing(Refused):
@@ -187,6 +196,9 @@ class UpstreamError(Failed):
 
     code, reason, outcome = 502, "UPSTREAM_ERROR", "upstream_error"
 
+    def __init__(self, what: str = "The upstream answered with what cannot be passed on.") -> None:
+        super().__init__(f"{what} Please tell the gateway's operator.")
+
 
 class UpstreamKeyRefused(Failed):
     """The upstream refused the gateway's own key, or its balance is spent."""
@@ -194,13 +206,30 @@ class UpstreamKeyRefused(Failed):
     code, reason, outcome = 502, "UPSTREAM_KEY_REFUSED", "upstream_error"
 
     def __init__(self) -> None:
-        super().__init__("The upstream refused the gateway itself. Your key is fine; please tell the gateway's operator.")
+        super().__init__(
+            "The upstream refused the gateway itself. Your key is fine; please tell the gateway's operator."
+        )
+
+
+class UpstreamRefused(GatewayError):
+    """An error of the upstream's, passed on with its own status and words."""
+
+    code, status, reason, outcome = 502, "UNAVAILABLE", "UPSTREAM_ERROR", "upstream_error"  # said with its own status
+
+    def __init__(self, code: int, body: bytes, retry_after: str) -> None:
+        super().__init__(f"The upstream answered {code}.")
+        self.upstream_status = code
+        self.body = body
+        self.retry_after_header = retry_after
 
 
 class UpstreamTimeout(Failed):
     """The upstream did not finish within the call's deadline."""
 
     code, status, reason, outcome = 504, "DEADLINE_EXCEEDED", "UPSTREAM_TIMEOUT", "upstream_timeout"
+
+    def __init__(self) -> None:
+        super().__init__("The upstream did not answer in time. Please try again; the call may have been billed.")
 
 
 class NotCached(Failed):
@@ -212,10 +241,21 @@ class NotCached(Failed):
         super().__init__("No cached answer is kept for this request. Ask again without only-if-cached.")
 
 
+class Internal(Failed):
+    """A defect of the gateway; the log says where."""
+
+    code, status, reason = 500, "INTERNAL", "INTERNAL"
+
+    def __init__(self) -> None:
+        super().__init__("The gateway failed. Please tell its operator, with the x-request-id of this answer.")
+
+
 class Overloaded(Failed):
     """More is held in memory than this worker may."""
 
-    def __init__(self, message: str = "The gateway is busy. Please retry after 1 seconds.", retry_after: int = 1) -> None:
+    def __init__(
+        self, message: str = "The gateway is busy. Please retry after 1 seconds.", retry_after: int = 1
+    ) -> None:
         super().__init__(message, retry_after=retry_after)
 
 
@@ -253,3 +293,15 @@ class ClientGone(GatewayError):
 
     def __init__(self) -> None:
         super().__init__("The caller hung up.")
+
+
+def in_google_shape(error: GatewayError, client_name: str | None = None) -> bytes:
+    """Write an error of ours as Google's API writes its own, so that Google's SDKs raise theirs and wait as told."""
+    metadata = {**error.metadata, **({"client": client_name} if client_name else {})}
+    details: list[dict[str, object]] = [
+        {"@type": f"{TYPES}.ErrorInfo", "reason": error.reason, "domain": "tokenhot-gateway", "metadata": metadata}
+    ]
+    if error.retry_after is not None:
+        details.append({"@type": f"{TYPES}.RetryInfo", "retryDelay": f"{error.retry_after}s"})
+    said = {"code": error.code, "status": error.status, "message": error.message, "details": details}
+    return json.dumps({"error": said}).encode()

@@ -1,15 +1,24 @@
-"""How are files followed that change while we run?
+"""How are files followed, and replaced, while others read them?
 
 A `Watched` file is parsed once at start, where a failure is final, and again after each change, where a failure
-leaves the last good value in force.  A half-written or empty file is a failure like any other.  Containers must
-mount the folder: a file replaced under a bind mount is never seen.
+leaves the last good value in force.  A half-written or empty file is a failure like any other.  `replace` writes so
+that no reader ever sees such a half.  Containers must mount the folder: a file replaced under a bind mount is never
+seen, and cannot be replaced from within.
 """
 
-from collections.abc import Callable
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
+
+SETTLE_NS = 50_000_000  # a file that changed this recently may still be being written
 
 
 class Watched(Generic[T]):
@@ -24,22 +33,111 @@ class Watched(Generic[T]):
         self.value = parse(path.read_bytes())
 
     def refresh(self) -> Literal["same", "changed", "failed"]:
-        """Look whether the file has changed, and take the new value if it is a good one."""
+        """Look whether the file has changed, and take the new value if it is a good one.
+
+        A change is taken 50 ms after the last write at the earliest.  A failure is told once, and a file that could
+        not be read is tried again at every look.
+        """
         stamp = self._stamp()
-        if stamp == self._seen:
+        if stamp == self._seen or (stamp and abs(time.time_ns() - stamp[-1]) < SETTLE_NS):
             return "same"
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            known, self.problem = self.problem, str(error)
+            self._seen = None  # back with its old stamp, it is read again
+            return "same" if known == self.problem else "failed"
         self._seen = stamp
         try:
-            self.value = self._parse(self.path.read_bytes())
-        except (OSError, ValueError) as error:
+            self.value = self._parse(content)
+        except ValueError as error:
             self.problem = str(error)
             return "failed"
         self.problem = None
         return "changed"
 
-    def _stamp(self) -> tuple[int, int, int] | None:
+    def _stamp(self) -> tuple[int, ...] | None:
+        """What differs after any change; last, when the change was.  The kernel alone sets ctime."""
         try:
             status = self.path.stat()
         except OSError:
             return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed(Generic[T]):
+    """A value that never changes, where a watched one could stand."""
+
+    value: T
+    path = Path()
+    problem = None
+
+    def refresh(self) -> Literal["same"]:
+        return "same"
+
+
+def replace(path: Path, change: Callable[[bytes | None], bytes]) -> None:
+    """Put what `change` makes of a file's content (None: no file) in its place.
+
+    Readers see the old content or the new, also after a crash; two edits at once happen one after the other.  Links
+    are followed, mode and owner kept; a new file is its owner's alone.  Raises `OSError`, or what `change` raises,
+    and then the file is as it was.
+    """
+    target = Path(os.path.realpath(path))
+    with _only_draft(target) as (draft, descriptor):
+        try:
+            content, status = target.read_bytes(), target.stat()
+        except FileNotFoundError:
+            content, status = None, None
+        new = change(content)
+        with open(descriptor, "wb", closefd=False) as file:
+            file.truncate()
+            file.write(new)
+        if status:
+            with suppress(PermissionError):  # only root may give a file away
+                os.fchown(descriptor, status.st_uid, status.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(status.st_mode) if status else 0o600)
+        os.fsync(descriptor)
+        draft.replace(target)
+    _sync_folder(target.parent)
+
+
+@contextmanager
+def _only_draft(target: Path) -> Iterator[tuple[Path, int]]:
+    """Hold the one draft of a file: it is what will be renamed into place, and by its lock it keeps others out.
+
+    A lock is on an inode, so whoever gets it must see that the draft of that name is still the one it locked.  A
+    draft left by a killed process is not locked and is simply taken over.
+    """
+    draft = target.with_name(f".{target.name}.draft")
+    while True:
+        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not _is_at(descriptor, draft):
+                continue
+            try:
+                yield draft, descriptor
+            finally:
+                if _is_at(descriptor, draft):  # not renamed: the change failed
+                    draft.unlink()
+            return
+        finally:
+            os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a crash of the machine."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

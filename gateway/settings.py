@@ -1,50 +1,87 @@
 """What may the environment decide?  Each field is one `GATEWAY_` variable; who may call stands in clients.toml.
 
-Flags of the command line beat the environment, and an empty variable is unset.
+Flags of the command line beat the environment, and an empty variable is unset.  No `.env` file is read.
 """
 
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gateway.clients import Clients
+from gateway.files import Fixed, Watched
+
 PREFIX = "GATEWAY_"
+ORIGIN = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9._-]*)(?::([0-9]{1,5}))?", re.IGNORECASE)
+STORES = ("redis://", "rediss://", "unix://", "redis+cluster://")
+
+T = TypeVar("T")
 
 
 class SettingsError(ValueError):
-    """Settings that cannot be used; the text is one line and never holds a secret."""
+    """Settings that cannot be used; the text is one line that says what to do, and never holds a secret."""
 
 
 class Settings(BaseSettings):
     """Everything the environment may decide."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        env_file=None,
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
 
-    upstream_url: str = Field("https://api.tokenhot.ai", description="Where calls go; nothing a caller sends can change it.")
+    upstream_url: str = Field(
+        "https://api.tokenhot.ai", description="Where calls go; nothing a caller sends can change it."
+    )
     upstream_key: SecretStr | None = Field(None, description="The one upstream key, sent as `Authorization: Bearer`.")
-    upstream_key_file: Path | None = Field(None, description="The same from a file, re-read when it changes; for container secrets.")
+    upstream_key_file: Path | None = Field(
+        None, description="The same from a file, re-read when it changes; for container secrets."
+    )
     clients_file: Path = Field(Path("clients.toml"), description="Who may call, and how much.")
-    redis_url: str | None = Field(None, description="State: limits, leases, usage (`redis://`, `rediss://`, `unix://`, `redis+cluster://`); unset = two embedded servers, state and cache.")
-    cache_redis_url: str | None = Field(None, description="Cached answers; unset = the state's, where that is set.")
+    redis_url: str | None = Field(
+        None,
+        description="State: limits, leases, usage (`redis://`, `rediss://`, `unix://`, `redis+cluster://`); "
+        "unset = two embedded servers, state and cache.",
+        repr=False,  # these URLs may hold a password
+    )
+    cache_redis_url: str | None = Field(
+        None, description="Cached answers; unset = the state's, where that is set.", repr=False
+    )
     data_dir: Path = Field(Path(".gateway"), description="Where the embedded store keeps its files.")
-    host: str = Field("127.0.0.1", description="The callers' listener: address.")
+    host: str = Field("127.0.0.1", min_length=1, description="The callers' listener: address.")
     port: int = Field(8080, ge=0, le=65535, description="The callers' listener: port; 0 = any free one.")
     workers: int = Field(1, ge=1, le=256, description="The callers' listener: worker processes.")
     metrics_host: str = Field("127.0.0.1", description="The operators' listener (`/metrics` only): address.")
-    metrics_port: int = Field(9464, ge=0, le=65535, description="The operators' listener (`/metrics` only): port; 0 = any free one.")
+    metrics_port: int = Field(
+        9464, ge=0, le=65535, description="The operators' listener (`/metrics` only): port; 0 = any free one."
+    )
     connect_timeout_seconds: float = Field(5, gt=0, description="Connecting to the upstream.")
     call_timeout_seconds: float = Field(300, gt=0, description="A whole call.")
     idle_timeout_seconds: float = Field(120, gt=0, description="Silence within a stream after its head.")
-    upstream_proxy: str | None = Field(None, description="A forward proxy; `HTTP(S)_PROXY` of the environment is ignored.")
-    upstream_ca_file: Path | None = Field(None, description="A private certificate authority, PEM.")
+    upstream_proxy: str | None = Field(
+        None, description="A forward proxy; `HTTP(S)_PROXY` of the environment is ignored.", repr=False
+    )
+    upstream_ca_file: FilePath | None = Field(None, description="A private certificate authority, PEM.")
     upstream_keepalive: bool = Field(True, description="`false`: one upstream connection per call.")
     max_body_bytes: int = Field(33554432, gt=0, description="One request body; 413 beyond.")
-    max_buffered_bytes: int = Field(536870912, gt=0, description="All bodies held at once in one worker; new requests beyond get 503.")
+    max_buffered_bytes: int = Field(
+        536870912, gt=0, description="All bodies held at once in one worker; new requests beyond get 503."
+    )
     max_answer_bytes: int = Field(134217728, gt=0, description="One answer; 502 beyond.")
-    replicas: int = Field(1, ge=1, description="How many gateways share the limits; matters when the state store is lost.")
-    state_lost: Literal["local", "closed"] = Field("local", description="Limiter when the state store is away: `local` (bounded share) or `closed` (503).")
+    replicas: int = Field(
+        1, ge=1, description="How many gateways share the limits; matters when the state store is lost."
+    )
+    state_lost: Literal["local", "closed"] = Field(
+        "local", description="Limiter when the state store is away: `local` (bounded share) or `closed` (503)."
+    )
     drain_seconds: float = Field(300, ge=0, description="How long SIGTERM waits for calls in flight.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="JSON lines on stdout.")
 
@@ -52,18 +89,31 @@ class Settings(BaseSettings):
     @classmethod
     def plain_origin(cls, url: str) -> str:
         """Take scheme, host and port only: the path is ours and a password has no place here."""
-        scheme, separator, rest = url.rstrip("/").partition("://")
-        if not separator or scheme not in {"http", "https"} or not rest or any(mark in rest for mark in "/@?# "):
+        origin = ORIGIN.fullmatch(url.removesuffix("/"))
+        if origin is None or not 0 < int(origin[1] or 443) <= 65535:
             raise ValueError("must be http(s)://host[:port], without a path")
-        return f"{scheme}://{rest}"
+        return origin[0].lower()
+
+    @field_validator("upstream_proxy")
+    @classmethod
+    def known_proxy(cls, url: str | None) -> str | None:
+        """Refuse what is not an HTTP proxy."""
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return url
 
     @field_validator("redis_url", "cache_redis_url")
     @classmethod
     def known_store(cls, url: str | None) -> str | None:
         """Refuse a scheme that the store does not speak."""
-        if url is not None and url.partition("://")[0] not in {"redis", "rediss", "unix", "redis+cluster"}:
-            raise ValueError("must begin with redis://, rediss://, unix:// or redis+cluster://")
+        if url is not None and not url.startswith(STORES):
+            raise ValueError(f"must begin with one of {', '.join(STORES)}")
         return url
+
+    @field_validator("upstream_key")
+    @classmethod
+    def usable_key(cls, key: SecretStr | None) -> SecretStr | None:
+        return key and SecretStr(parse_key(key.get_secret_value().encode()))
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -83,25 +133,65 @@ class Settings(BaseSettings):
         known = {PREFIX + name.upper() for name in type(self).model_fields}
         set_here = {name.upper() for name, value in os.environ.items() if name.upper().startswith(PREFIX) and value}
         if strangers := set_here - known:
-            raise ValueError(f"unknown: {', '.join(sorted(strangers))}; see the settings table in the README")
+            raise ValueError(f"{', '.join(sorted(strangers))}: no such setting")
         return self
 
 
-def load(**flags: object) -> Settings:
+def load(**flags: Any) -> Settings:
     """Read the environment; `flags` of the command line that are not None beat it.
 
     Raises `SettingsError` with one clear line.
     """
+    given = {name: value for name, value in flags.items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+        return Settings(**given)
     except ValidationError as error:
-        problems = [": ".join([*(PREFIX + str(where).upper() for where in one["loc"]), one["msg"]]) for one in error.errors()]
-        raise SettingsError("; ".join(problems).replace("Value error, ", "")) from None
+        problems = [
+            ": ".join(
+                [*(PREFIX + str(where).upper() for where in one["loc"]), one["msg"].removeprefix("Value error, ")]
+            )
+            for one in error.errors(include_url=False, include_input=False)
+        ]
+        raise SettingsError(f"{' and '.join(problems)}; see the settings table in the README") from None
 
 
 def parse_key(content: bytes) -> str:
     """Read an upstream key.  Raises `ValueError`, which never holds the key."""
     key = content.decode("ascii", errors="replace").strip()
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
+    if not 0 < len(key) <= 1024 or not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError("the upstream key must be one line of visible ASCII characters")
     return key
+
+
+def check_startable(settings: Settings, *, sandbox: bool) -> None:
+    """Read what serving cannot begin without.  Raises `SettingsError`."""
+    watched_clients(settings)
+    if not sandbox:
+        watched_key(settings)
+    elif "upstream_url" in settings.model_fields_set:
+        raise SettingsError("--sandbox answers in place of GATEWAY_UPSTREAM_URL; leave one of the two out")
+
+
+def watched_key(settings: Settings) -> Watched[str] | Fixed[str]:
+    """Read the upstream key, as a value that follows its file.  Raises `SettingsError`."""
+    if settings.upstream_key is not None:
+        return Fixed(settings.upstream_key.get_secret_value())
+    if settings.upstream_key_file is None:
+        raise SettingsError("no upstream key; set GATEWAY_UPSTREAM_KEY or GATEWAY_UPSTREAM_KEY_FILE, or use --sandbox")
+    return _watched(settings.upstream_key_file, parse_key, "put the upstream key there, or set GATEWAY_UPSTREAM_KEY")
+
+
+def watched_clients(settings: Settings) -> Watched[Clients]:
+    """Read the clients file, as a value that follows it.  Raises `SettingsError`."""
+    return _watched(
+        settings.clients_file, Clients.parse, "make it with `tokenhot-gateway clients add NAME`, or mend it by hand"
+    )
+
+
+def _watched(path: Path, parse: Callable[[bytes], T], advice: str) -> Watched[T]:
+    try:
+        return Watched(path, parse)
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}; {advice}") from None
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}; {advice}") from None

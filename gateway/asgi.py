@@ -1,0 +1,238 @@
+"""What of ASGI does a call need: its head, its body, an answer, and word when the caller hangs up?
+
+Bodies are bounded twice: each by its own limit, and all that a worker holds by one budget.  Answers are written in
+slices, each awaited under a deadline, since a server's `send` returns before anybody has read what was sent.
+"""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from gateway.errors import BodyTimeout, BodyTooLarge, ClientGone, Overloaded
+from gateway.headers import Headers
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+RawHeader = tuple[bytes, bytes]
+
+CUT = "tokenhot.cut"  # the scope extension by which our listener ends a connection
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SLICE_BYTES = 256 * 1024
+BODY_SECONDS = 60.0  # a whole body, and longer only for one that keeps arriving at
+BODY_BYTES_PER_SECOND = 50 * 1024
+DISCARD_SECONDS = 5.0
+STALL_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The head of one request, as it stood on the wire."""
+
+    http_method: str  # "GET", "POST", ...
+    raw_path: bytes  # not decoded, without the query
+    query: bytes  # without the question mark
+    headers: Headers
+    request_id: str  # the caller's where it is well-formed, else ours
+
+    @classmethod
+    def of(cls, scope: Scope) -> Self:
+        headers = Headers(scope["headers"])
+        request_id = headers.get(b"x-request-id")
+        if not REQUEST_ID.fullmatch(request_id):
+            request_id = secrets.token_hex(12)
+        return cls(
+            http_method=scope["method"],
+            raw_path=scope["raw_path"],
+            query=scope["query_string"],
+            headers=headers,
+            request_id=request_id,
+        )
+
+    @property
+    def has_body(self) -> bool:
+        return b"transfer-encoding" in self.headers or self.headers.get(b"content-length") not in {"", "0"}
+
+    @property
+    def content_length(self) -> int | None:
+        length = self.headers.get(b"content-length")
+        return int(length) if length.isascii() and length.isdigit() else None
+
+
+class Buffered:
+    """How many bytes of bodies this worker holds, and may hold."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+
+    def hold(self) -> "Hold":
+        return Hold(self)
+
+
+class Hold:
+    """One call's part of what is held; given back when the call ends, or slice by slice."""
+
+    def __init__(self, buffered: Buffered) -> None:
+        self._buffered = buffered
+        self.bytes = 0
+
+    def request(self, count: int) -> None:
+        """Take room for a request, or refuse it."""
+        if self._buffered.held + count > self._buffered.limit:
+            raise Overloaded
+        self.answer(count)
+
+    def answer(self, count: int) -> None:
+        """Count bytes of an answer: it is paid for, so it is always taken."""
+        self._buffered.held += count
+        self.bytes += count
+
+    def release(self, count: int) -> None:
+        count = min(count, self.bytes)
+        self._buffered.held -= count
+        self.bytes -= count
+
+    def resize(self, count: int) -> None:
+        """Hold just this many bytes."""
+        self._buffered.held += count - self.bytes
+        self.bytes = count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.resize(0)
+
+
+async def read_body(
+    request: Request, receive: Receive, hold: Hold, limit: int, *, seconds: float = BODY_SECONDS
+) -> bytes:
+    """Read a whole body into the budget.
+
+    Raises `BodyTooLarge` (by the declared length at once, else at the first byte beyond), `BodyTimeout`, `Overloaded`
+    and `ClientGone`.
+    """
+    declared = request.content_length
+    if declared is not None:
+        if declared > limit:
+            raise BodyTooLarge(limit)
+        hold.request(declared)
+    chunks: list[bytes] = []
+    received = 0
+    started = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout_at(started + seconds) as deadline:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                if chunk := message.get("body", b""):
+                    chunks.append(chunk)
+                    received += len(chunk)
+                    if received > limit:
+                        raise BodyTooLarge(limit)
+                    if declared is None:
+                        hold.request(len(chunk))
+                if not message.get("more_body"):
+                    break
+                deadline.reschedule(started + seconds + received / BODY_BYTES_PER_SECOND)
+    except TimeoutError:
+        raise BodyTimeout(f"The request body did not arrive within {seconds:g} seconds.") from None
+    return b"".join(chunks)
+
+
+class HangUp:
+    """Listens, while it is entered, for the caller to leave.  Only for requests whose body has been read."""
+
+    def __init__(self, receive: Receive, on_gone: Callable[[], None]) -> None:
+        self.gone = False
+        self._receive = receive
+        self._on_gone = on_gone
+        self._task: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._task = asyncio.get_running_loop().create_task(self._listen())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        self._on_gone()
+
+
+class Reply:
+    """The one answer to a request."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, stall_seconds: float = STALL_SECONDS) -> None:
+        self.started = self.finished = False
+        self.status = 0
+        self.bytes_out = 0
+        self.waited = 0.0  # seconds spent waiting for the caller to read
+        self._extensions = scope.get("extensions") or {}
+        self._receive, self._send = receive, send
+        self._stall_seconds = stall_seconds
+
+    async def start(self, status: int, headers: list[RawHeader]) -> None:
+        self.started, self.status = True, status
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, body: bytes | memoryview, *, last: bool = False) -> None:
+        """Send a piece; waits until the one before has left.  Raises `ClientGone` when the caller stops reading."""
+        clock = asyncio.get_running_loop().time
+        before = clock()
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                await self._send({"type": "http.response.body", "body": body, "more_body": not last})
+        except TimeoutError:
+            self.cut(flush=False)
+            raise ClientGone from None
+        self.waited += clock() - before
+        self.bytes_out += len(body)
+        self.finished = last
+
+    async def whole(self, status: int, headers: list[RawHeader], body: bytes, hold: Hold | None = None) -> None:
+        """Send a complete answer, whose bytes leave the budget as they go."""
+        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        if len(body) <= SLICE_BYTES:
+            return await self.write(body, last=True)
+        view = memoryview(body)
+        for begin in range(0, len(body), SLICE_BYTES):
+            piece = view[begin : begin + SLICE_BYTES]
+            await self.write(piece, last=begin + SLICE_BYTES >= len(body))
+            if hold is not None:
+                hold.release(len(piece))
+        return None
+
+    async def refuse(self, status: int, headers: list[RawHeader], body: bytes, *, unread: bool) -> None:
+        """Send an error; throw away a body left `unread` for a while, so that the answer is read and not a reset."""
+        if not unread:
+            return await self.whole(status, headers, body)
+        await self.start(status, [*headers, (b"content-length", b"%d" % len(body)), (b"connection", b"close")])
+        await self.write(body)
+        try:
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while (message := await self._receive())["type"] == "http.request" and message.get("more_body"):
+                    pass
+        except TimeoutError:
+            pass
+        return await self.write(b"", last=True)
+
+    def cut(self, *, flush: bool) -> None:
+        """End the connection without a clean end; with `flush`, after what has been sent has left."""
+        self.finished = True
+        if cut := self._extensions.get(CUT):
+            cut(flush)

@@ -1,0 +1,54 @@
+"""Who is calling?  The client whose key stands in the request.
+
+A key may stand in `x-goog-api-key`, in `Authorization: Bearer` or in `?key=`.  A key that opens nothing is refused
+with the same words and after the same work, whether it is malformed, unknown, revoked or expired.
+"""
+
+import datetime as dt
+import hmac
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from gateway.asgi import Request
+from gateway.clients import Client, Clients, hash_key, today_utc, well_formed
+from gateway.errors import ConflictingKeys, KeyInvalid, KeyMissing
+
+NOBODY = Client(name="nobody", key_sha256=("0" * 64,), disabled=True)  # whom an unknown key leads to: the same work
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """The door: one key in, one client out."""
+
+    clients: Callable[[], Clients]  # asked at every call, so that a revoked key is refused at once
+    today: Callable[[], dt.date] = today_utc
+
+    def identify(self, request: Request) -> Client:
+        """Find the caller.  Raises `ConflictingKeys`, `KeyMissing` or `KeyInvalid`."""
+        keys = set(_keys(request))
+        keys.discard("")
+        if len(keys) > 1:
+            raise ConflictingKeys
+        if not keys:
+            raise KeyMissing
+        key = keys.pop()
+        key_hash, plausible, today = hash_key(key), well_formed(key), self.today()
+        client = self.clients().by_hash.get(key_hash if plausible else "", NOBODY)
+        known = [hmac.compare_digest(key_hash, one) for one in client.key_sha256]
+        if not client.active(today) or not any(known):
+            raise KeyInvalid
+        return client
+
+
+def _keys(request: Request) -> Iterator[str]:
+    """Every key that the request holds, wherever it stands; "" where one is empty."""
+    yield from request.headers.all(b"x-goog-api-key")
+    for credentials in request.headers.all(b"authorization"):
+        scheme, _, key = credentials.partition(" ")
+        if scheme.lower() == "bearer":
+            yield key.strip()
+    if b"key=" in request.query:
+        for parameter in request.query.split(b"&"):
+            if parameter.startswith(b"key="):
+                yield unquote(parameter.removeprefix(b"key=")).strip()

@@ -1,0 +1,13 @@
+"""What can an operator ask for on the command line?  One module a command, each with a `run` that returns 0 or 1."""
+
+
+class CommandError(Exception):
+    """The thing asked for failed; the text is one line: what is wrong; what to do."""
+
+    exit_status = 1
+
+
+class WrongUseError(CommandError):
+    """The command was used in a way that cannot work."""
+
+    exit_status = 2

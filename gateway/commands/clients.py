@@ -1,0 +1,197 @@
+"""How are clients added, listed, and given or refused keys?  By editing the clients file in place.
+
+Comments, order and layout of the file stay as they are.  What an edit makes of the file is read back before it
+replaces the old one, so that a gateway never meets a file of ours that does not load.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import AbstractTable
+
+from gateway.clients import Client, Clients, hash_key, new_key, read_toml, today_utc
+from gateway.commands import CommandError, WrongUseError
+from gateway.files import replace
+from gateway.settings import Settings
+
+HEADER = """\
+# Who may call, and how much.  `tokenhot-gateway clients add NAME` adds a client and prints its key, once.
+# A running gateway follows this file within a second; one that does not load leaves the last good one in force.
+#
+# [defaults]                      # what a client gets when it says nothing
+# requests_per_minute = 60
+#
+# [clients.NAME]
+# key_sha256 = ["..."]            # one, or two during a rotation; the key itself is never stored
+# models = ["gemini-*"]           # globs; default ["*"]
+# requests_per_minute = 120       # sustained rate; an absent limit is none
+# burst = 120                     # at once; default: the same number
+# tokens_per_minute = 500_000
+# tokens_per_day = 20_000_000     # UTC day
+# images_per_day = 2_000
+# concurrent = 8
+# cache = "private"               # "off" (default) | "private" | "shared"
+# cache_ttl_seconds = 3600
+# expires = 2027-06-30            # the last day, UTC
+# disabled = false
+"""
+
+KEEP_IT = "Keep the key: it is not stored, and not shown again."
+HEADINGS = ("name", "keys", "models", "limits", "cache", "expires", "state")
+UNITS = {
+    "requests_per_minute": "requests/min",
+    "burst": "burst",
+    "tokens_per_minute": "tokens/min",
+    "tokens_per_day": "tokens/day",
+    "images_per_day": "images/day",
+    "concurrent": "at once",
+}
+
+Table = MutableMapping[str, Any]
+
+
+def run(settings: Settings, action: str, name: str = "", terms: Mapping[str, Any] | None = None) -> int:
+    """Do one of `add`, `list`, `rotate`, `revoke`.  `terms` are keys of the file for `add`.  Raises `CommandError`."""
+    path = settings.clients_file
+    try:
+        output, note = _done(path, action, name, terms or {})
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}; check the path and its permissions") from None
+    sys.stdout.write(output)
+    sys.stderr.write(note)
+    return 0
+
+
+def _done(path: Path, action: str, name: str, terms: Mapping[str, Any]) -> tuple[str, str]:
+    """Do it, and say what goes to stdout, where programs read, and what to stderr, where people do."""
+    match action:
+        case "add":
+            return f"{add(path, name, terms)}\n", f"Added {name} to {path}.  {KEEP_IT}\n"
+        case "rotate":
+            key, state = rotate(path, name), _state(_parsed(path, path.read_bytes()).by_name[name])
+            warning = "" if state == "active" else f"  But {name} is {state}: none of its keys opens anything."
+            return f"{key}\n", f"The key before it stays valid until the next rotation.  {KEEP_IT}{warning}\n"
+        case "revoke":
+            revoke(path, name)
+            return "", f"Revoked {name}: its keys open nothing while {path} says `disabled = true`.\n"
+        case _:
+            return listing(path), ""
+
+
+def add(path: Path, name: str, terms: Mapping[str, Any]) -> str:
+    """Append a client to the file, which is made if it is missing, and return its key."""
+    key = new_key()
+
+    def change(content: bytes | None) -> bytes:
+        content = HEADER.encode() if content is None else content
+        if name in _parsed(path, content).by_name:
+            raise CommandError(f"{name} is in {path} already; `clients rotate {name}` gives it a new key")
+        table = tomlkit.table(is_super_table=True).append(name, {"key_sha256": [hash_key(key)], **terms})
+        new = content.rstrip() + f"\n\n{tomlkit.dumps({'clients': table})}".encode()
+        try:
+            Clients.parse(new)
+        except ValueError as error:  # the old content was good
+            raise WrongUseError(f"{error}; {path} stays as it was") from None
+        return new
+
+    replace(path, change)
+    return key
+
+
+def rotate(path: Path, name: str) -> str:
+    """Give a client a new key and return it; the newest key before it stays valid."""
+    key = new_key()
+
+    def change(table: Table) -> None:
+        hashes = table["key_sha256"]
+        hashes.append(hash_key(key))
+        if len(hashes) > 2:
+            del hashes[0]
+
+    _edit(path, name, change)
+    return key
+
+
+def revoke(path: Path, name: str) -> None:
+    """Refuse a client's keys from now on; its limits and its name stay in the file."""
+    _edit(path, name, lambda table: table.update(disabled=True))
+
+
+def listing(path: Path) -> str:
+    """All clients as a table, with the defaults applied.  Of a key it shows the beginning of its hash."""
+    rows = [HEADINGS, *(_row(client) for client in _parsed(path, path.read_bytes()))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "".join("  ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows)
+
+
+def _row(client: Client) -> tuple[str, ...]:
+    amounts = {unit: getattr(client, limit) for limit, unit in UNITS.items()}
+    return (
+        client.name,
+        " ".join(key_hash[:8] for key_hash in client.key_sha256),
+        " ".join(client.models),
+        ", ".join(f"{amount} {unit}" for unit, amount in amounts.items() if amount) or "none",
+        client.cache if client.cache == "off" else f"{client.cache}, {client.cache_ttl_seconds} s",
+        str(client.expires or "never"),
+        _state(client),
+    )
+
+
+def _state(client: Client) -> str:
+    if client.disabled:
+        return "disabled"
+    return "active" if client.active(today_utc()) else "expired"
+
+
+def _edit(path: Path, name: str, change: Callable[[Table], object]) -> None:
+    """Change one client's table; everything else in the file stays as it is written."""
+
+    def edited(content: bytes | None) -> bytes:
+        if content is None:
+            raise FileNotFoundError(2, "No such file")
+        if name not in _parsed(path, content).by_name:
+            raise CommandError(f"{name} is not in {path}; `clients list` shows who is")
+        wanted = read_toml(content)
+        change(wanted["clients"][name])
+        try:
+            new = _rewritten(content, name, change)
+            Clients.parse(new)
+            exact = read_toml(new) == wanted
+        except (TOMLKitError, ValueError):
+            exact = False
+        if not exact:  # what is plain TOML to a reader may be too unusual for an editor
+            raise CommandError(f"{path} is laid out so that it cannot be edited safely; edit {name} by hand")
+        return new
+
+    replace(path, edited)
+
+
+def _rewritten(content: bytes, name: str, change: Callable[[Table], object]) -> bytes:
+    document = tomlkit.parse(content)
+    table = document["clients"][name]
+    with _end_set_aside(table):
+        change(table)
+    return tomlkit.dumps(document).encode()
+
+
+@contextmanager
+def _end_set_aside(table: object) -> Iterator[None]:
+    """Keep the lines above the next table where they are: to tomlkit they are the end of this one."""
+    body = table.value.body if isinstance(table, AbstractTable) else []
+    end = []
+    while body and body[-1][0] is None:
+        end.append(body.pop())
+    yield
+    body.extend(reversed(end))
+
+
+def _parsed(path: Path, content: bytes) -> Clients:
+    try:
+        return Clients.parse(content)
+    except ValueError as error:
+        raise CommandError(f"{path}: {error}; mend it by hand first") from None

@@ -1,0 +1,10 @@
+"""Which dialects are spoken?  A new one is a module beside Gemini's and a line in `ALL`."""
+
+from typing import Final
+
+from gateway.dialects.dialect import Dialect, Route
+from gateway.dialects.gemini import Gemini
+
+__all__ = ["ALL", "Dialect", "Route"]
+
+ALL: Final[tuple[Dialect, ...]] = (Gemini(),)

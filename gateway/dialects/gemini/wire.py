@@ -1,0 +1,97 @@
+"""How are Gemini's messages read without reading the pictures?
+
+Only what is counted has a field.  Values are `msgspec.Raw`: views into the message, so that base64 is passed over and
+never copied, and a value of a wrong type harms nobody.  Both casings occur, mixed inside one object, and enums occur
+as integers.
+"""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import msgspec
+from msgspec import Raw
+
+ABSENT = Raw()
+INT32_MAX = 2**31 - 1  # what a count can be on Google's wire
+
+T = TypeVar("T")
+
+
+class Blob(msgspec.Struct, gc=False):
+    """Media inside a message."""
+
+    data: Raw = ABSENT
+    mime_type: Raw = ABSENT
+    mimeType: Raw = ABSENT
+
+    @property
+    def is_image(self) -> bool:
+        return word(self.mime_type or self.mimeType).startswith(b"IMAGE/")
+
+
+class Part(msgspec.Struct, gc=False):
+    """A piece of a turn."""
+
+    text: Raw = ABSENT
+    inline_data: Blob | None = None
+    inlineData: Blob | None = None
+    file_data: Raw = ABSENT
+    fileData: Raw = ABSENT
+    thought_signature: Raw = ABSENT
+    thoughtSignature: Raw = ABSENT
+    function_response: "Content | None" = None
+    functionResponse: "Content | None" = None
+
+    @property
+    def inline(self) -> Blob | None:
+        return self.inline_data or self.inlineData
+
+
+class Content(msgspec.Struct, gc=False):
+    """A turn.  Google takes one thing where a list is meant, and its own samples use that."""
+
+    parts: list[Part] | Part | None = None
+
+    def __iter__(self) -> Iterator[Part]:
+        """Give every part, also those inside the answers of functions."""
+        for part in many(self.parts):
+            yield part
+            if inner := part.function_response or part.functionResponse:
+                yield from inner
+
+
+def many(value: list[T] | T | None) -> list[T]:
+    """Give a list, whether one, several or none were sent."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def number(raw: Raw) -> int | None:
+    """Read a count; None when it is not a plain whole number that a count can be."""
+    if not 0 < len(raw) <= len(str(INT32_MAX)):
+        return None
+    digits = bytes(raw)
+    return value if digits.isdigit() and (value := int(digits)) <= INT32_MAX else None
+
+
+def word(raw: Raw) -> bytes:
+    """Read an enum or a MIME type in capitals; an integer enum as its digits, null as nothing."""
+    value = bytes(raw).strip(b'"').upper()
+    return b"" if value == b"NULL" else value
+
+
+def decoded(decoder: msgspec.json.Decoder[T], data: bytes | Raw) -> T:
+    """Decode a whole message.  Raises `ValueError`, also for one that is nested without end."""
+    try:
+        return decoder.decode(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def lenient(decoder: msgspec.json.Decoder[T], raw: Raw) -> T | None:
+    """Decode a part of a message; None when it is absent or of another shape."""
+    try:
+        return decoded(decoder, raw) if raw else None
+    except ValueError:
+        return None

@@ -1,0 +1,133 @@
+"""Is every call counted exactly once?
+
+An entry is opened before anything is known of a call and closed once, whatever happens to it: metrics, the access
+line and the settlement of its permit all stand in `Entry.close`.  Nobody else counts.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from gateway.call import Call, Permit, Usage
+from gateway.clients import Client
+from gateway.logs import Log
+from gateway.metrics import Metrics
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """What is known of one call so far."""
+
+    request_id: str
+    started: float = field(default_factory=time.perf_counter)
+    method: str = "other"
+    model: str = ""
+    client: Client | None = None
+    call: Call | None = None
+    permit: Permit | None = None
+    usage: Usage = field(default_factory=Usage)
+    outcome: str = "lost"  # until something better is known
+    status: int = 0
+    cache: str = "bypass"
+    attempts: int = 0
+    sent: bool = False  # the upstream may have seen, and billed, it
+    bytes_in: int = 0
+    bytes_out: int = 0
+    upstream_seconds: float = 0.0
+    waiting_seconds: float = 0.0  # for the caller, sending or reading
+    first_byte_seconds: float | None = None
+    farewell: Callable[[bytes], bytes] = bytes  # how a stream under way is told of its end
+
+    def began(self) -> None:
+        """The first byte of the answer is on its way."""
+        if self.first_byte_seconds is None:
+            self.first_byte_seconds = time.perf_counter() - self.started
+
+    @property
+    def overhead_seconds(self) -> float:
+        """Time in the gateway so far: upstream and caller taken out."""
+        return max(time.perf_counter() - self.started - self.upstream_seconds - self.waiting_seconds, 0.0)
+
+
+EXACT = frozenset({"ok", "upstream_error"})  # how calls end whose usage is what the upstream said
+
+
+class Ledger:
+    """Where entries are opened and closed."""
+
+    def __init__(self, metrics: Metrics, log: Log) -> None:
+        self._metrics = metrics
+        self._log = log
+
+    @contextlib.asynccontextmanager
+    async def entry(self, request_id: str) -> AsyncIterator[Entry]:
+        entry = Entry(request_id=request_id)
+        try:
+            yield entry
+        finally:
+            if entry.sent and entry.outcome not in EXACT and entry.call is not None and entry.call.generates:
+                entry.usage = dataclasses.replace(
+                    entry.usage, source="estimated"
+                )  # it cost something; how much is a guess
+            if entry.client is not None:
+                self._metrics.child(self._metrics.in_flight, entry.client.name).dec()
+            self._count(entry)
+            self._write(entry)
+            if entry.permit is not None:
+                await entry.permit.settle(entry.usage, entry.outcome)
+
+    def identify(self, entry: Entry, client: Client) -> None:
+        """Say whose call it is; from here on it is in flight."""
+        entry.client = client
+        self._metrics.child(self._metrics.in_flight, client.name).inc()
+
+    def _count(self, entry: Entry) -> None:
+        metrics, child = self._metrics, self._metrics.child
+        client = entry.client.name if entry.client else "unknown"
+        model = metrics.model(entry.model)
+        child(metrics.requests, client, model, entry.method, str(entry.status), entry.outcome).inc()
+        child(metrics.duration, model, entry.method, entry.cache).observe(time.perf_counter() - entry.started)
+        child(metrics.overhead, entry.method).observe(entry.overhead_seconds)
+        if entry.first_byte_seconds is not None:
+            child(metrics.first_byte, model, entry.method).observe(entry.first_byte_seconds)
+        if entry.attempts:
+            child(metrics.upstream_duration, model, str(entry.status)).observe(entry.upstream_seconds)
+        for (kind, modality), count in entry.usage.tokens.items():
+            if count:
+                child(metrics.tokens, client, model, kind, modality).inc(count)
+        if entry.usage.images_out:
+            child(metrics.images, client, model, "out").inc(entry.usage.images_out)
+        if entry.call is not None and entry.call.asked.images:
+            child(metrics.images, client, model, "in").inc(entry.call.asked.images)
+        if entry.outcome == "ok" and entry.call is not None and entry.call.generates and entry.usage.source == "none":
+            child(metrics.usage_missing, model).inc()
+
+    def _write(self, entry: Entry) -> None:
+        """The access line.  Never a key, a query, a prompt, a picture or an upstream error's text."""
+        self._log.event(
+            "call",
+            request_id=entry.request_id,
+            client=entry.client.name if entry.client else "unknown",
+            model=entry.model,
+            method=entry.method,
+            status=entry.status,
+            outcome=entry.outcome,
+            cache=entry.cache,
+            attempts=entry.attempts,
+            duration_ms=milliseconds(time.perf_counter() - entry.started),
+            overhead_ms=milliseconds(entry.overhead_seconds),
+            upstream_ms=milliseconds(entry.upstream_seconds),
+            first_byte_ms=None if entry.first_byte_seconds is None else milliseconds(entry.first_byte_seconds),
+            bytes_in=entry.bytes_in,
+            bytes_out=entry.bytes_out,
+            tokens_in=entry.usage.tokens_in,
+            tokens_out=entry.usage.tokens_out,
+            usage=entry.usage.source,
+        )
+
+
+def milliseconds(seconds: float) -> float:
+    """As the access line has them: three places suffice."""
+    return round(seconds * 1000, 3)

@@ -1,0 +1,239 @@
+"""May they?  The limits of every client, held by all workers together.
+
+`admit` takes a place and a reservation in one script of the state store; `Permit.settle` gives them back and writes
+the call's record in another.  Either may be cut short: a call whose admission has an unknown end is settled by its
+id, a settlement that the store did not take waits in a queue, and settling an id twice changes nothing.
+A worker renews the leases of its calls every second; one that dies leaves them to expire.
+"""
+
+import asyncio
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from typing import Literal, Protocol
+
+from gateway.call import Call
+from gateway.catalogue import Catalogue
+from gateway.clients import Client
+from gateway.errors import GatewayError, RateLimited, StateLost
+from gateway.limits.account import Account
+from gateway.limits.estimate import estimate
+from gateway.limits.headers import Levels, refusal, refused, standing
+from gateway.limits.local import Hold, Local
+from gateway.limits.permit import Charge, Permit
+from gateway.store import Store
+from gateway.store.command import Part, Script, StoreAway
+
+ADMIT, SETTLE = Script.read("gateway.limits", "admit"), Script.read("gateway.limits", "settle")
+BEAT_SECONDS = 1.0
+CHUNK = 100  # scripts sent at once when there is much to tell
+
+
+class Counts(Protocol):
+    """Who counts what happens here."""
+
+    def limited(self, client: str, limit: str) -> None:
+        """A call was refused."""
+
+    def lost(self, client: str, model: str, method: str) -> None:
+        """A call ended with its worker."""
+
+    def late(self) -> None:
+        """A call was settled after it had been recorded as lost; nothing has changed."""
+
+    def dropped(self) -> None:
+        """A usage record could not be kept until the store takes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What settle.lua is told of one call, now or when the store is back."""
+
+    keys: tuple[str, ...]
+    args: tuple[Part, ...]
+    again: bool = False
+
+
+class Limits:
+    """The gate of one worker, and the parent's sweep.
+
+    `worker` names this process in leases.  `replicas` x `workers` share the limits while the store is away.
+    `lease_seconds` is how long the lease of a dead worker lasts; `queue` how many records wait for the store.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        counts: Counts,
+        *,
+        worker: str,
+        replicas: int = 1,
+        workers: int = 1,
+        state_lost: Literal["local", "closed"] = "local",
+        lease_seconds: float = 10,
+        queue: int = 10_000,
+    ) -> None:
+        self._store, self._catalogue, self._counts = store, catalogue, counts
+        self._worker, self._state_lost = worker, state_lost
+        self._lease_ms = round(lease_seconds * 1000)
+        self._local = Local(replicas * workers)
+        self._accounts: dict[str, Account] = {}
+        self._queue, self._room = deque[Ending](), queue
+        self._ids = (f"{run}-{number:x}" for run in [secrets.token_hex(5)] for number in count(1))
+
+    def refuse_early(self, client: Client) -> None:
+        """Raises `RateLimited` for a client that has all its `concurrent` calls in this worker already."""
+        if client.concurrent is not None and len(self._account(client).live) >= client.concurrent:
+            raise self._limited(refusal(client, "concurrent", 1))
+
+    async def admit(self, call: Call, headers: list[tuple[bytes, bytes]]) -> Permit:
+        """Take what the call needs from every limit of its client, and tell in `headers` what is left.
+
+        Raises `RateLimited`, `BudgetSpent` or `StateLost`, and then nothing is taken.
+        """
+        account = self._account(call.client)
+        permit = Permit(
+            call=call,
+            id=next(self._ids),
+            at=int(time.time() * 1000),
+            wanted=estimate(call, self._catalogue),
+            end=self._end,
+        )
+        args = (permit.id, self._worker, call.model, call.method, call.request_id, self._lease_ms)
+        try:
+            reply = await self._store.script(
+                ADMIT, account.keys, (*args, *account.allowed.numbers, *account.allowed.reserved(permit.wanted))
+            )
+        except StoreAway as away:
+            try:
+                permit.hold = self._alone(account, permit)
+            except GatewayError:
+                if away.sent:  # it may yet be admitted
+                    self._void(permit)
+                raise
+        except asyncio.CancelledError:
+            self._void(permit)
+            raise
+        else:
+            self._judge(account, reply, headers)
+        account.live.add(permit.id)
+        return permit
+
+    async def sweep(self, clients: Iterable[Client]) -> Mapping[tuple[str, str], int]:
+        """Take back the leases of dead workers.  Returns what is used of each budget, by client and limit."""
+        used: dict[tuple[str, str], int] = {}
+        for accounts in _chunks([self._account(client) for client in clients]):
+            for account, levels in zip(accounts, await asyncio.gather(*map(self._visit, accounts)), strict=True):
+                if levels is not None and account.allowed.tokens_per_day:
+                    used[account.client.name, "tokens_per_day"] = int(levels.tokens_day)
+                if levels is not None and account.allowed.images_per_day:
+                    used[account.client.name, "images_per_day"] = int(levels.images_day)
+        return used
+
+    async def run(self) -> None:
+        """Renew leases and tell the store what it missed, until cancelled."""
+        while True:
+            await self._flush()
+            for accounts in _chunks([account for account in self._accounts.values() if account.live]):
+                await asyncio.gather(*map(self._visit, accounts))
+            await asyncio.sleep(min(BEAT_SECONDS, self._lease_ms / 5000))
+
+    async def aclose(self) -> None:
+        """Tell the store what it missed, if it is there; count what cannot be told."""
+        await self._flush()
+        for _ in self._queue:
+            self._counts.dropped()
+
+    def _account(self, client: Client) -> Account:
+        account = self._accounts.get(client.name)
+        if account is None or account.client is not client:  # new, or the clients file has changed
+            account = Account.of(client, account.live if account else set())
+            self._accounts[client.name] = account
+        return account
+
+    def _judge(self, account: Account, reply: list[bytes], headers: list[tuple[bytes, bytes]]) -> None:
+        levels = self._read(account, reply)
+        if account.policy:
+            headers.append((b"ratelimit-policy", account.policy))
+            headers.append((b"ratelimit", standing(account.allowed, levels)))
+        if error := refused(account.client, levels):
+            raise self._limited(error)
+
+    def _alone(self, account: Account, permit: Permit) -> Hold:
+        """Decide without the store."""
+        if self._state_lost == "closed":
+            raise StateLost
+        try:
+            return self._local.admit(account.client, permit.wanted, len(account.live))
+        except RateLimited as error:
+            raise self._limited(error) from None
+
+    def _limited(self, error: RateLimited) -> RateLimited:
+        self._counts.limited(error.metadata["client"], error.metadata["limit"])
+        return error
+
+    async def _end(self, permit: Permit, charge: Charge, outcome: str) -> None:
+        self._account(permit.call.client).live.discard(permit.id)
+        if permit.hold is not None:
+            self._local.settle(permit.hold, charge.tokens, charge.images)
+        with suppress(StoreAway):
+            await self._tell(self._ending(permit, charge, outcome))
+
+    def _void(self, permit: Permit) -> None:
+        """The call never began, whatever the store may have made of it."""
+        self._tell(self._ending(permit, Charge(), ""))
+
+    def _ending(self, permit: Permit, charge: Charge, outcome: str) -> Ending:
+        call, account = permit.call, self._account(permit.call.client)
+        spent = (charge.source, charge.tokens, charge.tokens_in, charge.tokens_out, charge.images)
+        facts = (call.model, call.method, call.request_id, permit.at)
+        paces = (account.allowed.requests_per_minute, account.allowed.tokens_per_minute)
+        return Ending(keys=account.keys, args=(permit.id, outcome, *spent, *facts, *paces))
+
+    def _tell(self, ending: Ending) -> asyncio.Future[int]:
+        told = self._store.script(SETTLE, ending.keys, ending.args)
+        told.add_done_callback(partial(self._told, ending))
+        return told
+
+    def _told(self, ending: Ending, told: asyncio.Future[int]) -> None:
+        """Keep what the store may not have heard; that it may hear it twice does no harm."""
+        if told.cancelled() or isinstance(told.exception(), StoreAway):
+            if len(self._queue) < self._room:
+                self._queue.append(replace(ending, again=True))
+            else:
+                self._counts.dropped()
+        elif told.exception() is not None:
+            self._counts.dropped()
+        elif told.result() == 0 and not ending.again:
+            self._counts.late()
+
+    async def _flush(self) -> None:
+        while self._queue and self._store.up:
+            await asyncio.wait([self._tell(self._queue.popleft()) for _ in range(min(CHUNK, len(self._queue)))])
+
+    async def _visit(self, account: Account) -> Levels | None:
+        """Renew the leases of this worker's calls and take back those of dead workers; None while the store is away."""
+        blank = ("", self._worker, "", "", "", self._lease_ms)
+        try:
+            reply = await self._store.script(
+                ADMIT, account.keys, (*blank, *account.allowed.numbers, 0, 0, *account.live)
+            )
+        except StoreAway:
+            return None
+        return self._read(account, reply)
+
+    def _read(self, account: Account, reply: list[bytes]) -> Levels:
+        for lease in map(json.loads, reply[1:]):
+            self._counts.lost(account.client.name, lease["model"], lease["method"])
+        return Levels.parse(reply[0])
+
+
+def _chunks(accounts: list[Account]) -> Iterable[list[Account]]:
+    return (accounts[start : start + CHUNK] for start in range(0, len(accounts), CHUNK))

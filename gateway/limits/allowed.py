@@ -1,0 +1,50 @@
+"""How much may a client, as numbers?
+
+The same limits in two sizes: the whole, which the state store counts for all, and one worker's share of it, for the
+time in which the store is away.
+"""
+
+from dataclasses import astuple, dataclass
+from typing import Self
+
+from gateway.clients import Client
+from gateway.limits.estimate import Estimate
+
+LIMITS = ("requests_per_minute", "tokens_per_minute", "tokens_per_day", "images_per_day", "concurrent")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A client's limits; 0 is none.  The order is that of admit.lua's ARGV."""
+
+    requests_per_minute: int
+    burst: int
+    tokens_per_minute: int
+    tokens_per_day: int
+    images_per_day: int
+    concurrent: int
+
+    @classmethod
+    def to(cls, client: Client, parts: int = 1) -> Self:
+        """One of `parts` shares: rounded down, at least 1."""
+
+        def share(limit: int | None) -> int:
+            return 0 if limit is None else max(1, limit // parts)
+
+        return cls(
+            share(client.requests_per_minute),
+            0 if client.requests_per_minute is None else share(client.burst or client.requests_per_minute),
+            share(client.tokens_per_minute),
+            share(client.tokens_per_day),
+            share(client.images_per_day),
+            share(client.concurrent),
+        )
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return astuple(self)
+
+    def reserved(self, wanted: Estimate) -> tuple[int, int]:
+        """Tokens and pictures to hold: never more than goes through at once, so that no call is unadmittable."""
+        tokens = min([wanted.tokens, *(limit for limit in (self.tokens_per_minute, self.tokens_per_day) if limit)])
+        return tokens, min(wanted.images, self.images_per_day or wanted.images)

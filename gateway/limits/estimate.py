@@ -1,0 +1,50 @@
+"""How much may a call cost?  The reservation that limits hold until the real usage is known.
+
+Figures are Gemini's own where there are any: a token is about four characters, a picture 258 tokens, a second of
+audio 32.  The output is the model's typical one, never more than the caller allows.
+"""
+
+from dataclasses import dataclass
+
+from gateway.call import Call
+from gateway.catalogue import Catalogue
+
+CHARS_PER_TOKEN = 4
+TOKENS_PER_PICTURE = 258
+TOKENS_PER_OTHER_MEDIUM = 60 * 32  # as a minute of audio: the length of a clip cannot be told from its bytes
+
+GENERATE = frozenset({"generateContent", "streamGenerateContent"})
+EMBED = frozenset({"embedContent", "batchEmbedContents"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What one call is expected to come to."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    images: int = 0  # pictures answered
+
+    @property
+    def tokens(self) -> int:
+        return self.tokens_in + self.tokens_out
+
+
+def estimate(call: Call, catalogue: Catalogue) -> Estimate:
+    """Reads what the call asks for; lists and `countTokens` cost no tokens."""
+    asked = call.asked
+    if call.method not in GENERATE | EMBED:
+        return Estimate()
+    tokens_in = (
+        -(-asked.text_chars // CHARS_PER_TOKEN)
+        + asked.images * TOKENS_PER_PICTURE
+        + asked.other_media * TOKENS_PER_OTHER_MEDIUM
+    )
+    if call.method in EMBED:
+        return Estimate(tokens_in=tokens_in)
+    output = catalogue.output_tokens(call.model)
+    if asked.max_output_tokens is not None:
+        output = min(output, max(0, asked.max_output_tokens))
+    answers = max(1, asked.candidates)
+    pictures = asked.image_output or catalogue.kind(call.model) == "image"
+    return Estimate(tokens_in=tokens_in, tokens_out=output * answers, images=answers if pictures else 0)

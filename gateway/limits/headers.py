@@ -1,0 +1,82 @@
+"""What is a caller told about its limits, in headers and in refusals?
+
+The header lines are those of the IETF's httpapi draft: of each limit what is left, and in how many seconds all of it
+is back.  A bucket's window is the time in which it fills, which is 60 s unless `burst` says otherwise.
+"""
+
+from collections.abc import Iterator
+from math import ceil
+from typing import NamedTuple, Self
+
+from gateway.clients import Client
+from gateway.errors import BudgetSpent, RateLimited
+from gateway.limits.allowed import LIMITS, Allowed
+
+BUDGETS = frozenset({"tokens_per_day", "images_per_day"})
+
+
+class Levels(NamedTuple):
+    """What admit.lua returns: see there."""
+
+    refused: float
+    wait: float
+    requests: float
+    tokens: float
+    tokens_day: float
+    images_day: float
+    midnight: float
+
+    @classmethod
+    def parse(cls, reply: bytes) -> Self:
+        return cls._make(map(float, reply.split()))
+
+
+def refusal(client: Client, limit: str, seconds: float) -> RateLimited:
+    """The error for a limit that is used up; after `seconds` it no longer is."""
+    wait = max(1, ceil(seconds))
+    error = BudgetSpent if limit in BUDGETS else RateLimited
+    allowed = client.burst if limit == "requests_per_minute" and client.burst else getattr(client, limit)
+    return error(
+        f"{limit}: {allowed} are allowed. Please retry after {wait} seconds.",
+        retry_after=wait,
+        metadata={"limit": limit, "client": client.name},
+    )
+
+
+def refused(client: Client, levels: Levels) -> RateLimited | None:
+    """The error that admit.lua's reply means."""
+    number = int(levels.refused)
+    return refusal(client, LIMITS[number - 1], levels.wait / 1000) if number > 0 else None
+
+
+def policy(allowed: Allowed) -> bytes:
+    """The value of `ratelimit-policy`; empty when there is no limit."""
+    rows = (
+        (b"requests", allowed.burst, ceil(allowed.burst * 60 / (allowed.requests_per_minute or 1))),
+        (b"tokens", allowed.tokens_per_minute, 60),
+        (b"tokens-day", allowed.tokens_per_day, 86400),
+        (b"images-day", allowed.images_per_day, 86400),
+    )
+    return b", ".join(b'"%b";q=%d;w=%d' % row for row in rows if row[1])
+
+
+def standing(allowed: Allowed, levels: Levels) -> bytes:
+    """The value of `ratelimit`; empty when there is no limit."""
+    return b", ".join(_standing(allowed, levels))
+
+
+def _standing(allowed: Allowed, levels: Levels) -> Iterator[bytes]:
+    midnight = ceil(levels.midnight / 1000)
+    if allowed.burst:
+        yield _left(b"requests", allowed.burst - levels.requests, levels.requests * 60 / allowed.requests_per_minute)
+    if allowed.tokens_per_minute:
+        left = allowed.tokens_per_minute - levels.tokens
+        yield _left(b"tokens", left, levels.tokens * 60 / allowed.tokens_per_minute)
+    if allowed.tokens_per_day:
+        yield _left(b"tokens-day", allowed.tokens_per_day - levels.tokens_day, midnight)
+    if allowed.images_per_day:
+        yield _left(b"images-day", allowed.images_per_day - levels.images_day, midnight)
+
+
+def _left(name: bytes, left: float, seconds: float) -> bytes:
+    return b'"%b";r=%d;t=%d' % (name, max(0, left + 1e-6), ceil(seconds - 1e-6))

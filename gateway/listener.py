@@ -1,0 +1,150 @@
+"""What does the callers' socket refuse before there is a request?
+
+uvicorn's httptools protocol has no deadline for a request head, no cap on its size and takes requests with no Host or
+several (reliability.md, findings 4 and P6).  This subclass adds those, and says what is wrong in our error shape.
+"""
+
+import asyncio
+import re
+from typing import ClassVar
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from gateway import errors
+from gateway.asgi import CUT
+
+HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+MAX_TARGET_BYTES = 8 * 1024
+MAX_LINE_BYTES = 16 * 1024
+MAX_HEAD_BYTES = 32 * 1024
+MAX_FIELDS = 100
+
+
+class GatewayProtocol(HttpToolsProtocol):
+    """One caller's connection."""
+
+    head_seconds: ClassVar[float] = 10
+    flush_seconds: ClassVar[float] = 30  # for the last bytes of an answer on a connection that is to close
+
+    _head_bytes = 0
+    _in_head = False
+    _refusal: errors.GatewayError | None = None
+    _head_timer: asyncio.TimerHandle | None = None
+    _abort_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching_head()
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_timer is None and not self._in_head and (self.cycle is None or self.cycle.response_complete):
+            self._watch_head()
+        if self._refusal is not None:
+            return  # already answered: what still comes is thrown away until the connection closes
+        super().data_received(data)
+        if self._in_head and self._refusal is None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(errors.HeadersTooLarge(f"The request head is larger than {MAX_HEAD_BYTES} bytes."))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes, self._in_head = 0, True
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET_BYTES:
+            raise self._refusing(errors.UriTooLong(f"The request target is longer than {MAX_TARGET_BYTES} bytes."))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        if len(name) + len(value) > MAX_LINE_BYTES or len(self.headers) > MAX_FIELDS:
+            raise self._refusing(
+                errors.HeadersTooLarge(f"At most {MAX_FIELDS} header lines of {MAX_LINE_BYTES} bytes are taken.")
+            )
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._stop_watching_head()
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
+            raise self._refusing(errors.BadRequest("Exactly one valid Host header is required."))
+        if self.parser.should_upgrade():
+            raise self._refusing(errors.BadRequest("Upgrade and CONNECT are not offered. Send plain HTTP/1.1."))
+        self.scope["extensions"] = {CUT: self._cut}  # type: ignore[dict-item]
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
+        """Answer what the parser or the checks above refused, in the shape of every other error of ours."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()  # a broken body or a second request behind one under way: its answer cannot be whole
+            return
+        self._refuse(self._refusal or errors.BadRequest("The request is not valid HTTP/1.1."))
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.transport.is_closing():
+            self._abort_later()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._abort_later()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._abort_later()
+
+    def _cut(self, flush: bool) -> None:
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # uvicorn must neither finish the answer nor call its end an error
+        if flush:
+            self.transport.close()
+            self._abort_later()
+        else:
+            self.transport.abort()
+
+    def _abort_later(self) -> None:
+        # close() waits for the peer to take what is buffered; one that never reads must not hold the socket for ever.
+        if self._abort_timer is None:
+            self._abort_timer = self.loop.call_later(self.flush_seconds, self.transport.abort)
+
+    def _watch_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.head_seconds, self._head_is_late)
+
+    def _stop_watching_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        self._refuse(errors.BodyTimeout(f"The request head did not arrive within {self.head_seconds:g} seconds."))
+
+    def _refusing(self, error: errors.GatewayError) -> errors.GatewayError:
+        self._refusal = error
+        return error
+
+    def _refuse(self, error: errors.GatewayError) -> None:
+        self._refusal = error
+        self._stop_watching_head()
+        if self.transport.is_closing():
+            return
+        body = errors.in_google_shape(error)
+        lines = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        self.transport.write(
+            b"".join([STATUS_LINE[error.code], *(b"%s: %s\r\n" % line for line in lines), b"\r\n", body])
+        )
+        self.transport.close()
+        self._abort_later()

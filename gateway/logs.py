@@ -1,0 +1,109 @@
+"""How does one JSON line a call reach stdout without ever stalling the loop?
+
+Lines are encoded once and put into a bounded deque; a thread writes them, many at a time.  When the reader of stdout
+stalls, lines are dropped and counted rather than awaited (row M5).  What other libraries log goes the same way, by
+class of exception and place in the code, never by its text, which could hold a key or a prompt.
+"""
+
+import datetime as dt
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+MAX_LINES = 10_000
+FIELD_CHARS = 256
+
+
+class Log:
+    """A queue of JSON lines with one writing thread behind it."""
+
+    def __init__(
+        self, level: str = "info", *, fd: int | None = None, on_drop: Callable[[int], None] | None = None
+    ) -> None:
+        self.on_drop = on_drop
+        self._threshold = LEVELS[level]
+        self._fd = sys.stdout.fileno() if fd is None else fd
+        self._lines: deque[bytes] = deque()
+        self._wake = threading.Event()
+        self._closing = False
+        self._encode = msgspec.json.Encoder().encode
+        self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
+        self._thread.start()
+
+    def event(self, event: str, *, level: str = "info", **fields: object) -> None:
+        """Write one line: time, level, event and the fields."""
+        if LEVELS[level] < self._threshold:
+            return
+        if len(self._lines) >= MAX_LINES:
+            if self.on_drop:
+                self.on_drop(1)
+            return
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._lines.append(self._encode({"time": now, "level": level, "event": event, **fields}) + b"\n")
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def close(self) -> None:
+        """Write what is queued, for at most two seconds."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout=2)
+
+    def _write_all(self) -> None:
+        while not self._closing:
+            self._wake.wait()
+            self._wake.clear()
+            self._drain()
+        self._drain()
+
+    def _drain(self) -> None:
+        while self._lines:
+            batch = b"".join(self._lines.popleft() for _ in range(min(len(self._lines), 500)))
+            while batch:
+                try:
+                    batch = batch[os.write(self._fd, batch) :]
+                except OSError:  # nobody reads any more
+                    return
+
+
+class Bridge(logging.Handler):
+    """Brings what libraries say to `logging` into the same stream."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = record.levelname.lower() if record.levelname.lower() in LEVELS else "error"
+        fields: dict[str, object] = {"logger": record.name}
+        if record.exc_info and record.exc_info[1] is not None:
+            fields |= exception_fields(record.exc_info[1])
+            fields["message"] = str(record.msg).strip()[:FIELD_CHARS]  # the template: its arguments may hold anything
+        else:
+            fields["message"] = record.getMessage()[:FIELD_CHARS]
+        self._log.event("library", level=level, **fields)
+
+
+def exception_fields(error: BaseException) -> dict[str, object]:
+    """What may be said of an exception: its class and where it arose."""
+    frames = traceback.extract_tb(error.__traceback__)[-5:]
+    at = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+    return {"exception": type(error).__name__, "at": at}
+
+
+def take_over(log: Log, level: str) -> None:
+    """Send everything the process logs through `log`; libraries only from warnings up, unless debugging."""
+    root = logging.getLogger()
+    root.handlers[:] = [Bridge(log)]
+    root.setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # its warnings are of callers' bad requests
+    for chatty in ("httpx", "httpcore", "pyqwest", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

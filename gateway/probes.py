@@ -1,0 +1,46 @@
+"""Is it alive, can it serve, and what does it offer?  The routes that are no calls.
+
+Alive means that the loop turns.  Ready means that the clients file is loaded and calls are taken; a store that is away
+is named as degraded, and only where the operator chose `closed` does it make the gateway unready.
+"""
+
+from collections.abc import Callable
+from importlib import resources
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+
+from gateway import __version__
+
+PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+METHODS = ["GET", "HEAD"]
+
+
+def router(*, ready: Callable[[], bool], degraded: Callable[[], list[str]]) -> APIRouter:
+    """The routes; `ready` and `degraded` are asked at each probe."""
+    routes = APIRouter()
+    files = resources.files("gateway") / "docs"
+    openapi = files.joinpath("openapi.json").read_text().replace("{version}", __version__)
+    page = files.joinpath("page.html").read_text()
+
+    @routes.api_route("/healthz", methods=METHODS)
+    async def healthz() -> Response:
+        return JSONResponse({"status": "alive", "version": __version__})
+
+    @routes.api_route("/readyz", methods=METHODS)
+    async def readyz() -> Response:
+        good = ready()
+        return JSONResponse(
+            {"status": "ready" if good else "not ready", "degraded": degraded()}, status_code=200 if good else 503
+        )
+
+    @routes.api_route("/openapi.json", methods=METHODS)
+    async def spec() -> Response:
+        return Response(openapi, media_type="application/json")
+
+    @routes.api_route("/docs", methods=METHODS)
+    async def docs() -> Response:
+        return HTMLResponse(page, headers={"content-security-policy": PAGE_POLICY})
+
+    return routes

@@ -1,0 +1,166 @@
+"""What does the sandbox say?  The JSON of an answer that goes well, for every kind of model."""
+
+import base64
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from random import Random
+from typing import Any, NamedTuple
+
+import msgspec
+
+from gateway.sandbox import pictures, speech, usage
+from gateway.sandbox.question import Content, Question
+from gateway.sandbox.wire import Event
+
+_MOST_CANDIDATES = 8
+_MOST_EVENTS = 20  # of a stream of text
+_SHORTEST_PIECE = 12  # characters in one event of a stream
+_SLICE = speech.RATE  # bytes in one event of a stream: half a second
+
+
+class Part(NamedTuple):
+    """One part of an answer and what it comes to."""
+
+    content: dict[str, Any]
+    modality: str
+    amount: int  # as `usage.tokens` counts it
+
+
+def events(
+    question: Question, model: str, kind: str, nonce: str, *, stream: bool = False, size: int | None = None
+) -> list[Event]:
+    """A whole answer, as one event, or as the events of a stream.
+
+    `size` asks for a text or a picture of that many bytes.  `ValueError` when a picture cannot be read or made.
+    """
+    wanted = question.generation_config.candidate_count
+    if not 1 <= wanted <= _MOST_CANDIDATES:
+        raise ValueError(f"candidateCount must be 1 to {_MOST_CANDIDATES}")
+    candidates = [_steps(_parts(question, model, kind, size, number), stream=stream) for number in range(wanted)]
+    asked = question.tokens()
+    spent: dict[str, int] = {}
+    told = []
+    for number in range(max(map(len, candidates))):
+        saying = [(index, steps) for index, steps in enumerate(candidates) if number < len(steps)]
+        for _, steps in saying:
+            for part in steps[number]:
+                spent[part.modality] = spent.get(part.modality, 0) + part.amount
+        told.append(
+            {
+                "candidates": [_candidate(index, steps, number) for index, steps in saying],
+                "usageMetadata": usage.metadata(
+                    asked, {each: usage.tokens(each, amount) for each, amount in spent.items()}
+                ),
+                "modelVersion": model,
+                "responseId": nonce,
+            }
+        )
+    return told
+
+
+def counted(question: Question) -> dict[str, Any]:
+    """The answer to countTokens."""
+    tokens = (question.generate_content_request or question).tokens()
+    return {"totalTokens": sum(tokens.values()), "promptTokensDetails": usage.details(tokens)}
+
+
+def embedding(question: Question) -> dict[str, Any]:
+    """One unit vector, decided by the text alone.  `ValueError` when nothing was sent or its length is absurd."""
+    text, length = (question.content or Content()).text, question.output_dimensionality
+    if not text or not 1 <= length <= 10_000:
+        raise ValueError("content.parts must hold text, and outputDimensionality be 1 to 10000")
+    random = Random(text)
+    values = [random.gauss() for _ in range(length)]
+    norm = math.hypot(*values)
+    return {"values": [round(value / norm, 6) for value in values]}
+
+
+def filler(size: int) -> str:
+    """A text of exactly so many bytes."""
+    return ("sandbox " * (size // 8 + 1))[:size]
+
+
+def _candidate(index: int, steps: list[list[Part]], number: int) -> dict[str, Any]:
+    content = {"parts": [part.content for part in steps[number]], "role": "model"}
+    if number < len(steps) - 1:
+        return {"content": content, "index": index}
+    return {"content": content, "finishReason": "STOP", "index": index}
+
+
+def _parts(question: Question, model: str, kind: str, size: int | None, candidate: int) -> list[Part]:
+    if kind == "image":
+        picture = _noise(size) if size is not None else _picture(question, model, candidate)
+        return (
+            [_text(f"Here is your picture: “{_quoted(question.prompt)}”."), picture]
+            if question.wants_text
+            else [picture]
+        )
+    if kind == "speech":
+        voice = question.generation_config.speech_config.voice_config.prebuilt_voice_config.voice_name
+        return [_sound(speech.pcm(question.prompt, voice))]
+    return [_text(filler(size) if size is not None else _reply(question, model, candidate))]
+
+
+def _steps(parts: list[Part], *, stream: bool) -> list[list[Part]]:
+    """What goes into each event: everything, or a piece a step and a last one that is text, as Google streams."""
+    if not stream:
+        return [parts]
+    pieces = [[piece] for part in parts for piece in _pieces(part)]
+    return pieces if pieces[-1][0].modality == "TEXT" else [*pieces, [_text("")]]
+
+
+def _pieces(part: Part) -> Iterator[Part]:
+    if part.modality == "TEXT":
+        text = part.content["text"]
+        length = max(_SHORTEST_PIECE, -(-len(text) // _MOST_EVENTS))
+        yield from (_text(text[at : at + length]) for at in range(0, len(text) or 1, length))
+    elif part.modality == "AUDIO":
+        samples = base64.b64decode(bytes(part.content["inlineData"]["data"])[1:-1])
+        yield from (_sound(samples[at : at + _SLICE]) for at in range(0, len(samples), _SLICE))
+    else:
+        yield part
+
+
+def _reply(question: Question, model: str, candidate: int) -> str:
+    seen = len(question.pictures)
+    pictures_seen = f" I also got {seen} picture{'s' if seen > 1 else ''}." if seen else ""
+    other = f" (This is answer {candidate + 1}.)" if candidate else ""
+    return (
+        f"Hello from the sandbox! You asked {model}: “{_quoted(question.prompt)}”.{pictures_seen} "
+        f"I stand in for the real model: I cost nothing and I always answer like this.{other}"
+    )
+
+
+def _quoted(prompt: str) -> str:
+    return prompt if len(prompt) <= 300 else f"{prompt[:300]}…"
+
+
+def _picture(question: Question, model: str, candidate: int) -> Part:
+    prompt, seed = question.prompt, f"{question.prompt}#{candidate}"
+    if sent := question.pictures:
+        return _image(pictures.edited(sent[-1], prompt, model, seed=seed))
+    wanted = question.generation_config.image_config
+    return _image(pictures.generated(prompt, model, aspect=wanted.aspect_ratio, size=wanted.image_size, seed=seed))
+
+
+@lru_cache(maxsize=4)  # benchmarks ask for the same one again and again
+def _noise(size: int) -> Part:
+    return _image(pictures.noise(size))
+
+
+def _text(text: str) -> Part:
+    return Part({"text": text}, "TEXT", len(text))
+
+
+def _image(png: bytes) -> Part:
+    return Part(_inline("image/png", png), "IMAGE", usage.PICTURE)
+
+
+def _sound(samples: bytes) -> Part:
+    return Part(_inline(speech.MIME_TYPE, samples), "AUDIO", len(samples) // 2)
+
+
+def _inline(mime_type: str, data: bytes) -> dict[str, Any]:
+    """The base64 goes into the JSON as it is: escaping megabytes is slow, and base64 needs none."""
+    return {"inlineData": {"mimeType": mime_type, "data": msgspec.Raw(b'"%b"' % base64.b64encode(data))}}

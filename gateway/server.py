@@ -1,0 +1,202 @@
+"""How does `serve` bring everything up, and in which order does it go down?
+
+`_serve` reads in the order of the start; its contexts close in the opposite order: the workers leave first, the
+embedded store last.  This parent serves no calls: it owns the listening sockets, the store, the chores that need one
+process, and `/metrics`.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
+from typing import Any
+
+from pydantic import SecretStr
+
+from gateway import __version__
+from gateway.children import Children
+from gateway.embedded import Embedded, StoreError
+from gateway.logs import Log, exception_fields, take_over
+from gateway.settings import PREFIX, Settings
+from gateway.worker import BACKLOG, harden
+
+DRAIN_NOTICE_SECONDS = 5.0  # a load balancer needs as long to see `/readyz` turn
+WORKER = (sys.executable, "-m", "gateway.worker")
+SANDBOX = (sys.executable, "-c", """
+import os, signal, sys, threading
+from gateway.sandbox.app import run
+listener, lifeline, ready = map(int, sys.argv[1:4])
+threading.Thread(target=lambda: (os.read(lifeline, 1), os.kill(os.getpid(), signal.SIGTERM)), daemon=True).start()
+os.write(ready, b"1")
+run("127.0.0.1", 0, os.environ["SANDBOX_KEY"], fd=listener)
+""")  # fmt: skip
+
+
+class StartError(Exception):
+    """The gateway cannot start; the text is one line."""
+
+
+def serve(
+    settings: Settings,
+    *,
+    sandbox: bool,
+    worker_argv: Sequence[str] = WORKER,
+    notice_seconds: float = DRAIN_NOTICE_SECONDS,
+) -> int:
+    """Serve until told to stop, and return the exit status: 0 after a stop, 1 when it cannot start."""
+    harden()
+    log = Log(settings.log_level)
+    take_over(log, settings.log_level)
+    try:
+        asyncio.run(_serve(settings, log, sandbox=sandbox, worker_argv=worker_argv, notice_seconds=notice_seconds))
+    except (StartError, StoreError, OSError) as error:
+        log.event("failed", level="error", problem=str(error))
+        return 1
+    else:
+        log.event("stopped")
+        return 0
+    finally:
+        log.close()
+
+
+async def _serve(
+    settings: Settings, log: Log, *, sandbox: bool, worker_argv: Sequence[str], notice_seconds: float
+) -> None:
+    signals = _hear_signals()
+    log.event("starting", version=__version__)
+    async with contextlib.AsyncExitStack() as stack:
+        listener = stack.enter_context(_listen(settings.host, settings.port))
+        metrics_listener = stack.enter_context(_listen(settings.metrics_host, settings.metrics_port))
+        stack.enter_context(_metrics_folder())
+        # prometheus_client asks for that folder when it is imported, so this cannot stand at the top.
+        from gateway import metrics, operators  # noqa: PLC0415
+
+        workers = Children(
+            "worker", worker_argv, listener, notice_seconds=notice_seconds, report=log.event, forget=metrics.forget
+        )
+        await stack.enter_async_context(
+            _doing(_obey(signals, workers, notice_seconds, settings.drain_seconds, log), log)
+        )
+        if embedded := settings.redis_url is None:
+            stores = await stack.enter_async_context(Embedded(settings.data_dir))
+            settings = _with_stores(settings, stores)
+            await stack.enter_async_context(_doing(stores.watch(log.event), log))
+        if sandbox:
+            settings = await stack.enter_async_context(_sandbox(settings, log))
+        await stack.enter_async_context(operators.serving(metrics_listener))
+        await stack.enter_async_context(workers)
+        if await workers.start(settings.workers, _environment(settings)):
+            urls = {"url": _url(listener), "metrics": f"{_url(metrics_listener)}/metrics"}
+            log.event("ready", **urls, workers=settings.workers, store="embedded" if embedded else "given")
+        elif not workers.stopping.is_set():
+            raise StartError("a worker did not come to serve; the lines before this one say why")
+        await workers.stopping.wait()
+        listener.close()  # the workers hold it open for as long as they accept
+        await workers.ended()
+
+
+def _hear_signals() -> asyncio.Queue[signal.Signals]:
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+    return signals
+
+
+async def _obey(
+    signals: asyncio.Queue[signal.Signals], workers: Children, notice_seconds: float, drain_seconds: float, log: Log
+) -> None:
+    """Stop on SIGTERM; on SIGINT too, without notice, and on the second one at once; on SIGHUP replace the workers."""
+    seconds = {signal.SIGTERM: notice_seconds + drain_seconds, signal.SIGINT: drain_seconds}
+    async with asyncio.TaskGroup() as replacing:
+        while True:
+            number = await signals.get()
+            log.event("replacing" if number == signal.SIGHUP else "stopping", signal=number.name)
+            if number == signal.SIGHUP:
+                replacing.create_task(workers.replace())
+            else:
+                workers.stop(number, seconds[number])
+                if number == signal.SIGINT:
+                    seconds[number] = 0.0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind and listen at once, so that two gateways cannot both think that the port is theirs."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextlib.contextmanager
+def _metrics_folder() -> Generator[None]:
+    with tempfile.TemporaryDirectory(prefix="tokenhot-gateway-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+
+
+def _with_stores(settings: Settings, stores: Embedded) -> Settings:
+    cache_url = settings.cache_redis_url or stores.cache_url
+    return settings.model_copy(update={"redis_url": stores.state_url, "cache_redis_url": cache_url})
+
+
+@contextlib.asynccontextmanager
+async def _sandbox(settings: Settings, log: Log) -> AsyncIterator[Settings]:
+    """Run the stand-in upstream, and give the settings that lead to it."""
+    key = secrets.token_urlsafe(24)
+    with _listen("127.0.0.1", 0) as listener:
+        async with Children(
+            "sandbox", SANDBOX, listener, notice_seconds=0, report=log.event, forget=lambda _: None
+        ) as children:
+            if not await children.start(1, _bare_environment() | {"SANDBOX_KEY": key}):
+                raise StartError("the sandbox did not start; the lines before this one say why")
+            upstream = {"upstream_url": _url(listener), "upstream_key": SecretStr(key), "upstream_key_file": None}
+            yield settings.model_copy(update=upstream)
+            children.stop(signal.SIGTERM, 0)
+            await children.ended()
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Write the settings, as they are after flags and stores, in place of the variables we were started with."""
+    values = {name: getattr(settings, name) for name in Settings.model_fields}
+    return _bare_environment() | {
+        PREFIX + name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _bare_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+
+
+@contextlib.asynccontextmanager
+async def _doing(chore: Coroutine[Any, Any, None], log: Log) -> AsyncIterator[None]:
+    """Do a chore without end while the context is open; one that fails is said and takes nothing else with it."""
+
+    async def do() -> None:
+        try:
+            await chore
+        except Exception as error:  # noqa: BLE001 - whatever it is, calls go on being served
+            log.event("chore_failed", level="error", **exception_fields(error))
+
+    task = asyncio.create_task(do())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

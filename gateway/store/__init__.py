@@ -1,0 +1,185 @@
+"""How is a store asked, and what happens while it is away?
+
+All commands of one turn of the event loop go out as one pipeline; what is asked while it is under way goes with the
+next.  Replies are read by the line to the server, not by whoever asked, so a cancelled caller leaves no connection
+half-read.  A store that does not answer in time is *away*: from then on nobody waits, every command fails at once
+with `StoreAway`, until a small write has succeeded (full and read-only servers still answer pings).
+
+Nothing is repeated but what did not run: NOSCRIPT, MOVED and ASK.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException, ResponseError
+
+from gateway.store.command import Command, Part, Script, StoreAway, packed
+from gateway.store.line import FAILURES, Line, deadline
+from gateway.store.servers import servers
+
+NOT_NOW = frozenset(
+    "READONLY LOADING BUSY MISCONF NOREPLICAS MASTERDOWN CLUSTERDOWN TRYAGAIN NOAUTH NOPERM".split()  # noqa: SIM905
+)
+FULL = "OOM"
+PROBE_SECONDS = 0.25
+
+
+class Store:
+    """One store, whether a server or a cluster.  `up` is what the last command or probe found.
+
+    `timeout` is in seconds, from asking to the reply.  `connections` is how many pipelines may be under way to one
+    server.  `full_is_away`: a full store is of no use.  `on_change(up, why)` is told of each change of `up`;
+    `observe(operation, seconds)` of each reply, the operation being the name of a script or command.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 0.25,
+        connections: int = 1,
+        full_is_away: bool = True,
+        on_change: Callable[[bool, str], None],
+        observe: Callable[[str, float], None],
+    ) -> None:
+        self.up = True
+        self.observe = observe
+        self._timeout, self._connections, self._on_change = timeout, connections, on_change
+        self._not_now = NOT_NOW | {FULL} if full_is_away else NOT_NOW
+        self._servers = servers(url, timeout)
+        self._lines: dict[str, Line] = {}
+        self._asked: list[Command] = []  # in this turn of the loop
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def script(self, script: Script, keys: Sequence[str], args: Sequence[Part]) -> asyncio.Future[Any]:
+        """Run a script, all keys under one hash tag.  Fails with `StoreAway`; a mistake in it is a `ResponseError`."""
+        return self._ask(script.name, keys[0], ("EVALSHA", script.sha, len(keys), *keys, *args), script)
+
+    def command(self, name: str, key: str, *args: Part) -> asyncio.Future[Any]:
+        """Run a command on one key.  Fails as `script` does."""
+        return self._ask(name.lower(), key, (name, key, *args), None)
+
+    async def ping(self) -> None:
+        """Find out whether the store is there and takes writes.  Raises `StoreAway`."""
+        await self.command("SET", "gw:probe", 1, "PX", 1000)
+
+    async def aclose(self) -> None:
+        """Drop what is under way and close every connection."""
+        self.up = False
+        self._hang_up("closed")
+        for task in (tasks := list(self._tasks)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for line in self._lines.values():
+            await line.aclose()
+        await self._servers.aclose()
+
+    def _ask(self, operation: str, key: str, parts: tuple[Part, ...], script: Script | None) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[Any] = loop.create_future()
+        if not self.up:
+            reply.set_exception(StoreAway("away", sent=False))
+            return reply
+        if not self._asked:
+            loop.call_soon(self._dispatch)
+        self._asked.append(
+            Command(operation=operation, key=key, parts=parts, script=script, since=loop.time(), reply=reply)
+        )
+        return reply
+
+    def _dispatch(self) -> None:
+        """Hand the commands of this turn to the lines of their servers."""
+        if self._asked and not self._servers.known:
+            self.spawn(self._learn())
+            return
+        asked, self._asked = self._asked, []
+        for command in asked:
+            try:
+                self._line(self._servers.home(command.key)).waiting.append(command)
+            except RedisClusterException as error:
+                self.lost(error, [command], sent=False)
+        for line in self._lines.values():
+            line.flow()
+
+    async def _learn(self) -> None:
+        try:
+            async with deadline(asyncio.get_running_loop().time() + self._timeout):
+                await self._servers.learn()
+        except FAILURES as error:
+            self.lost(error, self._asked, sent=False)
+        else:
+            self._dispatch()
+
+    def _line(self, home: str) -> Line:
+        if home not in self._lines:
+            connections = [self._servers.connect(home) for _ in range(self._connections)]
+            self._lines[home] = Line(self, connections, self._timeout)
+        return self._lines[home]
+
+    def refused(self, command: Command, error: ResponseError) -> None:
+        """Say it again where that helps."""
+        if isinstance(error, AskError):
+            self.spawn(self._redirect(command.again(), error))
+        elif isinstance(error, NoScriptError):
+            self._line(self._servers.home(command.key)).waiting.append(command.again())
+        elif (error.status_code or str(error).partition(" ")[0]) in self._not_now:
+            self.lost(error, [command], sent=False)
+        else:
+            command.fail(error)
+
+    async def _redirect(self, command: Command, error: AskError) -> None:
+        try:
+            line = self._line(await self._servers.follow(error))
+        except (KeyError, *FAILURES) as unknown:
+            self.lost(unknown, [command], sent=False)
+            return
+        if not isinstance(error, MovedError):
+            line.waiting.append(replace(command, parts=("ASKING",), reply=asyncio.get_running_loop().create_future()))
+        line.waiting.append(command)
+        line.flow()
+
+    def lost(self, error: Exception, commands: list[Command], *, sent: bool) -> None:
+        """The store is away: nobody waits from now on."""
+        why, key = str(error) or "no reply in time", commands[0].key
+        _fail(commands, why, sent=sent)
+        self._hang_up(why)
+        if self.up:
+            self.up = False
+            self._on_change(False, why)
+            self.spawn(self._probe(key))
+
+    def _hang_up(self, why: str) -> None:
+        asked, self._asked = self._asked, []
+        _fail([*asked, *(command for line in self._lines.values() for command in line.take_back())], why, sent=False)
+
+    async def _probe(self, key: str) -> None:
+        """Try, where the store was lost, until it takes a write again."""
+        tag = key.partition("{")[2].partition("}")[0] or key
+        command = packed([("SET", f"gw:probe:{{{tag}}}", 1, "PX", 1000)])
+        while not self.up:
+            await asyncio.sleep(PROBE_SECONDS)
+            with suppress(*FAILURES):
+                await self._servers.learn()
+                connection = self._servers.connect(self._servers.home(key))
+                try:
+                    async with asyncio.timeout(self._timeout):
+                        await connection.send_packed_command(command, check_health=False)
+                        await connection.read_response()
+                finally:
+                    await connection.disconnect(nowait=True)
+                self.up = True
+                self._on_change(True, "")
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run it in the background."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _fail(commands: Iterable[Command], why: str, *, sent: bool) -> None:
+    for command in commands:
+        command.fail(StoreAway(why, sent=sent))

@@ -1,0 +1,97 @@
+"""Which server holds a key, and how is it reached?  One server, or a cluster that tells.
+
+redis-py connects, authenticates and parses; for a cluster it keeps the map of slots.  A server's name is its home.
+"""
+
+from typing import Any, Protocol
+
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError
+
+CLUSTER = "redis+cluster://"
+
+
+class Servers(Protocol):
+    """All servers of one store."""
+
+    @property
+    def known(self) -> bool:
+        """Whether `home` can tell."""
+
+    async def learn(self) -> None:
+        """Ask the servers themselves where keys live."""
+
+    def home(self, key: str) -> str:
+        """The server that holds a key.  Raises `RedisClusterException` when none does."""
+
+    def connect(self, home: str) -> AbstractConnection:
+        """A connection of its own, made when it is first used.  Raises `KeyError` when there is no such server."""
+
+    async def follow(self, error: AskError) -> str:
+        """The server that a redirection names."""
+
+    async def aclose(self) -> None:
+        """Close what was opened to learn."""
+
+
+def servers(url: str, seconds: float) -> Servers:
+    """The servers behind a URL; `seconds` is how long one of a cluster is asked for the map."""
+    return Cluster(url, seconds) if url.startswith(CLUSTER) else OneServer(url)
+
+
+class OneServer:
+    """Everything lives on one server."""
+
+    known = True
+
+    def __init__(self, url: str) -> None:
+        self._pool = ConnectionPool.from_url(url, socket_timeout=None, protocol=2, driver_info=None)
+
+    async def learn(self) -> None: ...
+
+    def home(self, _key: str) -> str:
+        return ""
+
+    def connect(self, _home: str) -> AbstractConnection:
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        return connection
+
+    async def follow(self, error: AskError) -> str:
+        raise error
+
+    async def aclose(self) -> None: ...
+
+
+class Cluster:
+    """Keys live by slot; each server tells the whole map."""
+
+    def __init__(self, url: str, seconds: float) -> None:
+        options: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+        address = url.replace(CLUSTER, "redis://", 1)
+        client = RedisCluster.from_url(address, **options, protocol=2, driver_info=None, require_full_coverage=False)
+        self._nodes = client.nodes_manager
+
+    @property
+    def known(self) -> bool:
+        return self._nodes.default_node is not None
+
+    async def learn(self) -> None:
+        await self._nodes.initialize()
+
+    def home(self, key: str) -> str:
+        return self._nodes.get_node_from_slot(key_slot(key.encode())).name
+
+    def connect(self, home: str) -> AbstractConnection:
+        node = self._nodes.nodes_cache[home]
+        return node.connection_class(**{**node.connection_kwargs, "socket_timeout": None})
+
+    async def follow(self, error: AskError) -> str:
+        if isinstance(error, MovedError):
+            await self._nodes.move_slot(error)
+        return f"{error.host}:{error.port}"
+
+    async def aclose(self) -> None:
+        await self._nodes.aclose()
+        await self._nodes.aclose("startup_nodes")

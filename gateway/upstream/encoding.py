@@ -1,0 +1,35 @@
+"""What if an answer comes encoded although we asked for `identity`?  It is decoded under a cap of size and of ratio."""
+
+import zlib
+
+from gateway.errors import UpstreamBroke
+
+MAX_RATIO = 100
+RATIO_FREE_BYTES = 64 * 1024  # small answers may repeat themselves
+
+
+class Decoder:
+    """Undoes `gzip` or `deflate` chunk by chunk.  Raises `UpstreamBroke` on bombs, garbage and other codings."""
+
+    def __init__(self, coding: str, limit: int) -> None:
+        if coding not in {"gzip", "x-gzip", "deflate"}:
+            raise UpstreamBroke("The upstream's answer came in a coding that was not asked for.")
+        self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32 if coding != "deflate" else zlib.MAX_WBITS)
+        self._limit = limit
+        self._in = self._out = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        self._in += len(chunk)
+        room = min(self._limit, max(self._in * MAX_RATIO, RATIO_FREE_BYTES)) - self._out
+        try:
+            plain = self._inflate.decompress(chunk, room + 1)
+        except zlib.error:
+            raise UpstreamBroke("The upstream's answer could not be decoded.") from None
+        self._out += len(plain)
+        if len(plain) > room:
+            raise UpstreamBroke("The upstream's answer is far larger than it says.")
+        return plain
+
+    def end(self) -> None:
+        if not self._inflate.eof:
+            raise UpstreamBroke

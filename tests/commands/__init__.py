@@ -1,0 +1,1 @@
+"""The commands, each as an operator would use it."""

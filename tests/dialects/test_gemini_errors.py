@@ -1,0 +1,238 @@
+"""How errors are written, and what is read of the upstream's."""
+
+import base64
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.dialects.gemini import Gemini
+from gateway.dialects.gemini.scrub import scrubbed
+from gateway.errors import ModelNotAllowed, RateLimited
+
+GEMINI = Gemini()
+SECRET = "sk-canary/+\"7f3b'Zq=="
+GOOGLE = {"error": {"code": 429, "message": "Slow down.", "status": "RESOURCE_EXHAUSTED", "details": [{"x": 1}]}}
+
+
+def new_api(message: str, code: Any, **more: Any) -> bytes:
+    """Make an error as the vendor writes it."""
+    return json.dumps(
+        {"error": {"message": message, "type": "new_api_error", "param": "", "code": code}, **more}
+    ).encode()
+
+
+def mended(status: int, body: bytes, content_type: str = "application/json", secret: str = SECRET) -> dict[str, Any]:
+    """Mend and read; asserts Google's shape."""
+    error: dict[str, Any] = json.loads(GEMINI.mend(status, content_type, body, secret))["error"]
+    assert [status, str, str, list] == [
+        error["code"],
+        type(error["status"]),
+        type(error["message"]),
+        type(error["details"]),
+    ]
+    return error
+
+
+def test_an_error_of_ours() -> None:
+    """The interface's own example, to the letter."""
+    refusal = RateLimited(
+        "tokens_per_minute: 100000 are allowed. Please retry after 7 seconds.",
+        retry_after=7,
+        metadata={"limit": "tokens_per_minute"},
+    )
+    info = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "RATE_LIMITED",
+        "domain": "tokenhot-gateway",
+        "metadata": {"limit": "tokens_per_minute", "client": "design"},
+    }
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"}
+    expected = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": refusal.message, "details": [info, retry]}
+    assert {"error": expected} == json.loads(GEMINI.error(refusal, "design"))
+
+
+def test_an_error_of_ours_without_wait_and_client() -> None:
+    """RetryInfo stands only where a wait is known, and the client only where it is known."""
+    error = json.loads(GEMINI.error(ModelNotAllowed("no"), None))["error"]
+    assert (403, "PERMISSION_DENIED", "no") == (error["code"], error["status"], error["message"])
+    assert [("MODEL_NOT_ALLOWED", {})] == [(one["reason"], one["metadata"]) for one in error["details"]]
+
+
+def test_googles_shape_passes_byte_for_byte() -> None:
+    """An error in Google's shape is not touched: not its spacing, not its escapes, not its details."""
+    for body in (
+        json.dumps(GOOGLE, indent=3).encode(),
+        b' {"error":{"status":"X","code":429,"message":"\\u00e9"},"a":1}\n',
+    ):
+        assert body == GEMINI.mend(429, "application/json", body, SECRET)
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [
+        (400, "INVALID_ARGUMENT"), (401, "UNAUTHENTICATED"), (403, "PERMISSION_DENIED"), (404, "NOT_FOUND"),
+        (409, "ABORTED"),
+        (413, "INVALID_ARGUMENT"), (429, "RESOURCE_EXHAUSTED"), (500, "INTERNAL"), (501, "UNIMPLEMENTED"),
+        (502, "UNAVAILABLE"),
+        (503, "UNAVAILABLE"), (504, "DEADLINE_EXCEEDED"), (599, "INTERNAL"),
+    ],
+)  # fmt: skip
+def test_the_vendors_shape_is_rewritten(status: int, word: str) -> None:
+    """The vendor's message and code are kept, its request id is not: some clients read numbers out of the text."""
+    error = mended(status, new_api("No channel for m (request id: 2026403429)", "model_not_found"))
+    assert (word, "No channel for m") == (error["status"], error["message"])
+    info = error["details"][0]
+    assert ("UPSTREAM_ERROR", {"upstream_code": "model_not_found"}) == (info["reason"], info["metadata"])
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "metadata"),
+    [
+        (b'{"error":{"message":"m","code":""}}', "m", {}),
+        (b'{"error":{"message":"m","code":null}}', "m", {}),
+        (b'{"error":{"message":"m","code":[1]}}', "m", {}),
+        (b'{"error":{"message":"m","code":1213}}', "m", {"upstream_code": "1213"}),
+        (b'{"error":"text"}', "text", {}),
+        (b'{"type":"error","error":{"type":"x","message":"m"}}', "m", {}),
+        (b'{"code":"task_not_exist","message":"m","data":null}', "m", {"upstream_code": "task_not_exist"}),
+        (b'{"error":null,"message":"m"}', "m", {}),
+        (b'{"code":503,"status":"X","message":"m"}', "m", {"upstream_code": "503"}),
+    ],
+)
+def test_other_shapes(body: bytes, message: str, metadata: dict[str, str]) -> None:
+    """Message and code are found wherever relays put them."""
+    error = mended(503, body)
+    assert (message, metadata) == (error["message"], error["details"][0]["metadata"])
+
+
+def test_googles_shape_is_filled() -> None:
+    """Where code or status is missing or wrong it is filled from HTTP, and details stay; a list is unwrapped."""
+    details = [{"@type": "x", "retryDelay": "3s"}]
+    for broken in (
+        {"message": "m", "status": "NOT_FOUND"},
+        {"message": "m", "code": 404},
+        {"message": "m", "code": 5, "status": "OK"},
+    ):
+        error = mended(404, json.dumps({"error": {**broken, "details": details}}).encode())
+        assert ("NOT_FOUND", "m", details) == (error["status"], error["message"], error["details"])
+    assert GOOGLE["error"] == mended(429, json.dumps([GOOGLE]).encode())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html><h1>502</h1></html>",
+        b"null",
+        b"[]",
+        b"[1]",
+        b'{"error":{}}',
+        b'{"error":{"message":""}}',
+        b'{"error":{"message":5}}',
+        b'{"error":{"message":"cut',
+        b"[" * 10**5,
+        b"\xff",
+        b" " * 10**6,
+    ],
+)
+def test_nothing_readable(body: bytes) -> None:
+    """U11: HTML, nothing or a cut body becomes a plain sentence."""
+    assert "The upstream answered 502 and gave no readable reason." == mended(502, body, "text/html")["message"]
+
+
+def test_plain_text_and_long_messages() -> None:
+    """A plain text is its own message; a message without end is cut."""
+    assert "no healthy upstream" == mended(503, b"no healthy upstream\n", "text/plain; charset=utf-8")["message"]
+    assert 2_000 == len(mended(503, new_api("x" * 50_000, ""))["message"])
+
+
+SPELLINGS = {
+    "raw": SECRET,
+    "url": quote(SECRET, safe=""),
+    "hex": SECRET.encode().hex(),
+    "HEX": SECRET.encode().hex().upper(),
+    "json in json": json.dumps(SECRET),
+    **{f"base64 after {n}": base64.b64encode(b"B" * n + SECRET.encode() + b"tail").decode() for n in range(6)},
+    **{f"urlsafe after {n}": base64.urlsafe_b64encode(b"B" * n + SECRET.encode()).decode() for n in range(3)},
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("shape", ["google", "vendor", "escaped", "text", "twice", "broken"])
+def test_the_key_is_cut_out(spelling: str, shape: str) -> None:
+    """U12, S1: whatever spelling of our key the upstream echoes, in whatever shape, it reaches nobody."""
+    echo = f"Bearer {SPELLINGS[spelling]} is bad"
+    google = {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "m", "details": [{"echo": echo}]}}
+    body = {
+        "google": json.dumps(google).encode(),
+        "vendor": new_api(echo, SPELLINGS[spelling]),
+        "escaped": b'{"error":{"code":400,"status":"X","message":"%b"}}'
+        % b"".join(b"\\u%04x" % ord(char) for char in echo),
+        "text": echo.encode(),
+        "twice": b'{"error":{"code":400,"status":"X","message":%b,"message":"m"}}' % json.dumps(echo).encode(),
+        "broken": new_api(echo, "")[:-1],
+    }[shape]
+    written = GEMINI.mend(400, "text/plain", body, SECRET)
+    read = json.dumps(json.loads(written), ensure_ascii=False)
+    assert scrubbed(written, SECRET) is written
+    for each in SPELLINGS.values():
+        assert each[6:-6] not in read
+
+
+@given(before=st.binary(max_size=8), after=st.binary(max_size=8))
+def test_base64_of_any_surroundings(before: bytes, after: bytes) -> None:
+    """S1: base64 hides the key behind what stands around it, in three ways."""
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        assert b"[removed]" in scrubbed(encode(before + SECRET.encode() + after), SECRET)
+
+
+def test_no_key_and_innocent_text() -> None:
+    """Nothing is cut where no key is set, or where none is."""
+    body = json.dumps(GOOGLE).encode()
+    assert body is GEMINI.mend(429, "", body, "")
+    assert body is GEMINI.mend(429, "", body, SECRET)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "refused"),
+    [
+        (401, b"", True),
+        (401, new_api("Invalid token", ""), True),
+        (403, new_api("quota", "insufficient_user_quota"), True),
+        (403, new_api("pre-consume failed", "err: insufficient_user_quota"), True),
+        (403, new_api("insufficient_user_quota", "model_not_allowed"), False),
+        (403, b"<html>", False),
+        (429, new_api("quota", "insufficient_user_quota"), False),
+    ],
+)
+def test_our_key_refused(status: int, body: bytes, refused: bool) -> None:
+    """The upstream's 401, and its 403 for a spent balance, are about us and not about the caller."""
+    assert refused == GEMINI.key_refused(status, body)
+
+
+@pytest.mark.parametrize(
+    ("delay", "seconds"),
+    [("7s", 7.0), ("0.5s", 0.5), ("7", None), ("-1s", None), ("1e3s", None), (8, None), ("nans", None)],
+)
+def test_retry_delay(delay: Any, seconds: float | None) -> None:
+    """The wait of Google's RetryInfo is read, and nothing that only looks like one."""
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
+    assert seconds == GEMINI.retry_delay(json.dumps({"error": {"details": [{"x": 1}, 5, retry]}}).encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (new_api("m", "model_not_found"), "model_not_found"),
+        (new_api("m", None), ""),
+        (json.dumps(GOOGLE).encode(), "429"),
+        (b"<html>", ""),
+    ],
+)
+def test_upstream_code(body: bytes, code: str) -> None:
+    """U19: the vendor's code tells an unknown model from an overload."""
+    assert code == GEMINI.upstream_code(body)

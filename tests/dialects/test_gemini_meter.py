@@ -1,0 +1,285 @@
+"""What an answer cost, whether it is complete, and whether it may be kept."""
+
+import json
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.call import Kind, Modality, Usage
+from gateway.dialects.gemini.meter import GeminiMeter
+from gateway.sse import Events
+
+RECORDED = Path(__file__).parent / "gemini"
+MIB = 2**20
+Tokens = dict[tuple[Kind, Modality], int]
+
+
+def metered(*events: Any, generates: bool = True) -> GeminiMeter:
+    """Show a meter whole answers: JSON, or bytes as they are."""
+    meter = GeminiMeter(generates=generates)
+    for event in events:
+        meter.event(event if isinstance(event, bytes) else json.dumps(event).encode())
+    return meter
+
+
+def used(**metadata: Any) -> Usage:
+    """Read one `usageMetadata`."""
+    return metered({"usageMetadata": metadata}).usage
+
+
+def said(*parts: Any, **candidate: Any) -> dict[str, Any]:
+    """Make an answer of one candidate."""
+    return {"candidates": [{"content": {"parts": list(parts)}, "finishReason": "STOP", **candidate}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "total", "images"),
+    [
+        (
+            "image_edit",
+            {("input", "text"): 8, ("input", "image"): 1290, ("output", "image"): 1290, ("output", "unknown"): 3},
+            2591,
+            1,
+        ),
+        ("skeleton", {("input", "unknown"): 4, ("output", "unknown"): 2}, 6, 0),
+        ("blocked", {("input", "unknown"): 12}, 12, 0),
+        ("speech", {("input", "unknown"): 5, ("output", "audio"): 25}, 30, 0),
+    ],
+)
+def test_recorded_answers(name: str, tokens: Tokens, total: int, images: int) -> None:
+    """A4: the usage of a recorded answer is exact, by kind and modality."""
+    meter = metered((RECORDED / f"{name}.json").read_bytes())
+    assert Usage(tokens=tokens, total=total, images_out=images, source="reported") == meter.usage
+    assert meter.finished
+    assert (name != "blocked") == meter.storable
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "total", "errored", "storable"),
+    [
+        (
+            "text",
+            {("input", "unknown"): 5, ("cached", "unknown"): 4, ("output", "unknown"): 7, ("thoughts", "unknown"): 20},
+            36,
+            False,
+            True,
+        ),
+        ("image_crlf", {("input", "unknown"): 3, ("output", "unknown"): 1290}, 1293, False, True),
+        ("error_midway", {("input", "unknown"): 3}, 3, True, False),
+    ],
+)
+def test_recorded_streams(*, name: str, tokens: Tokens, total: int, errored: bool, storable: bool) -> None:
+    """A4, U17: the last counts of a stream are its usage, also where an error ends it."""
+    events = Events()
+    found = [*events.feed((RECORDED / f"{name}.sse").read_bytes()), *events.end()]
+    meter = metered(*(event.data for event in found))
+    assert (tokens, total) == (meter.usage.tokens, meter.usage.total)
+    assert (errored, storable, True) == (meter.errored, meter.storable, meter.finished)
+
+
+def test_kinds_do_not_overlap() -> None:
+    """Cached tokens are taken out of the prompt's, by modality; thoughts and tools stand apart."""
+    usage = used(
+        promptTokenCount=1300,
+        cachedContentTokenCount=1000,
+        candidatesTokenCount=10,
+        thoughtsTokenCount=30,
+        toolUsePromptTokenCount=20,
+        totalTokenCount=1360,
+        promptTokensDetails=[{"modality": "TEXT", "tokenCount": 10}, {"modality": "image", "token_count": 1290}],
+        cacheTokensDetails=[{"modality": 2, "tokenCount": 1000}],
+        toolUsePromptTokensDetails=[{"modality": "VIDEO", "tokenCount": 5}, {"modality": 9, "tokenCount": 5}],
+    )
+    expected: Tokens = {
+        ("input", "text"): 10,
+        ("input", "image"): 290,
+        ("cached", "image"): 1000,
+        ("output", "unknown"): 10,
+        ("thoughts", "unknown"): 30,
+        ("tool", "video"): 5,
+        ("tool", "unknown"): 15,
+    }
+    assert expected == usage.tokens
+    assert (1360, 1320, 40) == (usage.total, usage.tokens_in, usage.tokens_out)
+
+
+def test_details_never_exceed_the_count() -> None:
+    """Details that contradict the count lose; details without a count stand for it."""
+    detail = [{"modality": "TEXT", "tokenCount": 10}]
+    assert {("input", "text"): 6, ("cached", "unknown"): 4} == used(
+        promptTokenCount=10, cachedContentTokenCount=4, promptTokensDetails=detail
+    ).tokens
+    assert {("cached", "unknown"): 9} == used(promptTokenCount=5, cachedContentTokenCount=9).tokens
+    assert {("output", "text"): 10} == used(candidatesTokensDetails=detail).tokens
+    assert 10 == used(candidatesTokensDetails=detail).total
+
+
+def test_other_casing() -> None:
+    """Snake case is read as well, mixed with camel case."""
+    meter = metered(
+        {
+            "usage_metadata": {"prompt_token_count": 3, "candidatesTokenCount": 1, "totalTokenCount": None},
+            "candidates": [{"finish_reason": 1, "content": {"parts": [{"inline_data": {"mime_type": "image/webp"}}]}}],
+        }
+    )
+    assert ({("input", "unknown"): 3, ("output", "unknown"): 1}, 4) == (meter.usage.tokens, meter.usage.total)
+    assert (True, True, 1) == (meter.finished, meter.storable, meter.usage.images_out)
+
+
+ODD = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.lists(st.integers(), max_size=2)
+)
+
+
+@given(
+    counts=st.dictionaries(
+        st.sampled_from(
+            [
+                "promptTokenCount",
+                "cachedContentTokenCount",
+                "candidatesTokenCount",
+                "thoughtsTokenCount",
+                "totalTokenCount",
+            ]
+        ),
+        ODD | st.integers(0, 99),
+    ),
+    details=st.dictionaries(
+        st.sampled_from(["promptTokensDetails", "cacheTokensDetails", "candidatesTokensDetails"]),
+        ODD
+        | st.lists(st.fixed_dictionaries({"modality": ODD | st.just("TEXT"), "tokenCount": ODD | st.integers(0, 99)})),
+    ),
+    odd=ODD,
+)
+def test_odd_numbers_count_as_absent(counts: dict[str, Any], details: dict[str, Any], odd: Any) -> None:
+    """U18: the answer passes whatever its usage looks like, and no count is negative or out of range."""
+    usage = metered({"usageMetadata": {**counts, **details, "x": odd}, "candidates": odd, "promptFeedback": odd}).usage
+    assert all(0 < size < 2**40 for size in usage.tokens.values())
+    assert 0 <= usage.total < 2**40
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"usageMetadata": {}}, {"usageMetadata": None}, {"usageMetadata": {"promptTokenCount": -1}}]
+)
+def test_usage_that_is_missing(answer: Any) -> None:
+    """U18: an answer without usage says so."""
+    assert Usage(source="none") == metered(answer).usage
+    assert "reported" == used(totalTokenCount=0).source
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b" ",
+        b"null",
+        b"[]",
+        b"[{}]",
+        b'"x"',
+        b"5",
+        b"{",
+        b'{"candidates":[',
+        b"{}{}",
+        b"{} x",
+        b"<html>",
+        b'{"a":NaN}',
+        b"data: {}",
+        b'{"x":' * 10**5,
+    ],
+)
+def test_what_is_no_object(data: bytes) -> None:
+    """U4, U11: a cut answer, HTML or nothing is a `ValueError`; also where the shape was wrong before it broke."""
+    for broken in (data, b'{"candidates":5,' + data):
+        with pytest.raises(ValueError, match=r"."):
+            metered(broken)
+
+
+def test_every_candidate_must_end() -> None:
+    """U4: a stream is complete when each candidate seen has ended, wherever its end came."""
+    first, second = {"index": 0, "content": {"parts": []}}, {"index": 1}
+    assert not metered({"candidates": [first, second]}).finished
+    assert not metered({"candidates": [{**first, "finishReason": "STOP"}, second]}).finished
+    meter = metered(
+        {"candidates": [first, second]}, said(index=1), said(index=0, finishReason="MAX_TOKENS"), {"usageMetadata": {}}
+    )
+    assert (True, True) == (meter.finished, meter.storable)
+    assert not metered(said(finishReason="FINISH_REASON_UNSPECIFIED")).finished
+    assert not metered({}).finished
+
+
+@pytest.mark.parametrize(
+    "reason", ["SAFETY", "IMAGE_SAFETY", "RECITATION", "OTHER", "MALFORMED_FUNCTION_CALL", 3, "NEW"]
+)
+def test_other_ends_are_complete_and_not_kept(reason: Any) -> None:
+    """C5: an answer that ended otherwise is complete and is not kept."""
+    meter = metered(said({"text": "x"}, finishReason=reason))
+    assert (True, False) == (meter.finished, meter.storable)
+
+
+def test_blocked_and_failed() -> None:
+    """U17: a blocked prompt and an error end a stream; neither is kept."""
+    for event in (
+        {"promptFeedback": {"blockReason": "SAFETY"}},
+        {"prompt_feedback": {"block_reason": 1}},
+        {"error": {"code": 503}},
+    ):
+        meter = metered(said({"text": "x"}), event)
+        assert (True, False, "error" in event) == (meter.finished, meter.storable, meter.errored)
+
+
+@pytest.mark.parametrize("generates", [True, False])
+def test_answers_without_candidates(generates: bool) -> None:
+    """Counting and embedding answers are complete by themselves; a generated one without an end is not."""
+    assert not metered(generates=generates).finished
+    assert (not generates) == metered({"totalTokens": 7}, generates=generates).finished
+    assert not metered({"totalTokens": 7}, generates=generates).storable
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["![image](https://files.example.com/a.png)"],
+        ["Here: ![", "a cat](http://169.254.169.254/x)"],
+        ["!", "[", "]", "(", "x)"],
+        [" https://files.example.com/a.png?sig=1\n"],
+    ],
+)
+def test_pictures_by_reference_are_not_kept(texts: list[str]) -> None:
+    """U20: an answer whose picture is an address that expires is passed on and never kept."""
+    open_ended = [said({"text": text}, finishReason=None) for text in texts]
+    assert not metered(*open_ended, said()).storable
+    assert not metered(said({"fileData": {"fileUri": "https://files.example.com/a"}})).storable
+
+
+@pytest.mark.parametrize(
+    "text", ["See https://example.com for more.", "vec![1, 2]; f(x)", "[a](https://example.com)", "#![allow(x)]", ""]
+)
+def test_ordinary_text_is_kept(text: str) -> None:
+    """Links and code in a text are not pictures."""
+    assert metered(said({"text": text})).storable
+
+
+def test_ten_mebibytes() -> None:
+    """An answer with a picture of 10 MiB is read without being copied, in some 10 ms (printed)."""
+    picture = {"inlineData": {"mimeType": "image/png", "data": "aGVs" * (10 * MIB // 4)}}
+    data, took = json.dumps(said(picture)).encode(), []
+    for _ in range(3):
+        begin = time.perf_counter()
+        assert metered(data).storable
+        took.append(time.perf_counter() - begin)
+    tracemalloc.start()
+    assert 1 == metered(data).usage.images_out
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print(f"{1e3 * min(took):.1f} ms, peak {peak} bytes")  # noqa: T201  for the reader: a busy machine fails no test
+    assert peak < MIB

@@ -1,0 +1,1 @@
+"""The sandbox, run for real in a process of its own."""

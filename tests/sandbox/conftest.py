@@ -1,0 +1,108 @@
+"""One sandbox for all tests of this folder, in a process of its own, and a caller that knows its key."""
+
+import base64
+import io
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+KEY = "sk-sandbox-test"
+
+
+class Caller:
+    """Asks the sandbox as a gateway would."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self.http = http
+
+    def call(
+        self, text: str, *, model: str = "gemini-2.5-flash", method: str = "generateContent", **body: Any
+    ) -> httpx.Response:
+        """One prompt; `body` is added to the request's JSON, `?alt=sse` stands in `method`."""
+        asked = {"contents": [{"role": "user", "parts": [{"text": text}]}], **body}
+        return self.http.post(f"/v1beta/models/{model}:{method}", json=asked)
+
+    def said(self, text: str, **options: Any) -> dict[str, Any]:
+        """The JSON of an answer that went well."""
+        response = self.call(text, **options)
+        assert 200 == response.status_code, response.text[:300]
+        value: dict[str, Any] = response.json()
+        return value
+
+    def log(self) -> list[dict[str, Any]]:
+        """What the sandbox noted."""
+        records: list[dict[str, Any]] = self.http.get("/sandbox/log").json()
+        return records
+
+    def ended(self) -> dict[str, Any]:
+        """The only record, once the sandbox has closed it; two seconds are plenty."""
+        give_up = time.monotonic() + 2
+        while time.monotonic() < give_up:
+            if (records := self.log()) and records[0]["end"]:
+                assert 1 == len(records)
+                return records[0]
+        raise AssertionError(f"no ended record in {records}")
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[tuple[str, int]]:
+    """Where the sandbox listens; it inherits the socket, so that no port is guessed."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        code = f"from gateway.sandbox.app import run; run('', 0, {KEY!r}, faults=True, fd={fd})"
+        with subprocess.Popen([sys.executable, "-W", "error", "-c", code], pass_fds=[fd]) as process:
+            yield listener.getsockname()
+            process.terminate()
+            process.wait(10)
+
+
+@pytest.fixture
+def caller(address: tuple[str, int]) -> Iterator[Caller]:
+    """A caller with the right key, and an empty log."""
+    url = f"http://{address[0]}:{address[1]}"
+    with httpx.Client(base_url=url, headers={"authorization": f"Bearer {KEY}"}, timeout=20, trust_env=False) as http:
+        http.delete("/sandbox/log")
+        yield Caller(http)
+
+
+@pytest.fixture
+def photo() -> bytes:
+    """A small PNG to be edited."""
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((320, 200)).convert("RGB").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def picture_of(answer: dict[str, Any], candidate: int = 0) -> Image.Image:
+    """The picture in an answer, decoded."""
+    data = blob_of(answer, "image/png", candidate)
+    picture = Image.open(io.BytesIO(data))
+    picture.load()
+    return picture
+
+
+def blob_of(answer: dict[str, Any], mime_type: str, candidate: int = 0) -> bytes:
+    """The inline data of an answer."""
+    parts = answer["candidates"][candidate]["content"]["parts"]
+    (blob,) = [part["inlineData"] for part in parts if "inlineData" in part]
+    assert mime_type == blob["mimeType"]
+    return base64.b64decode(blob["data"], validate=True)
+
+
+def text_of(answer: dict[str, Any], candidate: int = 0) -> str:
+    """The text of an answer."""
+    return "".join(part.get("text", "") for part in answer["candidates"][candidate]["content"]["parts"])
+
+
+def events_of(body: str) -> list[dict[str, Any]]:
+    """The events of a well-formed stream."""
+    assert body.endswith("\n\n")
+    return [json.loads(event.removeprefix("data: ")) for event in body.removesuffix("\n\n").split("\n\n")]

@@ -1,0 +1,111 @@
+"""A real `serve` in a process of its own, with stand-in workers, its lines of log at hand."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+SERVE = """
+import sys
+from gateway.server import serve
+from gateway.settings import load
+workers = [sys.executable, sys.argv[1]]
+sys.exit(serve(load(), sandbox=sys.argv[2] == "True", worker_argv=workers, notice_seconds=float(sys.argv[3])))
+"""
+
+
+def until(seconds: float, condition: Callable[[], T]) -> T:
+    """Return the condition's first true value.  Fails when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.01)
+    return value
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether the process exists and is not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class Serve:
+    """One gateway: the parent, its workers and its stores."""
+
+    def __init__(self, folder: Path, *, notice: float = 0.3, sandbox: bool = False, **variables: str) -> None:
+        defaults = {"GATEWAY_DATA_DIR": str(folder / "data"), "GATEWAY_PORT": "0", "GATEWAY_METRICS_PORT": "0"}
+        stand_in = str(ROOT / "tests" / "support" / "stand_in.py")
+        self._output = folder / f"serve-{time.monotonic_ns()}.log"
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", SERVE, stand_in, str(sandbox), str(notice)],
+                env={**os.environ, **defaults, "GATEWAY_WORKERS": "2", "TMPDIR": str(folder), **variables},
+                stdout=output,
+                stderr=output,
+                cwd=ROOT,
+                process_group=0,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it at once, so that nothing it started is left."""
+        if self.process.poll() is None:
+            self.tell(signal.SIGINT)
+            self.tell(signal.SIGINT)
+        self.process.wait(20)
+        if kind is not None:
+            print(self._output.read_text())  # noqa: T201 - for the report of the failed test
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        lines = self._output.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def event(self, name: str, seconds: float = 10) -> dict[str, Any]:
+        """Wait for the event's first line."""
+        found: dict[str, Any] = until(
+            seconds, lambda: next((line for line in self.events if line["event"] == name), {})
+        )
+        return found
+
+    @property
+    def url(self) -> str:
+        return str(self.event("ready")["url"])
+
+    def tell(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def get(self, path: str) -> httpx.Response:
+        """Ask on a connection of its own."""
+        return httpx.get(f"{self.url}{path}", timeout=20, trust_env=False)
+
+    def settings(self) -> dict[str, Any]:
+        """Ask a worker for the settings it got."""
+        return dict(self.get("/settings").json())
+
+    def workers(self, count: int = 2) -> set[int]:
+        """Ask until so many workers have answered."""
+        found: set[int] = set()
+
+        def ask() -> bool:
+            found.add(int(self.get("/pid").text))
+            return len(found) == count
+
+        until(10, ask)
+        return found

@@ -1,0 +1,106 @@
+"""How do children behave that do not behave?"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from gateway.children import Children
+
+SERVES = "import os, sys, time; os.write(int(sys.argv[3]), b'1'); "
+
+
+class Said(list[tuple[str, dict[str, Any]]]):
+    """What was reported, and when."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.forgotten: list[int] = []
+
+    def report(self, event: str, **fields: Any) -> None:
+        self.times.append(time.monotonic())
+        self.append((event, fields))
+
+
+@contextlib.asynccontextmanager
+async def children(said: Said, *argv: str) -> AsyncIterator[Children]:
+    """Prepare children of kind `worker`."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with Children(
+            "worker", argv, listener, notice_seconds=0, report=said.report, forget=said.forgotten.append
+        ) as found:
+            yield found
+
+
+def python(code: str) -> tuple[str, ...]:
+    """Write the arguments of a child that runs the code."""
+    return sys.executable, "-IS", "-c", code
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for the condition, for five seconds at most."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - the condition is another process's state
+            await asyncio.sleep(0.01)
+
+
+async def test_who_dies_at_once_is_replaced_ever_more_slowly() -> None:
+    """X4: no crash loop: each quick death doubles the wait."""
+    said = Said()
+    async with children(said, *python(SERVES)) as found:
+        assert await found.start(1, {})
+        await until(lambda: len(said) >= 4)
+    waits = [late - early for early, late in zip(said.times, said.times[1:], strict=False)]
+    assert 0.1 < waits[0] < waits[1] < waits[2]
+    assert {"worker_died"} == {event for event, _ in said}
+    assert len(said) <= len(said.forgotten)
+
+
+async def test_who_does_not_come_to_serve_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """X4: a child that hangs in its start is a failed start."""
+    monkeypatch.setattr("gateway.children.READY_SECONDS", 0.2)
+    async with children(Said(), *python("import time; time.sleep(60)")) as found:
+        assert not await found.start(2, {})
+        await until(lambda: not found._living)
+
+
+async def test_a_child_that_cannot_be_started_is_reported() -> None:
+    """X4: the system's refusal to start a process is a failed start and one line, not a traceback."""
+    said = Said()
+    async with children(said, "/nonexistent") as found:
+        assert not await found.start(1, {})
+    assert ["worker_not_started"] == [event for event, _ in said]
+
+
+async def test_who_does_not_leave_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """X1: the time to leave is bounded even for a child that ignores every signal."""
+    monkeypatch.setattr("gateway.children.GRACE_SECONDS", 0.1)
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SERVES + "time.sleep(60)"
+    said = Said()
+    async with children(said, *python(deaf)) as found:
+        assert await found.start(1, {})
+        began = time.monotonic()
+        found.stop(signal.SIGTERM, 0.1)
+        await found.ended()
+        assert found._living
+    assert 0.2 <= time.monotonic() - began < 2
+    assert not found._living
+    assert [] == said
+
+
+async def test_old_children_stay_when_new_ones_cannot_start() -> None:
+    """X1: a replacement that does not come to serve leaves the old children in their places."""
+    said = Said()
+    async with children(said, *python(SERVES + "time.sleep(60)")) as found:
+        assert await found.start(2, {})
+        before = set(found._living)
+        found._argv = ("/nonexistent",)
+        await found.replace()
+        assert before == found._living
+    assert ["worker_not_started", "worker_not_replaced"] == [event for event, _ in said]

@@ -1,0 +1,237 @@
+"""Does the embedded store keep its promises, with real servers that are really killed?"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from gateway.embedded import Embedded, FolderInUse, StoreError, borrow
+from tests.support.processes import is_running, until
+
+KILLED_PARENT = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from gateway.embedded import Embedded
+
+async def main():
+    async with Embedded(Path(sys.argv[1])):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+@contextlib.asynccontextmanager
+async def asking(url: str) -> AsyncIterator[Any]:
+    """Connect to a server."""
+    client = redis.asyncio.Redis.from_url(url, decode_responses=True)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def process_of(url: str) -> int:
+    """Ask the server for its process id."""
+    async with asking(url) as client:
+        return int((await client.info("server"))["process_id"])
+
+
+def mode_of(path: Path) -> int:
+    """Tell who may do what with a file."""
+    return path.lstat().st_mode & 0o777
+
+
+def leave_orphans(folder: Path) -> None:
+    """Start both servers and kill their parent."""
+    process = subprocess.run([sys.executable, "-c", KILLED_PARENT, folder], check=False)
+    assert -signal.SIGKILL == process.returncode
+
+
+async def test_state_survives_and_the_cache_need_not(tmp_path: Path) -> None:
+    """What is in the state store is there after a stop; the cache keeps nothing on disk."""
+    async with Embedded(tmp_path) as stores, asking(stores.state_url) as state, asking(stores.cache_url) as cache:
+        await state.set("limit", "7")
+        await cache.set("answer", "kept for now")
+    async with Embedded(tmp_path) as stores, asking(stores.state_url) as state, asking(stores.cache_url) as cache:
+        assert "7" == await state.get("limit")
+        assert None is await cache.get("answer")
+
+
+async def test_each_server_has_the_policy_of_its_role(tmp_path: Path) -> None:
+    """R6: limits are never evicted for lack of room, answers are; both are bounded."""
+    async with Embedded(tmp_path) as stores:
+        for url, policy, log, limit in (
+            (stores.state_url, "noeviction", "yes", 1 << 30),
+            (stores.cache_url, "allkeys-lru", "no", 256 << 20),
+        ):
+            async with asking(url) as client:
+                assert policy == (await client.config_get("maxmemory-policy"))["maxmemory-policy"]
+                assert log == (await client.config_get("appendonly"))["appendonly"]
+                assert limit == int((await client.config_get("maxmemory"))["maxmemory"])
+
+
+async def test_nobody_else_on_the_machine_can_connect(tmp_path: Path) -> None:
+    """R8: no port is open, and only the gateway's own user can reach the sockets."""
+    async with Embedded(tmp_path) as stores, asking(stores.state_url) as state:
+        socket = Path(stores.state_url.removeprefix("unix://"))
+        assert 0o700 == mode_of(socket)
+        assert 0o700 == mode_of(socket.parent)
+        assert "0" == (await state.config_get("port"))["port"]
+
+
+@pytest.mark.parametrize("name", ["state", "cache"])
+async def test_a_killed_server_is_back_within_a_second(tmp_path: Path, name: str) -> None:
+    """R3: a killed server is started again within a second, the state store with its data."""
+    reports: asyncio.Queue[tuple[str, object]] = asyncio.Queue()
+    async with Embedded(tmp_path) as stores:
+        watching = asyncio.create_task(
+            stores.watch(lambda event, **fields: reports.put_nowait((event, fields["store"])))
+        )
+        async with asking(stores.state_url) as state:
+            await state.set("limit", "7")
+        url = {"state": stores.state_url, "cache": stores.cache_url}[name]
+        os.kill(await process_of(url), signal.SIGKILL)
+        async with asyncio.timeout(1):
+            assert ("store_restarted", name) == await reports.get()
+        async with asking(stores.state_url) as state:
+            assert "7" == await state.get("limit")
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+
+
+async def test_a_log_cut_in_mid_write_is_loaded(tmp_path: Path) -> None:
+    """R3: a crash that cut the last write of the log short costs that write and no start."""
+    async with Embedded(tmp_path) as stores, asking(stores.state_url) as state:
+        await state.set("first", "1")
+        await state.set("last", "2")
+    log = next((tmp_path / "state" / "appendonlydir").glob("*.incr.aof"))
+    os.truncate(log, log.stat().st_size - 5)
+    async with Embedded(tmp_path) as stores, asking(stores.state_url) as state:
+        assert ["first"] == await state.keys()
+
+
+async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """X4: data that cannot be read is one clear error, and the servers that did start are stopped."""
+    async with Embedded(tmp_path) as stores, asking(stores.state_url) as state:
+        await state.set("limit", "7")
+    next((tmp_path / "state" / "appendonlydir").glob("*.manifest")).write_text("nonsense\n")
+    with pytest.raises(StoreError, match=r"state server did not start: .*AOF"):
+        async with Embedded(tmp_path):
+            pass
+    next((tmp_path / "state" / "appendonlydir").glob("*.manifest")).unlink()
+    async with Embedded(tmp_path):
+        pass
+
+
+async def test_a_folder_that_cannot_be_used_is_a_clear_error(tmp_path: Path) -> None:
+    """X4: a data folder that cannot be made is a StoreError, not a traceback."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"cannot use .*file/data"):
+        async with Embedded(tmp_path / "file" / "data"):
+            pass
+
+
+async def test_a_folder_has_one_owner(tmp_path: Path) -> None:
+    """A second gateway on a data folder is refused and told whose it is; the first is not disturbed."""
+    async with Embedded(tmp_path) as stores:
+        with pytest.raises(FolderInUse, match=f"in use by process {os.getpid()}"):
+            async with Embedded(tmp_path):
+                pass
+        assert await process_of(stores.state_url)
+
+
+async def test_servers_of_a_killed_parent_are_taken_over(tmp_path: Path) -> None:
+    """X2: after kill -9 of the parent the same server process goes on serving under the next one, which can end it."""
+    leave_orphans(tmp_path)
+    pid = await process_of(Embedded(tmp_path).state_url)
+    async with Embedded(tmp_path) as stores:
+        assert pid == await process_of(stores.state_url)
+    assert not is_running(pid)
+
+
+async def test_a_server_taken_over_is_watched_like_our_own(tmp_path: Path) -> None:
+    """R3: the death of a server that is not our child is seen and mended too."""
+    leave_orphans(tmp_path)
+    restarted = asyncio.Event()
+    async with Embedded(tmp_path) as stores:
+        watching = asyncio.create_task(stores.watch(lambda *_, **__: restarted.set()))
+        os.kill(await process_of(stores.state_url), signal.SIGKILL)
+        async with asyncio.timeout(1):
+            await restarted.wait()
+        assert await process_of(stores.state_url)
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+
+
+async def test_ctrl_c_does_not_reach_the_servers(tmp_path: Path) -> None:
+    """X1: the servers are in a session of their own, so that the terminal's signals pass them by."""
+    async with Embedded(tmp_path) as stores:
+        assert os.getsid(0) != os.getsid(await process_of(stores.state_url))
+
+
+async def test_a_server_that_hangs_is_killed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """X1: a frozen server of ours does not keep the gateway from ending."""
+    monkeypatch.setattr("gateway.embedded.STOP_SECONDS", 0.1)
+    async with Embedded(tmp_path) as stores:
+        pid = await process_of(stores.state_url)
+        os.kill(pid, signal.SIGSTOP)
+    assert not is_running(pid)
+
+
+async def test_a_long_path_gets_its_sockets_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data folder too deep for a socket's name works, by a private folder made from its name."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    deep = tmp_path / ("d" * 100)
+    async with Embedded(deep) as stores:
+        socket = Path(stores.state_url.removeprefix("unix://"))
+        assert tmp_path == socket.parent.parent
+        assert 0o700 == mode_of(socket.parent)
+        assert stores.state_url == Embedded(deep).state_url
+
+
+@pytest.mark.parametrize("trap", ["open to all", "a link"])
+async def test_a_folder_prepared_by_somebody_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trap: str
+) -> None:
+    """R8: where others may write, a folder that was laid out for us is not used."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    deep = tmp_path / ("d" * 100)
+    sockets = Path(Embedded(deep).state_url.removeprefix("unix://")).parent
+    if trap == "a link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        sockets.symlink_to(tmp_path / "elsewhere")
+    else:
+        sockets.mkdir()
+        sockets.chmod(0o777)
+    with pytest.raises(StoreError, match="not a private folder"):
+        async with Embedded(deep):
+            pass
+
+
+async def test_a_command_borrows_the_running_servers(tmp_path: Path) -> None:
+    """Commands talk to the store of the gateway that runs, and leave it running."""
+    async with Embedded(tmp_path) as stores:
+        async with borrow(tmp_path) as borrowed:
+            assert await process_of(stores.state_url) == await process_of(borrowed.state_url)
+        assert await process_of(stores.state_url)
+
+
+async def test_a_command_starts_the_servers_for_its_duration(tmp_path: Path) -> None:
+    """Where no gateway runs, a command starts the store, holds the folder, and stops it again."""
+    async with borrow(tmp_path) as borrowed:
+        pid = await process_of(borrowed.state_url)
+        with pytest.raises(FolderInUse):
+            async with Embedded(tmp_path):
+                pass
+    until(1, lambda: not is_running(pid))
