@@ -6,7 +6,8 @@ pipeline, which is plain ASGI, since FastAPI's layers would cost as much as the 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import httpx
 from fastapi import FastAPI
@@ -14,14 +15,14 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from gateway import __version__, asgi, logs, probes
+from gateway import __version__, asgi, google_shape, logs, probes
 from gateway.auth import Auth
 from gateway.catalogue import Catalogue
 from gateway.clients import Clients
-from gateway.errors import MethodNotAllowed, in_google_shape
+from gateway.errors import MethodNotAllowed
 from gateway.files import Fixed, Watched
 from gateway.ledger import Ledger
-from gateway.metrics import Metrics
+from gateway.metrics import CollectorRegistry, Metrics
 from gateway.pipeline import Pipeline
 from gateway.settings import Settings, watched_clients, watched_key
 from gateway.upstream import PyqwestTransport, Upstream
@@ -29,50 +30,82 @@ from gateway.upstream import PyqwestTransport, Upstream
 TICK_SECONDS = 0.25  # how often changed files are looked for
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a worker is made of."""
+
+    settings: Settings
+    clients: Watched[Clients]
+    key: Watched[str] | Fixed[str]
+    metrics: Metrics
+    log: logs.Log
+    buffered: asgi.Buffered
+    upstream: Upstream
+    pipeline: Pipeline
+
+
 class App(FastAPI):
     """One worker's ASGI app."""
 
-    def __init__(self, pipeline: Pipeline, **fastapi: object) -> None:
-        super().__init__(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, **fastapi)  # type: ignore[arg-type]
-        self.pipeline = pipeline
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=self._live)
+        self.parts = parts
+        self._pipeline = parts.pipeline
+        self.include_router(probes.router(ready=lambda: not parts.pipeline.draining, degraded=list))
+        self.add_exception_handler(HTTPException, probe_error)
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         if scope["type"] == "http" and scope["path"] not in probes.PATHS:
-            await self.pipeline(scope, receive, send)
+            await self._pipeline(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
     def begin_drain(self) -> None:
         """Say 503 on `/readyz` and close each connection with its answer."""
-        self.pipeline.draining = True
+        self._pipeline.draining = True
 
     def stop_accepting(self) -> None:
         """Refuse calls that still come."""
-        self.pipeline.stopping = True
+        self._pipeline.stopping = True
+
+    @contextlib.asynccontextmanager
+    async def _live(self, _: FastAPI) -> AsyncIterator[None]:
+        parts = self.parts
+        parts.metrics.child(parts.metrics.build_info, __version__).set(1)
+        parts.metrics.buffered_limit.set(parts.settings.max_buffered_bytes)
+        ticking = asyncio.create_task(tick(parts))
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            await parts.upstream.aclose()
+            parts.log.close()
 
 
-def create(settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None) -> App:
-    """Build a worker's app.  `transport` takes the place of the real way to the upstream."""
-    clients = watched_clients(settings)
-    key = watched_key(settings)
-    catalogue = Catalogue.load()
-    metrics = Metrics(known_model=lambda model: model in catalogue.models or model in clients.value.literal_models)
-    log = logs.Log(settings.log_level, on_drop=lambda count: metrics.child(metrics.dropped, "log lines").inc(count))
-    logs.take_over(log, settings.log_level)
+def create(
+    settings: Settings,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    log: logs.Log | None = None,
+    registry: CollectorRegistry | None = None,
+) -> App:
+    """Build a worker's app.
+
+    `transport` takes the place of the real way to the upstream; `log` and `registry` of those of the process.
+    """
+    clients, key, catalogue = watched_clients(settings), watched_key(settings), Catalogue.load()
+    metrics = Metrics(registry, lambda model: model in catalogue.models or model in clients.value.literal_models)
+    if log is None:
+        log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
+        logs.take_over(log, settings.log_level)
     buffered = asgi.Buffered(settings.max_buffered_bytes)
     upstream = Upstream(
-        transport or PyqwestTransport(
-            settings.upstream_url,
-            connect_seconds=settings.connect_timeout_seconds,
-            proxy=settings.upstream_proxy,
-            ca_file=settings.upstream_ca_file,
-            keepalive=settings.upstream_keepalive,
-        ),
+        transport or way_out(settings),
         url=settings.upstream_url,
         key=lambda: key.value,
         max_answer_bytes=settings.max_answer_bytes,
         metrics=metrics,
-    )  # fmt: skip
+    )
     pipeline = Pipeline(
         auth=Auth(lambda: clients.value),
         upstream=upstream,
@@ -83,46 +116,39 @@ def create(settings: Settings, *, transport: httpx.AsyncBaseTransport | None = N
         call_seconds=settings.call_timeout_seconds,
         idle_seconds=settings.idle_timeout_seconds,
     )
+    return App(Parts(
+        settings=settings, clients=clients, key=key, metrics=metrics, log=log,
+        buffered=buffered, upstream=upstream, pipeline=pipeline,
+    ))  # fmt: skip
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        metrics.child(metrics.build_info, __version__).set(1)
-        metrics.buffered_limit.set(settings.max_buffered_bytes)
-        ticking = asyncio.create_task(tick([clients, key], buffered, metrics, log))
-        try:
-            yield
-        finally:
-            ticking.cancel()
-            await upstream.aclose()
-            log.close()
 
-    app = App(pipeline, lifespan=lifespan)
-    app.include_router(probes.router(ready=lambda: not pipeline.draining, degraded=list))
-    app.add_exception_handler(HTTPException, probe_error)
-    return app
+def way_out(settings: Settings) -> httpx.AsyncBaseTransport:
+    """The real way to the upstream."""
+    return PyqwestTransport(
+        settings.upstream_url,
+        connect_seconds=settings.connect_timeout_seconds,
+        proxy=settings.upstream_proxy,
+        ca_file=settings.upstream_ca_file,
+        keepalive=settings.upstream_keepalive,
+    )
 
 
 async def probe_error(_: Request, error: Exception) -> Response:
     """Say in our shape what FastAPI would say in its own: only a wrong method can happen on the probes' paths."""
     assert isinstance(error, HTTPException)  # noqa: S101  it is registered for nothing else
     refusal = MethodNotAllowed("GET")
-    return Response(in_google_shape(refusal), refusal.code, {"allow": "GET, HEAD"}, "application/json")
+    return Response(google_shape.written(refusal), refusal.code, {"allow": "GET, HEAD"}, "application/json")
 
 
-async def tick(
-    files: Sequence[Watched[Clients] | Watched[str] | Fixed[str]],
-    buffered: asgi.Buffered,
-    metrics: Metrics,
-    log: logs.Log,
-) -> None:
+async def tick(parts: Parts) -> None:
     """Look after what changes by itself: files that are replaced, and a gauge too busy to be set at each change."""
     while True:
-        for file in files:
+        for file in (parts.clients, parts.key):
             match file.refresh():
                 case "changed":
-                    log.event("reloaded", file=file.path.name)
+                    parts.log.event("reloaded", file=file.path.name)
                 case "failed":
-                    metrics.reload_failures.inc()
-                    log.event("reload_failed", level="error", file=file.path.name, problem=file.problem)
-        metrics.buffered.set(buffered.held)
+                    parts.metrics.reload_failures.inc()
+                    parts.log.event("reload_failed", level="error", file=file.path.name, problem=file.problem)
+        parts.metrics.buffered.set(parts.buffered.held)
         await asyncio.sleep(TICK_SECONDS)

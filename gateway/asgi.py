@@ -5,12 +5,13 @@ slices, each awaited under a deadline, since a server's `send` returns before an
 """
 
 import asyncio
+import random
 import re
-import secrets
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from gateway.errors import BodyTimeout, BodyTooLarge, ClientGone, Overloaded
 from gateway.headers import Headers
@@ -20,13 +21,12 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 RawHeader = tuple[bytes, bytes]
 
-CUT = "tokenhot.cut"  # the scope extension by which our listener ends a connection
+CONNECTION = "tokenhot.connection"  # the scope extension that our listener adds
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SLICE_BYTES = 256 * 1024
 BODY_SECONDS = 60.0  # a whole body, and longer only for one that keeps arriving at
 BODY_BYTES_PER_SECOND = 50 * 1024
 DISCARD_SECONDS = 5.0
-STALL_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Request:
         headers = Headers(scope["headers"])
         request_id = headers.get(b"x-request-id")
         if not REQUEST_ID.fullmatch(request_id):
-            request_id = secrets.token_hex(12)
+            request_id = f"{random.getrandbits(96):024x}"  # told apart, not secret
         return cls(
             http_method=scope["method"],
             raw_path=scope["raw_path"],
@@ -148,59 +148,41 @@ async def read_body(
     return b"".join(chunks)
 
 
-class HangUp:
-    """Listens, while it is entered, for the caller to leave.  Only for requests whose body has been read."""
+class Connection(Protocol):
+    """What our listener lets a call know and do beyond ASGI: found in the scope's extensions."""
 
-    def __init__(self, receive: Receive, on_gone: Callable[[], None]) -> None:
-        self.gone = False
-        self._receive = receive
-        self._on_gone = on_gone
-        self._task: asyncio.Task[None] | None = None
+    lost: bool  # the caller has gone
+    on_gone: Callable[[], None] | None  # called when the caller goes
 
-    def __enter__(self) -> Self:
-        self._task = asyncio.get_running_loop().create_task(self._listen())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _listen(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
-        self._on_gone()
+    def cut(self, *, flush: bool) -> None:
+        """End the connection without a clean end; with `flush`, after what has been sent has left."""
 
 
 class Reply:
     """The one answer to a request."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, stall_seconds: float = STALL_SECONDS) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.connection: Connection = scope["extensions"][CONNECTION]
         self.started = self.finished = False
         self.status = 0
         self.bytes_out = 0
         self.waited = 0.0  # seconds spent waiting for the caller to read
-        self._extensions = scope.get("extensions") or {}
         self._receive, self._send = receive, send
-        self._stall_seconds = stall_seconds
 
     async def start(self, status: int, headers: list[RawHeader]) -> None:
         self.started, self.status = True, status
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, body: bytes | memoryview, *, last: bool = False) -> None:
-        """Send a piece; waits until the one before has left.  Raises `ClientGone` when the caller stops reading."""
-        clock = asyncio.get_running_loop().time
-        before = clock()
-        try:
-            async with asyncio.timeout(self._stall_seconds):
-                await self._send({"type": "http.response.body", "body": body, "more_body": not last})
-        except TimeoutError:
-            self.cut(flush=False)
-            raise ClientGone from None
-        self.waited += clock() - before
+        """Send a piece; waits until the one before has left.
+
+        Raises `ClientGone` when the caller has left, or has been cut off because they stopped reading.
+        """
+        before = time.perf_counter()
+        await self._send({"type": "http.response.body", "body": body, "more_body": not last})
+        self.waited += time.perf_counter() - before
+        if self.connection.lost and not last:
+            raise ClientGone
         self.bytes_out += len(body)
         self.finished = last
 
@@ -231,8 +213,7 @@ class Reply:
             pass
         return await self.write(b"", last=True)
 
-    def cut(self, *, flush: bool) -> None:
-        """End the connection without a clean end; with `flush`, after what has been sent has left."""
+    def cut(self) -> None:
+        """End an answer under way so that nobody takes it for whole; what has been sent still leaves."""
         self.finished = True
-        if cut := self._extensions.get(CUT):
-            cut(flush)
+        self.connection.cut(flush=True)

@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
@@ -21,27 +22,29 @@ LOOK_SECONDS = 0.02
 
 
 class Child:
-    """One process."""
+    """One process, and the pipe on which it says one byte when it serves, and whose end says that it is dead."""
 
-    def __init__(self, process: asyncio.subprocess.Process, ready: int) -> None:
-        self.process = process
+    def __init__(self, process: subprocess.Popen[bytes], pipe: int) -> None:
+        self.pid = process.pid
         self.leaving = False  # another has its place
-        self._ready = ready
+        self._process = process
+        self._pipe = pipe
         self._served_since: float | None = None
 
     async def comes_to_serve(self) -> None:
-        """Wait until it says that it serves, or has died; one that does neither in time is killed."""
-        loop, answered = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_reader(self._ready, answered.set)
+        """Wait until it serves, or has died; one that does neither in time is killed."""
         try:
-            await asyncio.wait_for(answered.wait(), READY_SECONDS)
-            if os.read(self._ready, 1):
-                self._served_since = time.monotonic()
+            async with asyncio.timeout(READY_SECONDS):
+                if await self._hear():
+                    self._served_since = time.monotonic()
         except TimeoutError:
             self.tell(signal.SIGKILL)
-        finally:
-            loop.remove_reader(self._ready)
-            os.close(self._ready)
+
+    async def dies(self) -> int:
+        """Wait for its end, and return its exit status; to be called once."""
+        await self._hear()
+        os.close(self._pipe)
+        return self._process.wait()
 
     @property
     def has_served(self) -> bool:
@@ -53,8 +56,16 @@ class Child:
 
     def tell(self, number: int) -> None:
         """Send a signal, if there is still somebody to receive it."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
+        self._process.send_signal(number)
+
+    async def _hear(self) -> bytes:
+        loop, heard = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._pipe, heard.set)
+        try:
+            await heard.wait()
+        finally:
+            loop.remove_reader(self._pipe)
+        return os.read(self._pipe, 1)
 
 
 class Children:
@@ -83,7 +94,7 @@ class Children:
         self._keepers: set[asyncio.Task[object]] = set()
         self._replacing = asyncio.Lock()
         self._lifeline = os.pipe()  # nothing is ever written: its end says that we are gone
-        self._deadline = 0.0
+        self._deadline = float("inf")
 
     async def __aenter__(self) -> Self:
         return self
@@ -105,18 +116,20 @@ class Children:
         """Put a new child in the place of each, one after another; stop at the first that does not come to serve."""
         async with self._replacing:
             for old in [child for child in self._living if not child.leaving]:
-                if self.stopping.is_set():
+                if self.stopping.is_set() or old not in self._living:
+                    continue
+                old.leaving = True  # said first: should it die meanwhile, its place is already being filled
+                if await self._add():
+                    old.tell(signal.SIGHUP)
+                elif not self.stopping.is_set():
+                    old.leaving = False
+                    self._report(f"{self._kind}_not_replaced", level="error", pid=old.pid)
                     return
-                if not await self._add():
-                    self._report(f"{self._kind}_not_replaced", level="error", pid=old.process.pid)
-                    return
-                old.leaving = True
-                old.tell(signal.SIGHUP)
 
     def stop(self, number: int, seconds: float) -> None:
         """Pass the signal on to all.  From now on nobody is replaced; after `seconds` and some grace, kill."""
         self.stopping.set()
-        self._deadline = time.monotonic() + seconds + GRACE_SECONDS
+        self._deadline = min(self._deadline, time.monotonic() + seconds + GRACE_SECONDS)
         for child in self._living:
             child.tell(number if child.has_served else signal.SIGTERM)  # half-started Python would print a traceback
 
@@ -135,29 +148,29 @@ class Children:
 
     async def _bring_up(self) -> Child | None:
         try:
-            child = await self._spawn()
+            child = self._spawn()
         except OSError as error:  # no memory, no process or no descriptor left
             self._report(f"{self._kind}_not_started", level="error", problem=str(error))
             return None
         await child.comes_to_serve()
         return child
 
-    async def _spawn(self) -> Child:
-        ready, says_ready = os.pipe()
-        inherited = (self._listener.fileno(), self._lifeline[0], says_ready)
+    def _spawn(self) -> Child:
+        ours, theirs = os.pipe()
+        inherited = (self._listener.fileno(), self._lifeline[0], theirs)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(*self._argv, *map(str, inherited), str(self._notice_seconds)),
+            process = subprocess.Popen(  # noqa: S603 - our own program, without a shell
+                [*self._argv, *map(str, inherited), str(self._notice_seconds)],
                 pass_fds=inherited,
                 env=self._environment,
                 process_group=0,  # Ctrl-C reaches us alone, and we pass it on
             )
         except OSError:
-            os.close(ready)
+            os.close(ours)
             raise
         finally:
-            os.close(says_ready)
-        self._living.add(child := Child(process, ready))
+            os.close(theirs)
+        self._living.add(child := Child(process, ours))
         if self.stopping.is_set():
             child.tell(signal.SIGTERM)
         return child
@@ -169,7 +182,7 @@ class Children:
             status = await self._bury(child)
             if child.leaving or self.stopping.is_set():
                 return
-            self._report(f"{self._kind}_died", level="error", pid=child.process.pid, status=status)
+            self._report(f"{self._kind}_died", level="error", pid=child.pid, status=status)
             delay = min(max(delay * 2, FIRST_DELAY_SECONDS), LONGEST_DELAY_SECONDS) if child.has_just_come() else 0.0
             if (successor := await self._successor(delay)) is None:
                 return
@@ -188,7 +201,7 @@ class Children:
         return self.stopping.is_set()
 
     async def _bury(self, child: Child) -> int:
-        status = await child.process.wait()
+        status = await child.dies()
         self._living.discard(child)
-        self._forget(child.process.pid)
+        self._forget(child.pid)
         return status

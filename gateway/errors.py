@@ -1,41 +1,21 @@
 """Every way a call can be refused or fail, and what the caller is told.
 
 * GatewayError
-  * Refused                    the caller can act on it
-    - BadRequest          400  ConflictingKeys, ModelMissing
-    - KeyMissing          401
-    - KeyInvalid          401  unknown, revoked, expired: the same words
-    - ModelNotAllowed     403
-    - RouteUnknown        404
-    - MethodNotAllowed    405
-    - BodyTimeout         408
-    - BodyTooLarge        413
-    - UriTooLong          414
-    - ContentType         415
-    - HeadersTooLarge     431
-    - RateLimited         429  carries `retry_after`
-    - BudgetSpent         429  carries `retry_after`
-  * Failed                     the caller can only try again
-    - UpstreamUnreachable 502  nothing was sent: safe to retry
-    - UpstreamBroke       502  broke off, or is not an answer: not retried
-    - UpstreamError       502  answered with what cannot be passed on
-    - UpstreamRefused     its  an error of the upstream's, passed on
-    - UpstreamKeyRefused  502  our key or our balance, never the caller's
-    - UpstreamTimeout     504
-    - NotCached           504
-    - Internal            500  a defect of ours
-    - Overloaded          503  also Draining, StateLost, BreakerOpen
-  * ClientGone            499  nobody is left to answer
+  * Refused      the caller can act on it
+    - 400 BadRequest, ConflictingKeys, ModelMissing    - 401 KeyMissing, KeyInvalid    - 403 ModelNotAllowed
+    - 404 RouteUnknown    - 405 MethodNotAllowed    - 408 BodyTimeout    - 413 BodyTooLarge    - 414 UriTooLong
+    - 415 ContentType    - 431 HeadersTooLarge    - 429 RateLimited, BudgetSpent
+  * Failed       the caller can only try again
+    - 502 UpstreamUnreachable (nothing was sent: safe to retry), UpstreamBroke, UpstreamError, UpstreamKeyRefused;
+          UpstreamRefused keeps the upstream's own status
+    - 504 UpstreamTimeout, NotCached    - 503 Overloaded, Draining, StateLost, BreakerOpen    - 500 Internal
+  * ClientGone   499, nobody is left to answer
 
-The HTTP status, Google's status word, the reason and the outcome are facts of the class.  `in_google_shape` writes an
-error as Google would, which is also how routes speak that belong to no dialect.
+HTTP status, Google's status word, reason and outcome are facts of the class: one error is one place.
 """
 
-import json
 from collections.abc import Mapping
 from typing import ClassVar
-
-TYPES = "type.googleapis.com/google.rpc"
 
 
 class GatewayError(Exception):
@@ -45,14 +25,16 @@ class GatewayError(Exception):
     status: ClassVar[str]
     reason: ClassVar[str]
     outcome: ClassVar[str]
+    told: ClassVar[str] = ""  # the caller, where nothing more special is known
+    advice: ClassVar[str] = ""  # what to do about it
 
     def __init__(
-        self, message: str, *, retry_after: int | None = None, metadata: Mapping[str, str] | None = None
+        self, message: str = "", *, retry_after: int | None = None, metadata: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = f"{message or self.told} {self.advice}".strip()
         self.retry_after = retry_after  # whole seconds
         self.metadata = dict(metadata or {})
+        super().__init__(self.message)
 
 
 class Refused(GatewayError):
@@ -69,29 +51,22 @@ class ConflictingKeys(Refused):
     """Two client keys that differ."""
 
     reason = "CONFLICTING_KEYS"
-
-    def __init__(self) -> None:
-        super().__init__("Two different API keys were sent. Send one, in x-goog-api-key.")
+    told = "Two different API keys were sent. Send one, in x-goog-api-key."
 
 
 class ModelMissing(Refused):
     """The path names no model, as in the vendor's own sample."""
 
     reason = "MODEL_MISSING"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The path names no model. Call /v1beta/models/{model}:generateContent, for example with gemini-2.5-flash."
-        )
+    told = "The path names no model."
+    advice = "Call /v1beta/models/{model}:generateContent, for example with gemini-2.5-flash."
 
 
 class KeyMissing(Refused):
     """No client key was sent."""
 
     code, status, reason, outcome = 401, "UNAUTHENTICATED", "KEY_MISSING", "unauthenticated"
-
-    def __init__(self) -> None:
-        super().__init__("API key not valid. Please pass a valid API key.")
+    told = "API key not valid. Please pass a valid API key."
 
 
 class KeyInvalid(KeyMissing):
@@ -105,11 +80,16 @@ class ModelNotAllowed(Refused):
 
     code, status, reason = 403, "PERMISSION_DENIED", "MODEL_NOT_ALLOWED"
 
+    def __init__(self, model: str) -> None:
+        message = f"This key may not use {model}. Ask for it, or list the models to see which it may use."
+        super().__init__(message, metadata={"model": model})
+
 
 class RouteUnknown(Refused):
-    """No such route."""
+    """No such route, or no such model in the list."""
 
     code, status, reason = 404, "NOT_FOUND", "ROUTE_UNKNOWN"
+    told = "No such route. Call /v1beta/models/{model}:generateContent; /docs lists all routes."
 
 
 class MethodNotAllowed(Refused):
@@ -123,7 +103,7 @@ class MethodNotAllowed(Refused):
 
 
 class BodyTimeout(Refused):
-    """The request body did not arrive in time."""
+    """The request did not arrive in time."""
 
     code, reason = 408, "BODY_TIMEOUT"
 
@@ -177,104 +157,81 @@ class UpstreamUnreachable(Failed):
     """No connection was made, so nothing was sent."""
 
     code, reason, outcome = 502, "UPSTREAM_UNREACHABLE", "upstream_broke"
-
-    def __init__(self) -> None:
-        super().__init__("The upstream could not be reached. Nothing was sent; please try again.")
+    told = "The upstream could not be reached. Nothing was sent; please try again."
 
 
 class UpstreamBroke(Failed):
     """The answer broke off, or is not an answer."""
 
     code, reason, outcome = 502, "UPSTREAM_BROKE", "upstream_broke"
-
-    def __init__(self, what: str = "The upstream's answer broke off.") -> None:
-        super().__init__(f"{what} Please try again; the call may have been billed.")
+    told, advice = "The upstream's answer broke off.", "Please try again; the call may have been billed."
 
 
 class UpstreamError(Failed):
     """The upstream answered with what cannot be passed on."""
 
     code, reason, outcome = 502, "UPSTREAM_ERROR", "upstream_error"
+    told, advice = "The upstream's answer cannot be passed on.", "Please tell the gateway's operator."
 
-    def __init__(self, what: str = "The upstream answered with what cannot be passed on.") -> None:
-        super().__init__(f"{what} Please tell the gateway's operator.")
+
+class UpstreamRefused(UpstreamError):
+    """An error of the upstream's, passed on with its own status and words."""
+
+    def __init__(self, status: int, body: bytes, retry_after: str) -> None:
+        super().__init__(f"The upstream answered {status}.")
+        self.upstream_status = status
+        self.body = body
+        self.retry_after_header = retry_after
 
 
 class UpstreamKeyRefused(Failed):
     """The upstream refused the gateway's own key, or its balance is spent."""
 
     code, reason, outcome = 502, "UPSTREAM_KEY_REFUSED", "upstream_error"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The upstream refused the gateway itself. Your key is fine; please tell the gateway's operator."
-        )
-
-
-class UpstreamRefused(GatewayError):
-    """An error of the upstream's, passed on with its own status and words."""
-
-    code, status, reason, outcome = 502, "UNAVAILABLE", "UPSTREAM_ERROR", "upstream_error"  # said with its own status
-
-    def __init__(self, code: int, body: bytes, retry_after: str) -> None:
-        super().__init__(f"The upstream answered {code}.")
-        self.upstream_status = code
-        self.body = body
-        self.retry_after_header = retry_after
+    told = "The upstream refused the gateway itself. Your key is fine; please tell the gateway's operator."
 
 
 class UpstreamTimeout(Failed):
     """The upstream did not finish within the call's deadline."""
 
     code, status, reason, outcome = 504, "DEADLINE_EXCEEDED", "UPSTREAM_TIMEOUT", "upstream_timeout"
-
-    def __init__(self) -> None:
-        super().__init__("The upstream did not answer in time. Please try again; the call may have been billed.")
+    told, advice = "The upstream did not answer in time.", "Please try again; the call may have been billed."
 
 
 class NotCached(Failed):
     """`only-if-cached` was asked for and nothing is cached."""
 
     code, status, reason, outcome = 504, "DEADLINE_EXCEEDED", "NOT_CACHED", "refused"
-
-    def __init__(self) -> None:
-        super().__init__("No cached answer is kept for this request. Ask again without only-if-cached.")
+    told = "No cached answer is kept for this request. Ask again without only-if-cached."
 
 
 class Internal(Failed):
     """A defect of the gateway; the log says where."""
 
     code, status, reason = 500, "INTERNAL", "INTERNAL"
-
-    def __init__(self) -> None:
-        super().__init__("The gateway failed. Please tell its operator, with the x-request-id of this answer.")
+    told = "The gateway failed. Please tell its operator, with the x-request-id of this answer."
 
 
 class Overloaded(Failed):
     """More is held in memory than this worker may."""
 
-    def __init__(
-        self, message: str = "The gateway is busy. Please retry after 1 seconds.", retry_after: int = 1
-    ) -> None:
-        super().__init__(message, retry_after=retry_after)
+    told, wait = "The gateway is busy.", 1
+
+    def __init__(self, message: str = "", *, retry_after: int | None = None) -> None:
+        seconds = self.wait if retry_after is None else retry_after
+        super().__init__(f"{message or self.told} Please retry after {seconds} seconds.", retry_after=seconds)
 
 
 class Draining(Overloaded):
     """This gateway is about to stop."""
 
-    reason = "DRAINING"
-
-    def __init__(self) -> None:
-        super().__init__("This gateway is stopping. Please retry after 1 seconds.")
+    reason, told = "DRAINING", "This gateway is stopping."
 
 
 class StateLost(Overloaded):
     """The state store is away and the operator chose to refuse rather than to guess."""
 
-    reason = "STATE_LOST"
-
-    def __init__(self) -> None:
-        super().__init__("The gateway cannot check limits right now. Please retry after 2 seconds.", retry_after=2)
+    reason, told, wait = "STATE_LOST", "The gateway cannot check limits right now.", 2
 
 
 class BreakerOpen(Overloaded):
@@ -283,25 +240,11 @@ class BreakerOpen(Overloaded):
     reason = "BREAKER_OPEN"
 
     def __init__(self, model: str, retry_after: int) -> None:
-        super().__init__(f"The upstream is failing for {model}. Please retry after {retry_after} seconds.", retry_after)
+        super().__init__(f"The upstream is failing for {model}.", retry_after=retry_after)
 
 
 class ClientGone(GatewayError):
     """The caller hung up; nobody is left to answer."""
 
     code, status, reason, outcome = 499, "CANCELLED", "CLIENT_GONE", "client_gone"
-
-    def __init__(self) -> None:
-        super().__init__("The caller hung up.")
-
-
-def in_google_shape(error: GatewayError, client_name: str | None = None) -> bytes:
-    """Write an error of ours as Google's API writes its own, so that Google's SDKs raise theirs and wait as told."""
-    metadata = {**error.metadata, **({"client": client_name} if client_name else {})}
-    details: list[dict[str, object]] = [
-        {"@type": f"{TYPES}.ErrorInfo", "reason": error.reason, "domain": "tokenhot-gateway", "metadata": metadata}
-    ]
-    if error.retry_after is not None:
-        details.append({"@type": f"{TYPES}.RetryInfo", "retryDelay": f"{error.retry_after}s"})
-    said = {"code": error.code, "status": error.status, "message": error.message, "details": details}
-    return json.dumps({"error": said}).encode()
+    told = "The caller hung up."

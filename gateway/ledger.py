@@ -28,6 +28,7 @@ class Entry:
     call: Call | None = None
     permit: Permit | None = None
     usage: Usage = field(default_factory=Usage)
+    whole: bool = False  # the answer came whole, so its usage is exact even when the caller did not wait for it
     outcome: str = "lost"  # until something better is known
     status: int = 0
     cache: str = "bypass"
@@ -67,7 +68,7 @@ class Ledger:
         try:
             yield entry
         finally:
-            if entry.sent and entry.outcome not in EXACT and entry.call is not None and entry.call.generates:
+            if entry.sent and not entry.whole and entry.outcome not in EXACT and entry.call is not None and entry.call.generates:
                 entry.usage = dataclasses.replace(
                     entry.usage, source="estimated"
                 )  # it cost something; how much is a guess

@@ -6,12 +6,13 @@ several (reliability.md, findings 4 and P6).  This subclass adds those, and says
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from gateway import errors
-from gateway.asgi import CUT
+from gateway import errors, google_shape
+from gateway.asgi import CONNECTION
 
 HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 MAX_TARGET_BYTES = 8 * 1024
@@ -25,22 +26,31 @@ class GatewayProtocol(HttpToolsProtocol):
 
     head_seconds: ClassVar[float] = 10
     flush_seconds: ClassVar[float] = 30  # for the last bytes of an answer on a connection that is to close
+    stall_seconds: ClassVar[float] = 30  # for a caller to take what has been sent, before more is
+
+    lost = False  # the caller has gone
+    on_gone: Callable[[], None] | None = None  # whoever serves the call at hand listens here
 
     _head_bytes = 0
     _in_head = False
     _refusal: errors.GatewayError | None = None
     _head_timer: asyncio.TimerHandle | None = None
     _abort_timer: asyncio.TimerHandle | None = None
+    _stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
         self._stop_watching_head()
-        if self._abort_timer is not None:
-            self._abort_timer.cancel()
+        for timer in (self._abort_timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
+        if self.on_gone is not None:
+            self.on_gone()
 
     def data_received(self, data: bytes) -> None:
         if self._head_timer is None and not self._in_head and (self.cycle is None or self.cycle.response_complete):
@@ -77,7 +87,7 @@ class GatewayProtocol(HttpToolsProtocol):
             raise self._refusing(errors.BadRequest("Exactly one valid Host header is required."))
         if self.parser.should_upgrade():
             raise self._refusing(errors.BadRequest("Upgrade and CONNECT are not offered. Send plain HTTP/1.1."))
-        self.scope["extensions"] = {CUT: self._cut}  # type: ignore[dict-item]
+        self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
@@ -101,7 +111,18 @@ class GatewayProtocol(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
         self._abort_later()
 
-    def _cut(self, flush: bool) -> None:
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stall_timer = self.loop.call_later(self.stall_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+        super().resume_writing()
+
+    def cut(self, *, flush: bool) -> None:
+        """End the connection without a clean end; with `flush`, after what has been sent has left."""
         if self.cycle is not None:
             self.cycle.disconnected = True  # uvicorn must neither finish the answer nor call its end an error
         if flush:
@@ -136,7 +157,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stop_watching_head()
         if self.transport.is_closing():
             return
-        body = errors.in_google_shape(error)
+        body = google_shape.written(error)
         lines = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),

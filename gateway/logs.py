@@ -20,6 +20,7 @@ import msgspec
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_LINES = 10_000
 FIELD_CHARS = 256
+GATHER_SECONDS = 0.02  # a thread that wakes for each line costs more than the line
 
 
 class Log:
@@ -32,8 +33,7 @@ class Log:
         self._threshold = LEVELS[level]
         self._fd = sys.stdout.fileno() if fd is None else fd
         self._lines: deque[bytes] = deque()
-        self._wake = threading.Event()
-        self._closing = False
+        self._wake, self._stop = threading.Event(), threading.Event()
         self._encode = msgspec.json.Encoder().encode
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._thread.start()
@@ -53,13 +53,14 @@ class Log:
 
     def close(self) -> None:
         """Write what is queued, for at most two seconds."""
-        self._closing = True
+        self._stop.set()
         self._wake.set()
         self._thread.join(timeout=2)
 
     def _write_all(self) -> None:
-        while not self._closing:
+        while not self._stop.is_set():
             self._wake.wait()
+            self._stop.wait(GATHER_SECONDS)
             self._wake.clear()
             self._drain()
         self._drain()

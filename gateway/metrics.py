@@ -19,6 +19,8 @@ from prometheus_client import (
 )
 from prometheus_client.metrics import MetricWrapperBase
 
+__all__ = ["CONTENT_TYPE", "CollectorRegistry", "Metrics", "exposition", "forget"]
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 M = TypeVar("M", bound=MetricWrapperBase)
 
@@ -30,9 +32,7 @@ STORE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 class Metrics:
     """The instruments; `child` finds one by its label values, at the price of a dictionary look-up."""
 
-    def __init__(
-        self, registry: CollectorRegistry | None = None, *, known_model: Callable[[str], bool] = lambda _: True
-    ) -> None:
+    def __init__(self, registry: CollectorRegistry | None, known_model: Callable[[str], bool]) -> None:
         self._known_model = known_model
         self.registry = registry = registry or CollectorRegistry()
         self._children: dict[tuple[int, tuple[str, ...]], MetricWrapperBase] = {}

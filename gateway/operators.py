@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Generator
 
 import uvicorn
 
-from gateway import errors, metrics
+from gateway import errors, google_shape, metrics
 from gateway.asgi import Receive, Scope, Send
 
 STOP_SECONDS = 1  # a scraper that reads slowly is not waited for longer
@@ -24,7 +24,7 @@ class MetricsPage:
             await _answer(send, 200, metrics.CONTENT_TYPE, await self._collect())
         else:
             error = errors.RouteUnknown("Only GET /metrics is served here.")
-            await _answer(send, error.code, "application/json", errors.in_google_shape(error))
+            await _answer(send, error.code, "application/json", google_shape.written(error))
 
     async def _collect(self) -> bytes:
         if self._collecting is None or self._collecting.done():
@@ -50,6 +50,7 @@ async def serving(listener: socket.socket) -> AsyncIterator[None]:
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )

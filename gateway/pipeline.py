@@ -5,13 +5,11 @@ refuses by raising a `GatewayError`; there is no other way to leave early, and e
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from gateway import logs, relay
-from gateway.asgi import Buffered, HangUp, Hold, RawHeader, Receive, Reply, Request, Scope, Send, read_body
+from gateway.asgi import Buffered, Hold, RawHeader, Receive, Reply, Request, Scope, Send, read_body
 from gateway.auth import Auth
 from gateway.call import Asked, Call
 from gateway.clients import Client
@@ -26,14 +24,11 @@ from gateway.errors import (
     ModelNotAllowed,
     RouteUnknown,
     UpstreamRefused,
-    UpstreamTimeout,
 )
 from gateway.ledger import Entry, Ledger
 from gateway.listing import Listing
+from gateway.patience import Drains, Patience
 from gateway.upstream import Upstream
-
-DRAIN_SECONDS = 15.0  # how long an answer is waited for whose caller has left: it is paid for
-MAX_DRAINS = 64
 
 
 @dataclass(slots=True)
@@ -70,7 +65,7 @@ class Pipeline:
         self._max_body_bytes, self._call_seconds = max_body_bytes, call_seconds
         self._listing = Listing()
         self._idle_seconds = idle_seconds
-        self._drains = 0
+        self._drains = Drains()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, reply = Request.of(scope), Reply(scope, receive, send)
@@ -82,6 +77,8 @@ class Pipeline:
                     entry.outcome = "ok" if entry.outcome == "lost" else entry.outcome
                 except GatewayError as error:
                     await self._refuse(exchange, error)
+                except asyncio.CancelledError:  # the drain is over: whoever still waits is told so
+                    await self._refuse(exchange, Draining())
                 except Exception as error:  # noqa: BLE001  a defect of ours must neither leak nor go uncounted
                     self._log.event(
                         "defect", level="error", request_id=request.request_id, **logs.exception_fields(error)
@@ -115,16 +112,13 @@ class Pipeline:
             if route is not None:
                 exchange.dialect, exchange.entry.method = dialect, route.method
                 return route
-        raise RouteUnknown("No such route. Call /v1beta/models/{model}:generateContent; /docs lists all routes.")
+        raise RouteUnknown
 
     def _allow(self, client: Client, model: str) -> None:
         if self.stopping:
             raise Draining
         if model and not client.may_use(model):
-            raise ModelNotAllowed(
-                f"This key may not use {model}. Ask for it, or list the models to see which it may use.",
-                metadata={"model": model},
-            )
+            raise ModelNotAllowed(model)
 
     async def _body(self, exchange: Exchange) -> bytes:
         request = exchange.request
@@ -150,17 +144,17 @@ class Pipeline:
     async def _ask(self, exchange: Exchange, route: Route, call: Call) -> None:
         """Ask the upstream and pass on what it says."""
         dialect, entry = exchange.dialect, exchange.entry
-        async with self._patience(exchange, call) as caller:
+        async with Patience(call, exchange.reply, self._drains) as patience:
             if call.lists:
                 body = await self._listing.answer(
                     call, lambda page: self._page(exchange, page), openai=route.openai_list
                 )
-                return await self._deliver(exchange, caller, body)
+                return await self._deliver(exchange, patience, body)
             async with self._upstream.send(call, dialect, entry) as answer:
                 meter = dialect.meter(call)
                 if answer.chunks is None:
                     body = await relay.whole(answer, meter, entry, exchange.hold)
-                    await self._deliver(exchange, caller, body, answer.headers.get("content-type", relay.JSON))
+                    await self._deliver(exchange, patience, body, answer.headers.get("content-type", relay.JSON))
                 else:
                     await relay.stream(
                         call, answer, meter, reply=exchange.reply, entry=entry, hold=exchange.hold,
@@ -172,42 +166,13 @@ class Pipeline:
         async with self._upstream.send(call, exchange.dialect, exchange.entry) as answer:
             return answer.body
 
-    async def _deliver(self, exchange: Exchange, caller: HangUp, body: bytes, content_type: str = relay.JSON) -> None:
-        if caller.gone:
+    async def _deliver(
+        self, exchange: Exchange, patience: Patience, body: bytes, content_type: str = relay.JSON
+    ) -> None:
+        if patience.gone:
             raise ClientGone
         exchange.entry.began()
         await exchange.reply.whole(200, self._headers(exchange, content_type), body, exchange.hold)
-
-    @contextlib.asynccontextmanager
-    async def _patience(self, exchange: Exchange, call: Call) -> AsyncIterator[HangUp]:
-        """Wait until the call's deadline while the caller stays.
-
-        When they leave, a stream ends at once; a unary answer is paid for anyway, so it is waited for a little longer.
-        """
-        clock = asyncio.get_running_loop().time
-        drains = 0
-
-        def left() -> None:
-            nonlocal drains
-            if exchange.reply.finished:
-                return
-            if call.stream or self._drains >= MAX_DRAINS:
-                scope.reschedule(clock())
-            else:
-                drains = 1
-                self._drains += 1
-                scope.reschedule(min(call.deadline, clock() + DRAIN_SECONDS))
-
-        caller = HangUp(exchange.receive, left)
-        try:
-            async with asyncio.timeout_at(call.deadline) as scope:
-                with caller:
-                    yield caller
-        except TimeoutError:
-            error = ClientGone if caller.gone else UpstreamTimeout
-            raise error from None
-        finally:
-            self._drains -= drains
 
     async def _refuse(self, exchange: Exchange, error: GatewayError) -> None:
         """The one way an error leaves: as an answer, or as the end of an answer that has begun."""
@@ -225,7 +190,7 @@ class Pipeline:
             if reply.started:
                 if farewell := entry.farewell(body):
                     await reply.write(farewell)
-                reply.cut(flush=True)
+                reply.cut()
             else:
                 entry.began()
                 await reply.refuse(

@@ -130,7 +130,7 @@ async def whole(answer: Answer, meter: Meter, entry: Entry, hold: Hold) -> bytes
             await asyncio.to_thread(meter.event, answer.body)
     except ValueError:
         raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
-    entry.usage = meter.usage
+    entry.usage, entry.whole = meter.usage, True
     return answer.body
 
 

@@ -130,7 +130,8 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+        why = str(error.strerror).partition(" (while")[0]  # create_server repeats the address there
+        raise StartError(f"cannot listen on {host} port {port}: {why}") from error
 
 
 def _url(listener: socket.socket) -> str:

@@ -36,7 +36,7 @@ class Events:
         """Take the next bytes; return the events that they complete."""
         self._pieces.append(chunk)
         self._held[0] += len(chunk)
-        if b"\n" not in chunk and b"\r" not in chunk and not self._held_cr():
+        if b"\n" not in chunk and b"\r" not in chunk:
             return []
         lines = b"".join(self._pieces).splitlines(keepends=True)
         # A line is whole once its end is: a CR at the very end may be the first half of CRLF.
@@ -50,9 +50,6 @@ class Events:
         last = rest if rest.endswith(b"\r") else rest + self._line_end()
         self._pieces, self._held[0] = [], 0
         return [event for line in (last, b"\n") if (event := self._take(line))]
-
-    def _held_cr(self) -> bool:
-        return len(self._pieces) > 1 and self._pieces[-2].endswith(b"\r")
 
     def _line_end(self) -> bytes:
         return _end_of(self._lines[-1]) if self._lines else b"\n"

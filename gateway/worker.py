@@ -1,8 +1,8 @@
 """How does one worker process serve, and how does it leave without losing a call?
 
 The parent starts it as `python -m gateway.worker LISTENER LIFELINE READY NOTICE`: three descriptors it inherits, and
-seconds.  One byte on READY says that it serves; LIFELINE ends when the parent is gone; the settings are the
-environment's.  It leaves in four steps, and what makes it leave decides how long the first two last:
+seconds.  One byte on READY says that it serves, and its end that it is gone; LIFELINE ends when the parent is gone; the
+settings are the environment's.  It leaves in four steps; what makes it leave decides how long the first two last:
 
     1. notice    still accepts, while `/readyz` says 503 and every answer closes its connection
     2. linger    accepts no more, still serves the connections it has
@@ -84,7 +84,6 @@ class Worker(uvicorn.Server):
         await super().startup(sockets)
         with contextlib.suppress(BrokenPipeError):  # the parent is gone, and the lifeline will say so
             os.write(self._ready, b"1")
-        os.close(self._ready)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
         """Finish and close.  uvicorn's way would close the app before cancelled calls have settled."""
@@ -160,6 +159,7 @@ def run(create: Callable[[Settings], App], arguments: Sequence[str]) -> None:
         lifespan="on",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # forwarded headers are anybody's word
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

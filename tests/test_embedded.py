@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,14 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+@pytest.fixture
+def short_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for temporary files, since pytest's own is too deep for sockets itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        yield Path(folder)
 
 
 @contextlib.asynccontextmanager
@@ -189,25 +198,22 @@ async def test_a_server_that_hangs_is_killed_at_the_end(tmp_path: Path, monkeypa
     assert not is_running(pid)
 
 
-async def test_a_long_path_gets_its_sockets_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_path_gets_its_sockets_elsewhere(tmp_path: Path, short_path: Path) -> None:
     """A data folder too deep for a socket's name works, by a private folder made from its name."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     deep = tmp_path / ("d" * 100)
     async with Embedded(deep) as stores:
         socket = Path(stores.state_url.removeprefix("unix://"))
-        assert tmp_path == socket.parent.parent
+        assert short_path == socket.parent.parent
         assert 0o700 == mode_of(socket.parent)
         assert stores.state_url == Embedded(deep).state_url
 
 
 @pytest.mark.parametrize("trap", ["open to all", "a link"])
-async def test_a_folder_prepared_by_somebody_else_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trap: str
-) -> None:
+async def test_a_folder_prepared_by_somebody_else_is_refused(tmp_path: Path, short_path: Path, trap: str) -> None:
     """R8: where others may write, a folder that was laid out for us is not used."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     deep = tmp_path / ("d" * 100)
     sockets = Path(Embedded(deep).state_url.removeprefix("unix://")).parent
+    assert short_path == sockets.parent
     if trap == "a link":
         (tmp_path / "elsewhere").mkdir(mode=0o700)
         sockets.symlink_to(tmp_path / "elsewhere")

@@ -1,6 +1,7 @@
 """Files that change while we run: what a reader takes, and what a writer leaves."""
 
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -157,6 +159,21 @@ def test_a_file_that_cannot_be_read_is_tried_again(watched: Watched[int], path: 
     assert 6 == watched.value
 
 
+def test_a_change_met_without_descriptors_is_not_lost(watched: Watched[int], path: Path) -> None:
+    """A change that came while the process had no descriptor to spare is taken when it has one again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    replace(path, lambda _: b"[7]")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        failed = looked(watched), watched.problem
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert "failed" == failed[0]
+    assert "Too many open files" in str(failed[1])
+    assert ("changed", 7) == (watched.refresh(), watched.value)
+
+
 def test_a_swapped_link_is_followed(tmp_path: Path) -> None:
     """A link that is pointed elsewhere, as Kubernetes does with `..data`, is a change at once."""
     for version in ("1", "2"):
@@ -279,8 +296,11 @@ def test_no_edit_is_lost_among_many(path: Path) -> None:
     """Four processes that each count up a hundred times end at four hundred."""
     path.write_bytes(b"0")
     count = EDITOR + "for _ in range(100): replace(path, lambda content: b'%d' % (int(content) + 1))"
-    editors = [subprocess.Popen([sys.executable, "-c", count, str(path)]) for _ in range(4)]
+    with ExitStack() as stack:
+        editors = [stack.enter_context(subprocess.Popen([sys.executable, "-c", count, str(path)])) for _ in range(4)]
+        for editor in editors:
+            stack.callback(editor.kill)
+        assert [0] * 4 == [editor.wait(WAIT_SECONDS * 4) for editor in editors]
 
-    assert [0] * 4 == [editor.wait(WAIT_SECONDS * 4) for editor in editors]
     assert b"400" == path.read_bytes()
     assert [path] == list(path.parent.iterdir())

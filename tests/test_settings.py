@@ -1,6 +1,5 @@
 """What the environment decides, and how it is told that it cannot."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -50,11 +49,8 @@ PROMISED = {
 
 
 @pytest.fixture(autouse=True)
-def _bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No GATEWAY_ variable is set, and the working folder is empty."""
-    for name in list(os.environ):
-        if name.upper().startswith(PREFIX):
-            monkeypatch.delenv(name)
+def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The working folder is empty; the environment is bare already."""
     monkeypatch.chdir(tmp_path)
 
 

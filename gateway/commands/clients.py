@@ -42,6 +42,7 @@ HEADER = """\
 """
 
 KEEP_IT = "Keep the key: it is not stored, and not shown again."
+UNUSUAL = "is laid out so that only a person can edit it; write [clients.NAME] tables with key_sha256 on one line"
 HEADINGS = ("name", "keys", "models", "limits", "cache", "expires", "state")
 UNITS = {
     "requests_per_minute": "requests/min",
@@ -94,8 +95,12 @@ def add(path: Path, name: str, terms: Mapping[str, Any]) -> str:
         table = tomlkit.table(is_super_table=True).append(name, {"key_sha256": [hash_key(key)], **terms})
         new = content.rstrip() + f"\n\n{tomlkit.dumps({'clients': table})}".encode()
         try:
+            read_toml(new)
+        except ValueError:
+            raise CommandError(f"{path} {UNUSUAL}") from None
+        try:
             Clients.parse(new)
-        except ValueError as error:  # the old content was good
+        except ValueError as error:  # the old content was good, so it is the terms
             raise WrongUseError(f"{error}; {path} stays as it was") from None
         return new
 
@@ -164,8 +169,8 @@ def _edit(path: Path, name: str, change: Callable[[Table], object]) -> None:
             exact = read_toml(new) == wanted
         except (TOMLKitError, ValueError):
             exact = False
-        if not exact:  # what is plain TOML to a reader may be too unusual for an editor
-            raise CommandError(f"{path} is laid out so that it cannot be edited safely; edit {name} by hand")
+        if not exact:  # tomlkit may put what it appends behind a comment
+            raise CommandError(f"{path} {UNUSUAL}")
         return new
 
     replace(path, edited)

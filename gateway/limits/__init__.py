@@ -109,7 +109,7 @@ class Limits:
         args = (permit.id, self._worker, call.model, call.method, call.request_id, self._lease_ms)
         try:
             reply = await self._store.script(
-                ADMIT, account.keys, (*args, *account.allowed.numbers, *account.allowed.reserved(permit.wanted))
+                ADMIT, account.keys, (*args, *account.allowed, *account.allowed.reserved(permit.wanted))
             )
         except StoreAway as away:
             try:
@@ -147,6 +147,7 @@ class Limits:
 
     async def aclose(self) -> None:
         """Tell the store what it missed, if it is there; count what cannot be told."""
+        await asyncio.sleep(0)  # the last settlements may only now find their way into the queue
         await self._flush()
         for _ in self._queue:
             self._counts.dropped()
@@ -222,9 +223,7 @@ class Limits:
         """Renew the leases of this worker's calls and take back those of dead workers; None while the store is away."""
         blank = ("", self._worker, "", "", "", self._lease_ms)
         try:
-            reply = await self._store.script(
-                ADMIT, account.keys, (*blank, *account.allowed.numbers, 0, 0, *account.live)
-            )
+            reply = await self._store.script(ADMIT, account.keys, (*blank, *account.allowed, 0, 0, *account.live))
         except StoreAway:
             return None
         return self._read(account, reply)

@@ -9,7 +9,7 @@
 --
 -- KEYS     1 limits (hash: seen, at, requests, tokens, day, tokens_day, images_day)   2 leases (zset: call, expiry)
 --          3 calls (hash: call, its lease as JSON)   4 settled (zset: call, time)   5 usage (stream); times in ms
--- ARGV     1 call ("" = admit none, only take lost ones back)   2 worker   3 model   4 method   5 request id
+-- ARGV     1 call ("" = a visit: admits none)   2 worker   3 model   4 method   5 request id
 --          6 ms of a lease   7 requests_per_minute   8 burst   9 tokens_per_minute   10 tokens_per_day
 --          11 images_per_day   12 concurrent (7 to 12: 0 = no limit)   13 tokens   14 images   15... calls to renew
 -- Returns  {"refused wait requests tokens tokens_day images_day midnight", the lease of each lost call...}
@@ -37,13 +37,19 @@ for _, call in ipairs(redis.call("ZRANGEBYSCORE", leases, "-inf", now, "LIMIT", 
   reply[#reply + 1] = redis.call("HGET", calls, call)
   local lost = cjson.decode(reply[#reply])
   redis.call("ZADD", settled, now, call)
-  redis.call("XADD", usage, "MINID", "~", string.format("%.0f", now - 7776000000), "*", "call", call, "at", lost.at,
-    "request", lost.request, "model", lost.model, "method", lost.method, "outcome", "lost", "usage", "estimated",
-    "tokens", lost.tokens, "in", 0, "out", 0, "images", lost.images)
+  redis.call("XADD", usage, "*", "call", call, "at", lost.at, "request", lost.request, "model", lost.model,
+    "method", lost.method, "outcome", "lost", "usage", "estimated", "tokens", lost.tokens, "in", 0, "out", 0,
+    "images", lost.images)
   redis.call("ZREM", leases, call)
   redis.call("HDEL", calls, call)
 end
-if reply[2] then redis.call("PEXPIRE", settled, 3600000) redis.call("PEXPIRE", usage, 7776000000) end
+if id == "" then -- tidy: settled calls are kept for an hour, records for 90 days, and all of a client no longer visited
+  redis.call("ZREMRANGEBYSCORE", settled, "-inf", now - 3600000)
+  redis.call("XTRIM", usage, "MINID", "~", string.format("%.0f", now - 7776000000))
+  for _, key in ipairs({ limits, settled, usage }) do
+    if redis.call("PTTL", key) < 7689600000 then redis.call("PEXPIRE", key, 7776000000) end
+  end
+end
 
 local passed = math.max(0, now - (tonumber(state[2]) or now))
 local function level(value, per_minute)
@@ -79,7 +85,6 @@ end
 if live > 0 then
   redis.call("HSET", limits, "seen", now, "at", now, "requests", requests, "tokens", tokens, "day", today,
     "tokens_day", tokens_day, "images_day", images_day)
-  redis.call("PEXPIRE", limits, 172800000)
 end
 reply[1] = table.concat({ refused, wait, requests, tokens, tokens_day, images_day, midnight }, " ")
 return reply

@@ -4,8 +4,7 @@ The same limits in two sizes: the whole, which the state store counts for all, a
 time in which the store is away.
 """
 
-from dataclasses import astuple, dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from gateway.clients import Client
 from gateway.limits.estimate import Estimate
@@ -13,8 +12,7 @@ from gateway.limits.estimate import Estimate
 LIMITS = ("requests_per_minute", "tokens_per_minute", "tokens_per_day", "images_per_day", "concurrent")
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(NamedTuple):
     """A client's limits; 0 is none.  The order is that of admit.lua's ARGV."""
 
     requests_per_minute: int
@@ -39,10 +37,6 @@ class Allowed:
             share(client.images_per_day),
             share(client.concurrent),
         )
-
-    @property
-    def numbers(self) -> tuple[int, ...]:
-        return astuple(self)
 
     def reserved(self, wanted: Estimate) -> tuple[int, int]:
         """Tokens and pictures to hold: never more than goes through at once, so that no call is unadmittable."""

@@ -7,8 +7,7 @@ from gateway.call import Call, Source, Usage
 from gateway.limits.estimate import Estimate
 from gateway.limits.local import Hold
 
-# Outcomes that cost no tokens: nothing was sent, or what came was an error.
-FREE = frozenset({"cache_hit", "collapsed", "upstream_error", "limited", "refused", "overloaded"})
+FREE = frozenset({"cache_hit", "collapsed"})  # whatever the answer says it once cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,26 +21,24 @@ class Charge:
     source: Source = "none"
 
 
-def charge(usage: Usage, outcome: str, wanted: Estimate, *, sent: bool) -> Charge:
-    """What the answer reported; the estimate when it did not and the upstream may have billed all the same."""
-    if outcome in FREE or not sent:
+def charge(usage: Usage, outcome: str, wanted: Estimate) -> Charge:
+    """What the answer reported; where it did not and something was billed all the same, what was expected."""
+    if outcome in FREE or (usage.source == "none" and outcome != "ok"):
         return Charge()
-    if usage.source == "none":
-        if not (wanted.tokens or wanted.images):
-            return Charge()
+    if usage.total or usage.source == "reported":
         return Charge(
-            tokens=wanted.tokens,
-            tokens_in=wanted.tokens_in,
-            tokens_out=wanted.tokens_out,
-            images=wanted.images,
-            source="estimated",
+            tokens=usage.total,
+            tokens_in=usage.tokens_in,
+            tokens_out=usage.tokens_out,
+            images=usage.images_out,
+            source=usage.source,
         )
     return Charge(
-        tokens=usage.total,
-        tokens_in=usage.tokens_in,
-        tokens_out=usage.tokens_out,
-        images=usage.images_out,
-        source=usage.source,
+        tokens=wanted.tokens,
+        tokens_in=wanted.tokens_in,
+        tokens_out=wanted.tokens_out,
+        images=wanted.images,
+        source="estimated" if wanted.tokens or wanted.images else "none",
     )
 
 
@@ -57,13 +54,12 @@ class Permit:
     hold: Hold | None = None  # when the store was away
     settled: bool = False
 
-    async def settle(self, usage: Usage, outcome: str, *, sent: bool = True) -> None:
+    async def settle(self, usage: Usage, outcome: str) -> None:
         """Give the place back and correct the reservation.  Settling twice changes nothing.
 
-        `sent` says whether the call went to the upstream, which may then have billed it.  Never raises for the store:
-        what it does not take now, it is told later.
+        Does not fail with the store: what it does not take now, it is told later.
         """
         if self.settled:
             return
         self.settled = True
-        await self.end(self, charge(usage, outcome, self.wanted, sent=sent), outcome)
+        await self.end(self, charge(usage, outcome, self.wanted), outcome)

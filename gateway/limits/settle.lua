@@ -21,8 +21,6 @@ local now = clock[1] * 1000 + clock[2] / 1000
 local today = math.floor(now / 86400000)
 
 if redis.call("ZADD", settled, "NX", now, id) == 0 then return 0 end
-redis.call("ZREMRANGEBYSCORE", settled, "-inf", now - 3600000)
-redis.call("PEXPIRE", settled, 3600000)
 
 local begun = redis.call("HGET", calls, id)
 local lease = begun and cjson.decode(begun) or { at = at, day = math.floor(at / 86400000), tokens = 0, images = 0 }
@@ -46,12 +44,10 @@ if lease.day == today then
 end
 redis.call("HSET", limits, "at", now, "requests", requests, "tokens", spent, "day", today,
   "tokens_day", tokens_day, "images_day", images_day)
-redis.call("PEXPIRE", limits, 172800000)
 
 if outcome ~= "" then
-  redis.call("XADD", usage, "MINID", "~", string.format("%.0f", now - 7776000000), "*", "call", id, "at", lease.at,
-    "request", ARGV[10], "model", ARGV[8], "method", ARGV[9], "outcome", outcome, "usage", ARGV[3],
-    "tokens", tokens, "in", ARGV[5], "out", ARGV[6], "images", images)
-  redis.call("PEXPIRE", usage, 7776000000)
+  redis.call("XADD", usage, "*", "call", id, "at", lease.at, "request", ARGV[10], "model", ARGV[8],
+    "method", ARGV[9], "outcome", outcome, "usage", ARGV[3], "tokens", tokens, "in", ARGV[5], "out", ARGV[6],
+    "images", images)
 end
 return 1

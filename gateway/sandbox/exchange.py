@@ -103,7 +103,7 @@ class Exchange:
         view = memoryview(chunk)
         for at in range(0, len(chunk), _SLICE):
             await self._body(view[at : at + _SLICE], more=True)
-        await self.pause(0)
+            await self.pause(0)  # sending to nobody is silent; this notices
         await self._body(b"", more=more)
 
     async def _body(self, data: bytes | memoryview, *, more: bool) -> None:

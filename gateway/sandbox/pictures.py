@@ -3,6 +3,7 @@
 import binascii
 import io
 import math
+import re
 from contextlib import suppress
 from random import Random
 
@@ -157,14 +158,15 @@ def _font(text: str, size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFon
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float, *, most: int) -> list[str]:
     """The text in lines no wider than `width`; what does not fit into `most` lines ends in an ellipsis."""
     lines = [""]
-    for word in text.split()[:200]:
+    longest = max(1, int(width / font.getlength("M")))  # a word without end, or Chinese, is broken
+    for word in re.findall(rf"\S{{1,{longest}}}", text[:2000]):
         longer = f"{lines[-1]} {word}".strip()
         if font.getlength(longer) <= width or not lines[-1]:
             lines[-1] = longer
         else:
             lines.append(word)
     if len(lines) > most:
-        lines = [*lines[: most - 1], f"{lines[most - 1]} …"]
+        lines = [*lines[: most - 1], f"{lines[most - 1]} ..."]
     return lines
 
 

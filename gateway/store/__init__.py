@@ -14,17 +14,20 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException, ResponseError
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException, ResponseError, TryAgainError
 
 from gateway.store.command import Command, Part, Script, StoreAway, packed
 from gateway.store.line import FAILURES, Line, deadline
 from gateway.store.servers import servers
 
 NOT_NOW = frozenset(
-    "READONLY LOADING BUSY MISCONF NOREPLICAS MASTERDOWN CLUSTERDOWN TRYAGAIN NOAUTH NOPERM".split()  # noqa: SIM905
+    "READONLY LOADING BUSY MISCONF NOREPLICAS MASTERDOWN CLUSTERDOWN NOAUTH NOPERM".split()  # noqa: SIM905
 )
 FULL = "OOM"
 PROBE_SECONDS = 0.25
+
+
+def _ignore(*_: object) -> None: ...
 
 
 class Store:
@@ -42,8 +45,8 @@ class Store:
         timeout: float = 0.25,
         connections: int = 1,
         full_is_away: bool = True,
-        on_change: Callable[[bool, str], None],
-        observe: Callable[[str, float], None],
+        on_change: Callable[[bool, str], None] = _ignore,
+        observe: Callable[[str, float], None] = _ignore,
     ) -> None:
         self.up = True
         self.observe = observe
@@ -127,6 +130,8 @@ class Store:
             self._line(self._servers.home(command.key)).waiting.append(command.again())
         elif (error.status_code or str(error).partition(" ")[0]) in self._not_now:
             self.lost(error, [command], sent=False)
+        elif isinstance(error, TryAgainError):  # its slot is on the move; that is no reason to give up all others
+            command.fail(StoreAway(str(error), sent=False))
         else:
             command.fail(error)
 

@@ -108,6 +108,17 @@ def test_kinds_do_not_overlap() -> None:
     assert (1360, 1320, 40) == (usage.total, usage.tokens_in, usage.tokens_out)
 
 
+def test_cached_tokens_keep_their_modality() -> None:
+    """What is cached of a modality is not counted as its fresh input."""
+    usage = used(
+        promptTokenCount=300,
+        cachedContentTokenCount=8,
+        promptTokensDetails=[{"modality": "TEXT", "tokenCount": 10}, {"modality": "IMAGE", "tokenCount": 290}],
+        cacheTokensDetails=[{"modality": "TEXT", "tokenCount": 8}],
+    )
+    assert {("input", "text"): 2, ("input", "image"): 290, ("cached", "text"): 8} == usage.tokens
+
+
 def test_details_never_exceed_the_count() -> None:
     """Details that contradict the count lose; details without a count stand for it."""
     detail = [{"modality": "TEXT", "tokenCount": 10}]
@@ -175,6 +186,12 @@ def test_usage_that_is_missing(answer: Any) -> None:
     """U18: an answer without usage says so."""
     assert Usage(source="none") == metered(answer).usage
     assert "reported" == used(totalTokenCount=0).source
+
+
+def test_counts_are_int32() -> None:
+    """A count beyond Google's own type is nonsense, and nonsense counts as absent."""
+    assert 2**31 - 1 == used(totalTokenCount=2**31 - 1).total
+    assert "none" == used(totalTokenCount=2**31).source
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ HOSTILE = [
     b"..", b".", b"%", b"%zz", b"x%2", b"a" * 129, b"a" * 300, b"a" * 15_000,
     b"{model}", b"%7Bmodel%7D", b"*", b"gemini*",
     b"$x", b"~x", b"models%2Fx", b"x%3Ay%3Az", b"\xff", b"%FF", b"x'--", b'x"', b"<x>", b"x|y", b"x&y=1", b"x=1",
-    b"%C0%AF", b"x%E2%80%A8",
+    b"%C0%AF", b"x%E2%80%A8", b"gemini%252D2.5", b"%2567emini", b"%25",
 ]  # fmt: skip
 
 

@@ -55,8 +55,8 @@ def test_drip_sends_byte_by_byte(caller: Caller) -> None:
 
 def test_hang_never_answers(caller: Caller) -> None:
     """U1: neither head nor body comes, for as long as the caller waits."""
+    body = {"contents": [{"parts": [{"text": "sandbox-fault: hang"}]}]}
     with pytest.raises(httpx.ReadTimeout):
-        body = {"contents": [{"parts": [{"text": "sandbox-fault: hang"}]}]}
         caller.http.post("/v1beta/models/gemini-2.5-flash:generateContent", json=body, timeout=0.3)
     record = caller.ended()
     assert ("cancelled", 0, 0) == (record["end"], record["status"], record["answer_bytes"])

@@ -19,12 +19,12 @@ SERVE = """
 import sys
 from gateway.server import serve
 from gateway.settings import load
-workers = [sys.executable, sys.argv[1]]
-sys.exit(serve(load(), sandbox=sys.argv[2] == "True", worker_argv=workers, notice_seconds=float(sys.argv[3])))
+workers = [sys.executable, "-m", "tests.support.stand_in"]
+sys.exit(serve(load(), sandbox=sys.argv[1] == "True", worker_argv=workers, notice_seconds=float(sys.argv[2])))
 """
 
 
-def until(seconds: float, condition: Callable[[], T]) -> T:
+def until(seconds: float, condition: Callable[[], T | None]) -> T:
     """Return the condition's first true value.  Fails when there is none in time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -46,11 +46,10 @@ class Serve:
 
     def __init__(self, folder: Path, *, notice: float = 0.3, sandbox: bool = False, **variables: str) -> None:
         defaults = {"GATEWAY_DATA_DIR": str(folder / "data"), "GATEWAY_PORT": "0", "GATEWAY_METRICS_PORT": "0"}
-        stand_in = str(ROOT / "tests" / "support" / "stand_in.py")
         self._output = folder / f"serve-{time.monotonic_ns()}.log"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, stand_in, str(sandbox), str(notice)],
+                [sys.executable, "-c", SERVE, str(sandbox), str(notice)],
                 env={**os.environ, **defaults, "GATEWAY_WORKERS": "2", "TMPDIR": str(folder), **variables},
                 stdout=output,
                 stderr=output,
@@ -78,11 +77,15 @@ class Serve:
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
     def event(self, name: str, seconds: float = 10) -> dict[str, Any]:
-        """Wait for the event's first line."""
-        found: dict[str, Any] = until(
-            seconds, lambda: next((line for line in self.events if line["event"] == name), {})
-        )
-        return found
+        """Wait for the event's first line.  Fails at once when the gateway has ended without it."""
+
+        def look() -> dict[str, Any] | None:
+            ended = self.process.poll() is not None
+            found = next((line for line in self.events if line["event"] == name), None)
+            assert found or not ended, f"it ended without saying {name}"
+            return found
+
+        return until(seconds, look)
 
     @property
     def url(self) -> str:

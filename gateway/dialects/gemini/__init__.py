@@ -7,6 +7,7 @@ import re
 from typing import Final
 from urllib.parse import parse_qs, quote
 
+from gateway import google_shape
 from gateway.asgi import Request
 from gateway.call import Asked, Call, Meter
 from gateway.clients import Client
@@ -29,7 +30,7 @@ class Gemini:
     route = staticmethod(paths.route)
     model = staticmethod(paths.model)
     read_body = staticmethod(read_body)
-    error = staticmethod(errors.error)
+    error = staticmethod(google_shape.written)
     mend = staticmethod(errors.mend)
     key_refused = staticmethod(errors.key_refused)
     retry_delay = staticmethod(errors.retry_delay)

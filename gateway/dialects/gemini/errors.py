@@ -1,4 +1,4 @@
-"""How are errors written, ours and the upstream's?
+"""How are the upstream's errors passed on?
 
 Google's shape, so that Google's own SDKs raise their own exceptions and wait as told.  The vendor speaks OpenAI's
 shape on these routes too; its message and code are kept and put into Google's.
@@ -12,9 +12,8 @@ import msgspec
 
 from gateway.dialects.gemini.scrub import scrubbed
 from gateway.dialects.gemini.wire import decoded
-from gateway.errors import GatewayError
+from gateway.google_shape import DOMAIN, TYPES
 
-DOMAIN = "tokenhot-gateway"
 MAX_MESSAGE_CHARS = 2_000
 MAX_CODE_CHARS = 128
 MAX_READ_BYTES = 64 * 1024  # a larger error body is not looked into: it is nobody's message
@@ -37,15 +36,6 @@ _JSON = msgspec.json.Decoder[Any]()
 _WORD = re.compile(r"[A-Z_]{2,40}")
 _REQUEST_ID = re.compile(r"\(request id: [^()]*\)\s*$")
 _SECONDS = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
-
-
-def error(failure: GatewayError, client_name: str | None) -> bytes:
-    """Write an error of ours."""
-    metadata = {**failure.metadata, **({"client": client_name} if client_name else {})}
-    details = [_error_info(failure.reason, metadata)]
-    if failure.retry_after is not None:
-        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{failure.retry_after}s"})
-    return _written(failure.code, failure.status, failure.message, details)
 
 
 def mend(status: int, content_type: str, body: bytes, secret: str) -> bytes:
@@ -98,8 +88,7 @@ def _without_id(message: str) -> str:
 
 
 def _error_info(reason: str, metadata: Mapping[str, str]) -> dict[str, Any]:
-    kind = "type.googleapis.com/google.rpc.ErrorInfo"
-    return {"@type": kind, "reason": reason, "domain": DOMAIN, "metadata": metadata}
+    return {"@type": f"{TYPES}.ErrorInfo", "reason": reason, "domain": DOMAIN, "metadata": metadata}
 
 
 def _parsed(body: bytes) -> Any:

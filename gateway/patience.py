@@ -1,0 +1,65 @@
+"""How long is a call waited for?
+
+Until its deadline while the caller stays.  When they leave, a stream ends at once; a unary answer is paid for anyway,
+so it is waited for a little longer, as long as not too many are waited for like that.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from gateway.asgi import Reply
+from gateway.call import Call
+from gateway.errors import ClientGone, UpstreamTimeout
+
+DRAIN_SECONDS = 15.0
+MAX_DRAINS = 64
+
+
+class Drains:
+    """How many answers are waited for whose callers have left."""
+
+    def __init__(self, limit: int = MAX_DRAINS, seconds: float = DRAIN_SECONDS) -> None:
+        self.limit = limit
+        self.seconds = seconds
+        self.count = 0
+
+
+class Patience:
+    """Ends its context by `ClientGone` or `UpstreamTimeout` when the call has been waited for long enough."""
+
+    def __init__(self, call: Call, reply: Reply, drains: Drains) -> None:
+        self.gone = False
+        self._call, self._reply, self._drains = call, reply, drains
+        self._drained = 0
+        self._timeout = asyncio.timeout_at(call.deadline)
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        self._reply.connection.on_gone = self._left
+        if self._reply.connection.lost:
+            self._left()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reply.connection.on_gone = None
+        self._drains.count -= self._drained
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            failure = ClientGone if self.gone else UpstreamTimeout
+            raise failure from None
+
+    def _left(self) -> None:
+        self.gone = True
+        if self._reply.finished:
+            return
+        now = asyncio.get_running_loop().time()
+        if self._call.stream or self._reply.started or self._drains.count >= self._drains.limit:
+            self._timeout.reschedule(now)
+        else:
+            self._drained = 1
+            self._drains.count += 1
+            self._timeout.reschedule(min(self._call.deadline, now + self._drains.seconds))

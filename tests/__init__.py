@@ -1,0 +1,1 @@
+"""The suite: real sockets, real stores, Google's own SDK."""

@@ -1,0 +1,119 @@
+"""A worker's limits on a real store, and the calls and clients that tests put to them."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from gateway.call import Asked, Call, Usage
+from gateway.catalogue import Catalogue
+from gateway.clients import Client
+from gateway.errors import GatewayError
+from gateway.limits import Limits
+from gateway.limits.account import key
+from gateway.limits.permit import Permit
+from gateway.store import Store
+from tests.support.valkey import Valkey
+
+Headers = list[tuple[bytes, bytes]]
+NOTHING = Usage()
+
+
+def client(name: str = "design", **limits: Any) -> Client:
+    """A client with only the limits given."""
+    return Client(name=name, key_sha256=("0" * 64,), **limits)
+
+
+def call(of: Client, **facts: Any) -> Call:
+    """A call that reserves `chars` / 4 + 1024 tokens, unless `facts` say otherwise."""
+    asked = Asked(text_chars=facts.pop("chars", 0), **{k: facts.pop(k) for k in list(facts) if k in Asked.__slots__})
+    plain: dict[str, Any] = {
+        "method": "generateContent",
+        "model": "gemini-2.5-flash",
+        "path": "/v1beta/models/gemini-2.5-flash:generateContent",
+        "query": "",
+        "accept": "",
+        "body": b"{}",
+        "stream": False,
+        "sse": False,
+        "request_id": "asked-by-a-test",
+        "deadline": 0.0,
+    }
+    return Call(client=of, asked=asked, **(plain | facts))
+
+
+def used(tokens: int, images: int = 0) -> Usage:
+    """Usage that an answer reported."""
+    return Usage(tokens={("output", "text"): tokens}, total=tokens, images_out=images, source="reported")
+
+
+class Gate:
+    """One worker's limits, and everything they counted."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.limited_by: list[tuple[str, str]] = []
+        self.lost_calls: list[tuple[str, str, str]] = []
+        self.late_settlements = 0
+        self.dropped_records = 0
+        self.changes: list[bool] = []
+        timeout = options.pop("timeout", 0.25)
+        self.store = Store(url, timeout=timeout, on_change=self._changed)
+        self.limits = Limits(self.store, Catalogue.load(), self, **({"worker": "w1"} | options))
+
+    def limited(self, client: str, limit: str) -> None:
+        self.limited_by.append((client, limit))
+
+    def lost(self, client: str, model: str, method: str) -> None:
+        self.lost_calls.append((client, model, method))
+
+    def late(self) -> None:
+        self.late_settlements += 1
+
+    def dropped(self) -> None:
+        self.dropped_records += 1
+
+    def _changed(self, up: bool, _why: str) -> None:
+        self.changes.append(up)
+
+    async def admit(self, of: Client, headers: Headers | None = None, **facts: Any) -> Permit:
+        return await self.limits.admit(call(of, **facts), [] if headers is None else headers)
+
+    async def refusal(self, of: Client, **facts: Any) -> GatewayError:
+        """The error that a call ends with."""
+        try:
+            permit = await self.admit(of, **facts)
+        except GatewayError as error:
+            return error
+        raise AssertionError(f"admitted: {permit}")
+
+
+@contextlib.asynccontextmanager
+async def gate(url: str, **options: Any) -> AsyncIterator[Gate]:
+    """A gate that is closed in the end; options are those of `Limits`, and the store's `timeout`."""
+    one = Gate(url, **options)
+    try:
+        yield one
+    finally:
+        await one.store.aclose()
+
+
+def records(server: Valkey, name: str = "design") -> list[dict[str, str]]:
+    """The usage records of a client, oldest first."""
+    return [fields for _, fields in server.ask("XRANGE", key(name, "usage"), "-", "+")]
+
+
+def state(server: Valkey, name: str = "design") -> dict[str, float]:
+    """What the store holds of a client's limits."""
+    return {field: float(value) for field, value in server.ask("HGETALL", key(name, "limits")).items()}
+
+
+def leases(server: Valkey, name: str = "design") -> int:
+    """How many calls the store takes to be under way."""
+    held: int = server.ask("ZCARD", key(name, "leases"))
+    assert held == server.ask("HLEN", key(name, "calls"))
+    return held
+
+
+def pass_time(server: Valkey, milliseconds: float, name: str = "design") -> None:
+    """As if that much time had gone by for the buckets, with every lease renewed."""
+    for field in ("at", "seen"):
+        server.ask("HINCRBYFLOAT", key(name, "limits"), field, -milliseconds)

@@ -1,0 +1,264 @@
+"""The scripts beside a plain Python model: the same answers and the same state after every step.
+
+The scripts are those that are shipped, but for their clock: TIME is read from a key, so that a step can let a second,
+a day or a jump of the clock go by.
+"""
+
+import asyncio
+import math
+import os
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gateway.limits import ADMIT, SETTLE
+from gateway.limits.account import Account, key
+from gateway.limits.headers import Levels
+from gateway.store import Store
+from gateway.store.command import Script
+from tests.limits.gate import client, records, state
+from tests.support.valkey import until, valkey
+
+EXAMPLES = int(os.environ.get("TEST_MODEL_EXAMPLES", "6"))
+DAY, LEASE = 86_400_000, 10_000
+CLIENT = client(
+    requests_per_minute=30, burst=5, tokens_per_minute=3000, tokens_per_day=9000, images_per_day=4, concurrent=3
+)
+CLOCK = key("design", "clock")
+
+
+def clocked(script: Script) -> Script:
+    """The same script on the test's clock."""
+    before, after = 'redis.call("TIME")', f'redis.call("LRANGE", "{CLOCK}", 0, -1)'
+    assert 1 == script.source.count(before)
+    return Script.of(script.name, script.source.replace(before, after))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """A call under way."""
+
+    expiry: float
+    tokens: int
+    images: int
+    day: int
+    requests_until: float
+    tokens_until: float
+
+
+@dataclass
+class Model:
+    """What the limits should do, said plainly; times in ms."""
+
+    seen: float | None = None
+    at: float | None = None
+    requests: float = 0
+    tokens: float = 0
+    day: int = 0
+    tokens_day: int = 0
+    images_day: int = 0
+    leases: dict[str, Lease] = field(default_factory=dict)
+    ends: dict[str, str] = field(default_factory=dict)  # outcome by call; "" for void
+
+    def at_time(self, now: float) -> "Model":
+        """The same, with everything drained that drains until then."""
+        passed = 0 if self.at is None else max(0, now - self.at)
+        requests, tokens = max(0, self.requests - passed * 30 / 60_000), max(0, self.tokens - passed * 3000 / 60_000)
+        later = replace(self, at=now, requests=requests, tokens=tokens)
+        if (today := int(now // DAY)) != self.day:
+            later = replace(later, day=today, tokens_day=0, images_day=0)
+        return later
+
+    def visit(self, now: float, renewed: set[str]) -> set[str]:
+        """Renew some leases and give up those that have run out; returns these."""
+        unseen = 0 if self.seen is None else now - self.seen
+        if unseen < 0 or unseen > LEASE * 2 / 3:
+            self.leases = {call: replace(lease, expiry=lease.expiry + unseen) for call, lease in self.leases.items()}
+        for call in renewed & set(self.leases):
+            self.leases[call] = replace(self.leases[call], expiry=now + LEASE)
+        lost = {call for call, lease in self.leases.items() if lease.expiry <= now}
+        for call in lost:
+            del self.leases[call]
+            self.ends[call] = "lost"
+        return lost
+
+    def refused(self, tokens: int, images: int) -> set[int]:
+        """The limits that are in the way."""
+        over = (
+            self.requests + 1 > 5 + 1e-6,
+            tokens > 0 and self.tokens + tokens > 3000 + 1e-6,
+            tokens > 0 and self.tokens_day + tokens > 9000,
+            images > 0 and self.images_day + images > 4,
+            len(self.leases) + 1 > 3,
+        )
+        return {number for number, is_over in enumerate(over, 1) if is_over}
+
+    def keep(self, later: "Model") -> None:
+        """Take over levels that were written."""
+        for name in ("at", "requests", "tokens", "day", "tokens_day", "images_day"):
+            setattr(self, name, getattr(later, name))
+
+    def settle(self, call: str, outcome: str, used: tuple[int, int], now: float, began: float) -> None:
+        tokens, images = used
+        if call in self.ends:
+            return
+        self.ends[call] = outcome
+        lease = self.leases.pop(call, None)
+        self.keep(self.at_time(now))
+        if self.day == (lease.day if lease else began // DAY):
+            self.tokens_day = max(0, self.tokens_day + tokens - (lease.tokens if lease else 0))
+            self.images_day = max(0, self.images_day + images - (lease.images if lease else 0))
+        if lease and (tokens > lease.tokens or now < lease.tokens_until):
+            self.tokens = max(0, self.tokens + tokens - lease.tokens)
+        if lease and outcome == "" and now < lease.requests_until:
+            self.requests = max(0, self.requests - 1)
+
+
+class Scripts(RuleBasedStateMachine):
+    """Admissions, ends, lost workers, time, and a store that is frozen or restarted, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.valkey = valkey(appendonly="yes", appendfsync="always")
+        self.server = self.valkey.__enter__()
+        self.store = self.runner.run(self._open())
+        self.account = Account.of(CLIENT, set())
+        self.scripts = {script.name: clocked(script) for script in (ADMIT, SETTLE)}
+        self.model, self.calls = Model(), 0
+        self._set_clock(20_000 * DAY + DAY / 2)
+
+    async def _open(self) -> Store:
+        return Store(self.server.url, timeout=5)
+
+    def teardown(self) -> None:
+        self.runner.run(self.store.aclose())
+        self.runner.close()
+        self.valkey.__exit__(None, None, None)
+
+    def _set_clock(self, now: float) -> None:
+        self.now = now
+        self.server.ask("DEL", CLOCK)
+        self.server.ask("RPUSH", CLOCK, math.floor(now / 1000), math.floor(now % 1000 * 1000))
+
+    def _run(self, script: str, *args: Any) -> Any:
+        async def ask() -> Any:
+            return await self.store.script(self.scripts[script], self.account.keys, args)
+
+        return self.runner.run(ask())
+
+    def _next(self) -> str:
+        self.calls += 1
+        return f"c{self.calls}"
+
+    @rule(tokens=st.sampled_from([0, 40, 700, 1500, 3000]), images=st.integers(0, 2))
+    def admit(self, tokens: int, images: int) -> None:
+        call = self._next()
+        reply = self._run("admit", call, "w", "m", "x", "r", LEASE, *self.account.allowed, tokens, images)
+        levels = Levels.parse(reply[0])
+        lost = self.model.visit(self.now, set())
+        later = self.model.at_time(self.now)
+        refused = later.refused(tokens, images)
+        assert len(lost) == len(reply) - 1
+        assert (int(levels.refused) in refused) if refused else not levels.refused
+        if not refused:
+            later.requests += 1
+            later.tokens += tokens
+            later.tokens_day += tokens
+            later.images_day += images
+            self.model.leases[call] = Lease(
+                expiry=self.now + LEASE,
+                tokens=tokens,
+                images=images,
+                day=later.day,
+                requests_until=self.now + later.requests * 2000,
+                tokens_until=self.now + later.tokens * 20,
+            )
+        if self.model.leases:
+            self.model.keep(later)
+            self.model.seen = self.now
+
+    @precondition(lambda self: self.model.leases)
+    @rule(data=st.data(), tokens=st.sampled_from([0, 30, 900, 4000]), images=st.integers(0, 2))
+    def settle(self, data: st.DataObject, tokens: int, images: int) -> None:
+        self._settle(data.draw(st.sampled_from(sorted(self.model.leases))), "ok", tokens, images)
+
+    @precondition(lambda self: self.model.leases)
+    @rule(data=st.data())
+    def hang_up_while_admitted(self, data: st.DataObject) -> None:
+        self._settle(data.draw(st.sampled_from(sorted(self.model.leases))), "", 0, 0)
+
+    @precondition(lambda self: self.model.ends)
+    @rule(data=st.data())
+    def settle_again(self, data: st.DataObject) -> None:
+        self._settle(data.draw(st.sampled_from(sorted(self.model.ends))), "client_gone", 999, 1)
+
+    @rule(tokens=st.integers(0, 50), ago=st.sampled_from([0, DAY]))
+    def settle_what_was_admitted_while_away(self, tokens: int, ago: int) -> None:
+        self._settle(self._next(), "ok", tokens, 0, ago)
+
+    def _settle(self, call: str, outcome: str, tokens: int, images: int, ago: int = 0) -> None:
+        spent, paces = ("reported", tokens, 0, 0, images), (30, 3000)
+        began = int(self.now) - ago
+        settled = self._run("settle", call, outcome, *spent, "m", "x", "r", began, *paces)
+        assert (call not in self.model.ends) == bool(settled)
+        self.model.settle(call, outcome, (tokens, images), self.now, began)
+
+    @rule(data=st.data())
+    def visit(self, data: st.DataObject) -> None:
+        """The live workers renew their calls; those of dead ones run out some day."""
+        calls = sorted(self.model.leases)
+        renewed = data.draw(st.sets(st.sampled_from(calls))) if calls else set()
+        reply = self._run("admit", "", "w", "", "", "", LEASE, *self.account.allowed, 0, 0, *renewed)
+        lost = self.model.visit(self.now, renewed)
+        assert len(lost) == len(reply) - 1
+        if self.model.leases:
+            self.model.keep(self.model.at_time(self.now))
+            self.model.seen = self.now
+
+    @rule(seconds=st.sampled_from([0.001, 0.5, 1, 3, 6, 6, 11, 70, 86_400, -3600]))
+    def let_time_pass(self, seconds: float) -> None:
+        self._set_clock(self.now + seconds * 1000)
+
+    @rule()
+    def restart_the_store(self) -> None:
+        """With its log, so that nothing is forgotten but the scripts."""
+        self.server.kill()
+        self.server.start()
+
+    @rule()
+    def freeze_the_store(self) -> None:
+        """The store is away until it is back, and nothing has changed."""
+
+        async def ask() -> None:
+            impatient = Store(self.server.url, timeout=0.01)
+            refused = await asyncio.gather(impatient.command("GET", "nothing"), return_exceptions=True)
+            self.server.thaw()
+            await until(lambda: impatient.up)
+            await impatient.aclose()
+            assert isinstance(refused[0], Exception)
+
+        self.server.freeze()
+        self.runner.run(ask())
+
+    @invariant()
+    def same_state(self) -> None:
+        """A6, A7, A8: levels, leases and records are the model's, and nothing is reserved when nothing is under way."""
+        leases = dict(self.server.ask("ZRANGE", key("design", "leases"), 0, -1, "WITHSCORES"))
+        assert {call: lease.expiry for call, lease in self.model.leases.items()} == leases
+        assert set(leases) == set(self.server.ask("HKEYS", key("design", "calls")))
+        ends = {record["call"]: record["outcome"] for record in records(self.server)}
+        assert {call: end for call, end in self.model.ends.items() if end} == ends
+        there = state(self.server)
+        for name in ("seen", "at", "requests", "tokens", "day", "tokens_day", "images_day"):
+            if name in there:
+                assert math.isclose(getattr(self.model, name), there[name], abs_tol=1e-6), name
+
+
+TestScripts = Scripts.TestCase
+TestScripts.settings = settings(
+    max_examples=EXAMPLES, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)

@@ -1,0 +1,1 @@
+"""The few real servers that the suite talks to."""

