@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 COOLDOWN ?= $(shell date -u -d '7 days ago' +%Y-%m-%dT00:00:00Z)
 
-.PHONY: install run test lint types lock clean help
+.PHONY: install run test lint bench lock clean help
 
 help:            ## list the commands
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -27,6 +27,9 @@ test: install    ## run the whole suite
 
 lint: install    ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: install   ## measure what a call costs; needs nginx and wrk
+	$(BIN)/python -m benchmarks.run
 
 lock:            ## resolve the dependencies again; needs uv; nothing younger than a week is taken
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --exclude-newer $(COOLDOWN) pyproject.toml -o requirements.lock

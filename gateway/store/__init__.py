@@ -79,6 +79,7 @@ class Store:
         for line in self._lines.values():
             await line.aclose()
         await self._servers.aclose()
+        await asyncio.sleep(0)  # a closed transport lets go of its socket in the next turn
 
     def _ask(self, operation: str, key: str, parts: tuple[Part, ...], script: Script | None) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()

