@@ -6,6 +6,7 @@ pipeline, which is plain ASGI, since FastAPI's layers would cost as much as the 
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -22,11 +23,14 @@ from gateway.clients import Clients
 from gateway.errors import MethodNotAllowed
 from gateway.files import Fixed, Watched
 from gateway.ledger import Ledger
+from gateway.limits import Limits
 from gateway.metrics import CollectorRegistry, Metrics
 from gateway.pipeline import Pipeline
 from gateway.settings import Settings, watched_clients, watched_key
+from gateway.store import Store
 from gateway.upstream import PyqwestTransport, Upstream
 
+NOWHERE = "unix:///nonexistent"  # where the state is when nobody said: away
 TICK_SECONDS = 0.25  # how often changed files are looked for
 
 
@@ -40,6 +44,8 @@ class Parts:
     metrics: Metrics
     log: logs.Log
     buffered: asgi.Buffered
+    state: Store
+    limits: Limits
     upstream: Upstream
     pipeline: Pipeline
 
@@ -51,7 +57,7 @@ class App(FastAPI):
         super().__init__(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=self._live)
         self.parts = parts
         self._pipeline = parts.pipeline
-        self.include_router(probes.router(ready=lambda: not parts.pipeline.draining, degraded=list))
+        self.include_router(probes.router(ready=self.ready, degraded=self.degraded))
         self.add_exception_handler(HTTPException, probe_error)
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
@@ -59,6 +65,15 @@ class App(FastAPI):
             await self._pipeline(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+    def ready(self) -> bool:
+        """Whether calls are taken."""
+        parts = self.parts
+        return not parts.pipeline.draining and (parts.state.up or parts.settings.state_lost == "local")
+
+    def degraded(self) -> list[str]:
+        """What is away without making the gateway unready."""
+        return [] if self.parts.state.up else ["state"]
 
     def begin_drain(self) -> None:
         """Say 503 on `/readyz` and close each connection with its answer."""
@@ -73,11 +88,14 @@ class App(FastAPI):
         parts = self.parts
         parts.metrics.child(parts.metrics.build_info, __version__).set(1)
         parts.metrics.buffered_limit.set(parts.settings.max_buffered_bytes)
-        ticking = asyncio.create_task(tick(parts))
+        chores = [asyncio.create_task(chore) for chore in (tick(parts), parts.limits.run())]
         try:
             yield
         finally:
-            ticking.cancel()
+            for chore in chores:
+                chore.cancel()
+            await parts.limits.aclose()
+            await parts.state.aclose()
             await parts.upstream.aclose()
             parts.log.close()
 
@@ -106,10 +124,22 @@ def create(
         max_answer_bytes=settings.max_answer_bytes,
         metrics=metrics,
     )
+    ledger = Ledger(metrics, log)
+    state = watched_store(settings.redis_url or NOWHERE, "state", metrics, log)
+    limits = Limits(
+        state,
+        catalogue,
+        ledger,
+        worker=f"{os.getpid()}",
+        replicas=settings.replicas,
+        workers=settings.workers,
+        state_lost=settings.state_lost,
+    )
     pipeline = Pipeline(
+        limits=limits,
         auth=Auth(lambda: clients.value),
         upstream=upstream,
-        ledger=Ledger(metrics, log),
+        ledger=ledger,
         buffered=buffered,
         log=log,
         max_body_bytes=settings.max_body_bytes,
@@ -118,8 +148,26 @@ def create(
     )
     return App(Parts(
         settings=settings, clients=clients, key=key, metrics=metrics, log=log,
-        buffered=buffered, upstream=upstream, pipeline=pipeline,
+        buffered=buffered, state=state, limits=limits, upstream=upstream, pipeline=pipeline,
     ))  # fmt: skip
+
+
+def watched_store(url: str, name: str, metrics: Metrics, log: logs.Log) -> Store:
+    """A store whose coming and going is told once, and whose round trips are measured."""
+    up = metrics.child(metrics.store_up, name)
+    up.set(1)
+
+    def changed(is_up: bool, why: str) -> None:
+        up.set(is_up)
+        if is_up:
+            log.event("recovered", store=name)
+        else:
+            log.event("degraded", level="error", store=name, why=why[: logs.FIELD_CHARS])
+
+    def observe(operation: str, seconds: float) -> None:
+        metrics.child(metrics.store_duration, operation).observe(seconds)
+
+    return Store(url, on_change=changed, observe=observe)
 
 
 def way_out(settings: Settings) -> httpx.AsyncBaseTransport:

@@ -4,11 +4,11 @@ An entry is opened before anything is known of a call and closed once, whatever 
 line and the settlement of its permit all stand in `Entry.close`.  Nobody else counts.
 """
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from gateway.call import Call, Permit, Usage
 from gateway.clients import Client
@@ -21,6 +21,7 @@ class Entry:
     """What is known of one call so far."""
 
     request_id: str
+    close: Callable[["Entry"], Awaitable[None]]
     started: float = field(default_factory=time.perf_counter)
     method: str = "other"
     model: str = ""
@@ -40,6 +41,12 @@ class Entry:
     waiting_seconds: float = 0.0  # for the caller, sending or reading
     first_byte_seconds: float | None = None
     farewell: Callable[[bytes], bytes] = bytes  # how a stream under way is told of its end
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close(self)
 
     def began(self) -> None:
         """The first byte of the answer is on its way."""
@@ -62,27 +69,42 @@ class Ledger:
         self._metrics = metrics
         self._log = log
 
-    @contextlib.asynccontextmanager
-    async def entry(self, request_id: str) -> AsyncIterator[Entry]:
-        entry = Entry(request_id=request_id)
-        try:
-            yield entry
-        finally:
-            if entry.sent and not entry.whole and entry.outcome not in EXACT and entry.call is not None and entry.call.generates:
-                entry.usage = dataclasses.replace(
-                    entry.usage, source="estimated"
-                )  # it cost something; how much is a guess
-            if entry.client is not None:
-                self._metrics.child(self._metrics.in_flight, entry.client.name).dec()
-            self._count(entry)
-            self._write(entry)
-            if entry.permit is not None:
-                await entry.permit.settle(entry.usage, entry.outcome)
+    def entry(self, request_id: str) -> Entry:
+        """Open an entry; it is closed at the end of its context."""
+        return Entry(request_id=request_id, close=self._close)
+
+    async def _close(self, entry: Entry) -> None:
+        call = entry.call
+        if call is not None and call.generates and entry.sent and not entry.whole and entry.outcome not in EXACT:
+            entry.usage = dataclasses.replace(entry.usage, source="estimated")  # it cost something, nobody knows what
+        if entry.client is not None:
+            self._metrics.child(self._metrics.in_flight, entry.client.name).dec()
+        self._count(entry)
+        self._write(entry)
+        if entry.permit is not None:
+            await entry.permit.settle(entry.usage, entry.outcome)
 
     def identify(self, entry: Entry, client: Client) -> None:
         """Say whose call it is; from here on it is in flight."""
         entry.client = client
         self._metrics.child(self._metrics.in_flight, client.name).inc()
+
+    def limited(self, client: str, limit: str) -> None:
+        """A limit refused a call."""
+        self._metrics.child(self._metrics.limited, client, limit).inc()
+
+    def lost(self, client: str, model: str, method: str) -> None:
+        """A call ended with its worker; nobody else is left to count it."""
+        labels = (client, self._metrics.model(model), method, "0", "lost")
+        self._metrics.child(self._metrics.requests, *labels).inc()
+
+    def late(self) -> None:
+        """A call that had been recorded as lost ended all the same."""
+        self._metrics.late.inc()
+
+    def dropped(self) -> None:
+        """A usage record could not be kept."""
+        self._metrics.child(self._metrics.dropped, "usage records").inc()
 
     def _count(self, entry: Entry) -> None:
         metrics, child = self._metrics, self._metrics.child

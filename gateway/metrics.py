@@ -90,6 +90,9 @@ class Metrics:
         )
         self.reload_failures = counter("gateway_config_reload_failures_total", "Changed files that did not load.")
         self.build_info = gauge("gateway_build_info", "The running version.", "version", mode="livemax")
+        self.limit = gauge("gateway_limit", "A client's budget.", "client", "limit", mode="livemax")
+        self.limit_used = gauge("gateway_limit_used", "What of it is used.", "client", "limit", mode="livemax")
+        self.late = counter("gateway_late_settlements_total", "Calls that ended after they had been recorded as lost.")
         self.dropped = counter("gateway_dropped_total", "What was dropped rather than waited for.", "what")
         self.key_refused = counter(
             "gateway_upstream_key_refused_total", "Times the upstream refused our key or its balance."

@@ -6,7 +6,7 @@ refuses by raising a `GatewayError`; there is no other way to leave early, and e
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway import logs, relay
 from gateway.asgi import Buffered, Hold, RawHeader, Receive, Reply, Request, Scope, Send, read_body
@@ -26,6 +26,7 @@ from gateway.errors import (
     UpstreamRefused,
 )
 from gateway.ledger import Entry, Ledger
+from gateway.limits import Limits
 from gateway.listing import Listing
 from gateway.patience import Drains, Patience
 from gateway.upstream import Upstream
@@ -42,6 +43,7 @@ class Exchange:
     hold: Hold
     dialect: Dialect = ALL[0]
     unread: bool = False  # a body that nobody has read yet
+    standing: list[RawHeader] = field(default_factory=list)  # what the limits tell the caller
 
 
 class Pipeline:
@@ -51,6 +53,7 @@ class Pipeline:
         self,
         *,
         auth: Auth,
+        limits: Limits,
         upstream: Upstream,
         ledger: Ledger,
         buffered: Buffered,
@@ -61,7 +64,8 @@ class Pipeline:
     ) -> None:
         self.draining = False  # answers say `connection: close`
         self.stopping = False  # new calls are refused
-        self._auth, self._upstream, self._ledger, self._buffered, self._log = auth, upstream, ledger, buffered, log
+        self._auth, self._limits, self._upstream, self._ledger = auth, limits, upstream, ledger
+        self._buffered, self._log = buffered, log
         self._max_body_bytes, self._call_seconds = max_body_bytes, call_seconds
         self._listing = Listing()
         self._idle_seconds = idle_seconds
@@ -96,11 +100,12 @@ class Pipeline:
         self._ledger.identify(entry, client)
         entry.model = model = exchange.dialect.model(route)  # 3 what?  400
         self._allow(client, model)  # 403
-        body = await self._body(exchange)  # 4 read  415, 413, 408, 503
+        body = await self._body(exchange, client)  # 4 read  415, 413, 408, 503
         deadline = arrived + server_timeout(request, self._call_seconds)
         asked = await self._asked(exchange.dialect, body)
         entry.call = call = exchange.dialect.read(route, model, request, body, client, deadline=deadline, asked=asked)
-        await self._ask(exchange, route, call)  # 5 ask and pass on
+        entry.permit = await self._limits.admit(call, exchange.standing)  # 5 may they?  429, 503
+        await self._ask(exchange, route, call)  # 6 ask and pass on
 
     def _route(self, exchange: Exchange) -> Route:
         for dialect in ALL:
@@ -120,7 +125,7 @@ class Pipeline:
         if model and not client.may_use(model):
             raise ModelNotAllowed(model)
 
-    async def _body(self, exchange: Exchange) -> bytes:
+    async def _body(self, exchange: Exchange, client: Client) -> bytes:
         request = exchange.request
         if request.http_method != "POST":
             return b""
@@ -129,6 +134,7 @@ class Pipeline:
             raise ContentType("Send the body as application/json.")
         if b"content-encoding" in request.headers:
             raise ContentType("Send the body without a content-encoding.")
+        self._limits.refuse_early(client)
         before = time.perf_counter()
         body = await read_body(request, exchange.receive, exchange.hold, self._max_body_bytes)
         exchange.unread = False
@@ -215,6 +221,7 @@ class Pipeline:
         ]
         if entry.call is not None and not entry.call.lists:
             lines.append((b"cache-status", b"tokenhot-gateway; fwd=bypass"))
+        lines += exchange.standing
         if self.draining:
             lines.append((b"connection", b"close"))
         return lines

@@ -74,7 +74,7 @@ async def _serve(
         metrics_listener = stack.enter_context(_listen(settings.metrics_host, settings.metrics_port))
         stack.enter_context(_metrics_folder())
         # prometheus_client asks for that folder when it is imported, so this cannot stand at the top.
-        from gateway import metrics, operators  # noqa: PLC0415
+        from gateway import metrics, operators, sweeper  # noqa: PLC0415
 
         workers = Children(
             "worker", worker_argv, listener, notice_seconds=notice_seconds, report=log.event, forget=metrics.forget
@@ -86,6 +86,7 @@ async def _serve(
             stores = await stack.enter_async_context(Embedded(settings.data_dir))
             settings = _with_stores(settings, stores)
             await stack.enter_async_context(_doing(stores.watch(log.event), log))
+        await stack.enter_async_context(_doing(sweeper.sweep(settings, log), log))
         if sandbox:
             settings = await stack.enter_async_context(_sandbox(settings, log))
         await stack.enter_async_context(operators.serving(metrics_listener))

@@ -1,11 +1,12 @@
 """What many tests share: a sandbox as the upstream and a gateway in front of it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.gateway import Gateway, Upstream, running, sandbox
+from tests.support.valkey import Valkey, valkey
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +19,20 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Valkey]:
+    """One state store for the whole run of this process."""
+    with valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def state(valkey_server: Valkey) -> Valkey:
+    """The state store, empty."""
+    valkey_server.ask("FLUSHALL")
+    return valkey_server
+
+
 @pytest.fixture
 async def upstream() -> AsyncIterator[Upstream]:
     """A sandbox that misbehaves on demand."""
@@ -26,8 +41,8 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, upstream: Upstream) -> AsyncIterator[Gateway]:
+async def gateway(tmp_path: Path, upstream: Upstream, state: Valkey) -> AsyncIterator[Gateway]:
     """A gateway in front of the sandbox; after each test nothing may be left over in it."""
-    async with running(tmp_path, upstream.url) as running_gateway:
+    async with running(tmp_path, upstream.url, redis_url=state.url) as running_gateway:
         yield running_gateway
         await running_gateway.at_rest()

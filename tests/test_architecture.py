@@ -13,7 +13,7 @@ PACKAGE = ROOT / "gateway"
 
 # Imports point down only, and siblings of a starred layer never import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__main__", "cli", "commands", "server", "children", "operators", "worker", "app"),
+    ("__main__", "cli", "commands", "server", "children", "operators", "sweeper", "worker", "app"),
     ("pipeline", "probes"),
     ("relay", "listing", "patience"),
     ("*", "auth", "limits", "cache", "upstream", "ledger", "dialects"),

@@ -1,6 +1,9 @@
 """One test for each arrow of the path."""
 
-from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream
+from pathlib import Path
+
+from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running
+from tests.support.valkey import Valkey
 
 
 async def test_a_call_passes(gateway: Gateway, upstream: Upstream) -> None:
@@ -24,3 +27,18 @@ async def test_a_stream_passes(gateway: Gateway) -> None:
     assert response.text.endswith("\n\n")
     assert ("ok", "reported") == (entry["outcome"], entry["usage"])
     assert entry["tokens_out"] > 0
+
+
+async def test_a_limit_refuses_and_tells(tmp_path: Path, upstream: Upstream, state: Valkey) -> None:
+    """A refused call never reaches the upstream; the headers and the error say when to come back."""
+    terms = {"design": "requests_per_minute = 60\nburst = 2"}
+    async with running(tmp_path, upstream.url, redis_url=state.url, clients=terms) as gateway:
+        responses = [await gateway.http.post(GENERATE, json=TEXT) for _ in range(3)]
+        entries = await gateway.entries(3)
+
+    assert [200, 200, 429] == [response.status_code for response in responses]
+    assert '"requests";r=1;t=1' == responses[0].headers["ratelimit"]
+    assert "1" == responses[2].headers["retry-after"]
+    assert ["ok", "ok", "limited"] == [entry["outcome"] for entry in entries]
+    assert 1 == gateway.metric("gateway_limited_total", client="design", limit="requests_per_minute")
+    assert 2 == len(await upstream.log())

@@ -48,7 +48,7 @@ class Gemini:
         asked: Asked | None = None,
     ) -> Call:
         """Understand one request.  Path and query are built from constants, the checked model and checked values."""
-        query = parse_qs(request.query.decode("latin-1"))
+        query = parse_qs(request.query.decode("latin-1")) if request.query else {}
         stream = route.method == STREAM
         # The vendor's own sample says `alt=sse%2Fgemini-3-1-pro-preview`.
         sse = stream and query.get("alt", [""])[0].startswith("sse")

@@ -6,6 +6,7 @@ these bytes.  Every repetition is possessive, so that no path makes the matching
 """
 
 import re
+from functools import lru_cache
 from urllib.parse import parse_qs, unquote
 
 from gateway.asgi import Request
@@ -23,19 +24,25 @@ _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 def route(request: Request) -> Route | None:
     """Say what the path asks for; None when it is none of ours.  Raises `MethodNotAllowed`."""
-    match = _PATH.fullmatch(request.raw_path)
+    found = _parsed(request.raw_path)
+    if found is None:
+        return None
+    version, asked = found
+    _allow(request, "POST" if asked.method in ACTIONS else "GET, HEAD")
+    if asked.method == "listModels" and version == b"v1" and not _from_google(request):
+        return Route(method="listModels", openai_list=True)
+    return asked
+
+
+@lru_cache(maxsize=1024)  # most calls go to a few paths, and the pattern is slow beside a look-up
+def _parsed(raw_path: bytes) -> tuple[bytes | None, Route] | None:
+    match = _PATH.fullmatch(raw_path)
     if match is None:
         return None
     model, action = (match["model"] or b"").decode("latin-1"), (match["action"] or b"").decode()
     if action:
-        if action not in ACTIONS:
-            return None
-        _allow(request, "POST")
-        return Route(method=action, raw_model=model)
-    _allow(request, "GET, HEAD")
-    if model:
-        return Route(method="getModel", raw_model=model)
-    return Route(method="listModels", openai_list=match["version"] == b"v1" and not _from_google(request))
+        return (match["version"], Route(method=action, raw_model=model)) if action in ACTIONS else None
+    return match["version"], Route(method="getModel" if model else "listModels", raw_model=model)
 
 
 def model(route: Route) -> str:
