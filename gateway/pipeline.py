@@ -156,7 +156,7 @@ class Pipeline:
                     call, lambda page: self._page(exchange, page), openai=route.openai_list
                 )
                 return await self._deliver(exchange, patience, body)
-            async with self._upstream.send(call, dialect, entry) as answer:
+            async with await self._upstream.send(call, dialect, entry) as answer:
                 meter = dialect.meter(call)
                 if answer.chunks is None:
                     body = await relay.whole(answer, meter, entry, exchange.hold)
@@ -169,7 +169,7 @@ class Pipeline:
         return None
 
     async def _page(self, exchange: Exchange, call: Call) -> bytes:
-        async with self._upstream.send(call, exchange.dialect, exchange.entry) as answer:
+        async with await self._upstream.send(call, exchange.dialect, exchange.entry) as answer:
             return answer.body
 
     async def _deliver(

@@ -1,6 +1,7 @@
 """How is the upstream asked?  One place adds the key, maps every failure, and decides what is tried again."""
 
-from gateway.upstream.client import Answer, Upstream
+from gateway.upstream.answer import Answer
+from gateway.upstream.client import Upstream
 from gateway.upstream.transport import PyqwestTransport
 
 __all__ = ["Answer", "PyqwestTransport", "Upstream"]

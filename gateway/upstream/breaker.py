@@ -67,7 +67,10 @@ class Breakers:
     def of(self, model: str) -> Breaker:
         if model not in self._by_model and len(self._by_model) >= MAX_MODELS:
             model = ""
-        return self._by_model.setdefault(model, Breaker())
+        found = self._by_model.get(model)
+        if found is None:
+            found = self._by_model[model] = Breaker()
+        return found
 
 
 class RetryBudget:

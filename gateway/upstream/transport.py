@@ -61,7 +61,8 @@ class PyqwestTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = str(request.url)
         headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw]
-        body = request.content
+        assert isinstance(request.stream, httpx.ByteStream)  # noqa: S101  bodies are held whole
+        body = b"".join(request.stream)
         with translated(request):
             if "whole" in request.extensions:
                 full = await self._client.execute(request.method, url, headers, body)
