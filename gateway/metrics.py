@@ -16,6 +16,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
     multiprocess,
+    values,
 )
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -25,78 +26,92 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 M = TypeVar("M", bound=MetricWrapperBase)
 
 CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
-OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
-STORE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+SHORT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+
+# Each instrument: its kind, its name without "gateway_", what it says, its labels; of gauges how workers' are joined.
+COUNTERS = {
+    "requests": ("requests_total", "Calls, by how they ended.", "client model method code outcome"),
+    "attempts": ("upstream_attempts_total", "Requests sent to the upstream, by what came of each.", "outcome"),
+    "tokens": ("tokens_total", "Tokens the upstream reported.", "client model kind modality"),
+    "images": ("images_total", "Inline pictures that passed.", "client model direction"),
+    "usage_missing": ("usage_missing_total", "Answers that carried no usage.", "model"),
+    "cache_requests": ("cache_requests_total", "Calls, by what the cache did.", "client result"),
+    "limited": ("limited_total", "Calls refused, by the limit that refused them.", "client limit"),
+    "reload_failures": ("config_reload_failures_total", "Changed files that did not load.", ""),
+    "late": ("late_settlements_total", "Calls that ended after they had been recorded as lost.", ""),
+    "dropped": ("dropped_total", "What was dropped rather than waited for.", "what"),
+    "key_refused": ("upstream_key_refused_total", "Times the upstream refused our key or its balance.", ""),
+}
+GAUGES = {
+    "in_flight": ("in_flight_requests", "Calls under way.", "client", "livesum"),
+    "buffered": ("buffered_bytes", "Bytes of bodies held.", "", "livesum"),
+    "buffered_limit": ("buffered_bytes_limit", "Bytes of bodies that may be held.", "", "livesum"),
+    "store_up": ("store_up", "Whether the store answers.", "store", "livemin"),
+    "breaker_open": ("breaker_open", "Whether calls for the model are refused.", "model", "livemax"),
+    "limit": ("limit", "A client's budget.", "client limit", "livemax"),
+    "limit_used": ("limit_used", "What of it is used.", "client limit", "livemax"),
+    "build_info": ("build_info", "The running version.", "version", "livemax"),
+}
+HISTOGRAMS = {
+    "duration": ("request_duration_seconds", "From request in to last byte out.", "model method cache", CALL_SECONDS),
+    "first_byte": ("time_to_first_byte_seconds", "From request in to first byte out.", "model method", CALL_SECONDS),
+    "overhead": (
+        "overhead_seconds",
+        "Time in the gateway: upstream and client waiting taken out.",
+        "method",
+        SHORT_SECONDS,
+    ),
+    "upstream_duration": (
+        "upstream_duration_seconds",
+        "Time with the upstream, all attempts.",
+        "model code",
+        CALL_SECONDS,
+    ),
+    "store_duration": ("store_duration_seconds", "Round trips to the stores.", "operation", SHORT_SECONDS),
+}
 
 
 class Metrics:
     """The instruments; `child` finds one by its label values, at the price of a dictionary look-up."""
 
+    requests: Counter
+    attempts: Counter
+    tokens: Counter
+    images: Counter
+    usage_missing: Counter
+    cache_requests: Counter
+    limited: Counter
+    reload_failures: Counter
+    late: Counter
+    dropped: Counter
+    key_refused: Counter
+    in_flight: Gauge
+    buffered: Gauge
+    buffered_limit: Gauge
+    store_up: Gauge
+    breaker_open: Gauge
+    limit: Gauge
+    limit_used: Gauge
+    build_info: Gauge
+    duration: Histogram
+    first_byte: Histogram
+    overhead: Histogram
+    upstream_duration: Histogram
+    store_duration: Histogram
+
     def __init__(self, registry: CollectorRegistry | None, known_model: Callable[[str], bool]) -> None:
-        self._known_model = known_model
+        """Make every instrument; models that are not known share the label `other`."""
         self.registry = registry = registry or CollectorRegistry()
+        self._known_model = known_model
         self._children: dict[tuple[int, tuple[str, ...]], MetricWrapperBase] = {}
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, registry=registry)
-
-        def gauge(name: str, text: str, *labels: str, mode: str = "livesum") -> Gauge:
-            return Gauge(name, text, labels, registry=registry, multiprocess_mode=mode)  # type: ignore[arg-type]
-
-        def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...] = CALL_SECONDS) -> Histogram:
-            return Histogram(name, text, labels, registry=registry, buckets=buckets)
-
-        self.requests = counter(
-            "gateway_requests_total", "Calls, by how they ended.", "client", "model", "method", "code", "outcome"
-        )
-        self.duration = histogram(
-            "gateway_request_duration_seconds", "From request in to last byte out.", "model", "method", "cache"
-        )
-        self.first_byte = histogram(
-            "gateway_time_to_first_byte_seconds", "From request in to first byte out.", "model", "method"
-        )
-        self.overhead = histogram(
-            "gateway_overhead_seconds",
-            "Time in the gateway: upstream and client waiting taken out.",
-            "method",
-            buckets=OVERHEAD_SECONDS,
-        )
-        self.upstream_duration = histogram(
-            "gateway_upstream_duration_seconds", "Time spent with the upstream, all attempts.", "model", "code"
-        )
-        self.attempts = counter(
-            "gateway_upstream_attempts_total", "Requests sent to the upstream, by what came of each.", "outcome"
-        )
-        self.tokens = counter(
-            "gateway_tokens_total", "Tokens the upstream reported.", "client", "model", "kind", "modality"
-        )
-        self.images = counter("gateway_images_total", "Inline pictures that passed.", "client", "model", "direction")
-        self.usage_missing = counter("gateway_usage_missing_total", "Answers that carried no usage.", "model")
-        self.cache_requests = counter(
-            "gateway_cache_requests_total", "Calls, by what the cache did.", "client", "result"
-        )
-        self.limited = counter(
-            "gateway_limited_total", "Calls refused, by the limit that refused them.", "client", "limit"
-        )
-        self.in_flight = gauge("gateway_in_flight_requests", "Calls under way.", "client")
-        self.buffered = gauge("gateway_buffered_bytes", "Bytes of bodies held.")
-        self.buffered_limit = gauge("gateway_buffered_bytes_limit", "Bytes of bodies that may be held.")
-        self.store_duration = histogram(
-            "gateway_store_duration_seconds", "Round trips to the stores.", "operation", buckets=STORE_SECONDS
-        )
-        self.store_up = gauge("gateway_store_up", "Whether the store answers.", "store", mode="livemin")
-        self.breaker_open = gauge(
-            "gateway_breaker_open", "Whether calls for the model are refused.", "model", mode="livemax"
-        )
-        self.reload_failures = counter("gateway_config_reload_failures_total", "Changed files that did not load.")
-        self.build_info = gauge("gateway_build_info", "The running version.", "version", mode="livemax")
-        self.limit = gauge("gateway_limit", "A client's budget.", "client", "limit", mode="livemax")
-        self.limit_used = gauge("gateway_limit_used", "What of it is used.", "client", "limit", mode="livemax")
-        self.late = counter("gateway_late_settlements_total", "Calls that ended after they had been recorded as lost.")
-        self.dropped = counter("gateway_dropped_total", "What was dropped rather than waited for.", "what")
-        self.key_refused = counter(
-            "gateway_upstream_key_refused_total", "Times the upstream refused our key or its balance."
-        )
+        ask_for_pid_once()
+        for name, (full, text, labels) in COUNTERS.items():
+            setattr(self, name, Counter(f"gateway_{full}", text, labels.split(), registry=registry))
+        for name, (full, text, labels, mode) in GAUGES.items():
+            gauge = Gauge(f"gateway_{full}", text, labels.split(), registry=registry, multiprocess_mode=mode)  # type: ignore[arg-type]
+            setattr(self, name, gauge)
+        for name, (full, text, labels, buckets) in HISTOGRAMS.items():
+            setattr(self, name, Histogram(f"gateway_{full}", text, labels.split(), registry=registry, buckets=buckets))
 
     def model(self, name: str) -> str:
         """The label for a model: names come from callers, so only known ones are told apart."""
@@ -109,6 +124,13 @@ class Metrics:
         if found is None:
             found = self._children[key] = metric.labels(*labels)
         return found  # type: ignore[return-value]
+
+
+def ask_for_pid_once() -> None:
+    """Let the library ask the system for our pid at start and not at each increment: a worker never forks."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        pid = os.getpid()
+        values.ValueClass = values.MultiProcessValue(lambda: pid)  # type: ignore[no-untyped-call]
 
 
 def exposition(registry: CollectorRegistry | None = None) -> bytes:
