@@ -23,6 +23,7 @@ RawHeader = tuple[bytes, bytes]
 
 CONNECTION = "tokenhot.connection"  # the scope extension that our listener adds
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+CLOSE: RawHeader = (b"connection", b"close")
 SLICE_BYTES = 256 * 1024
 BODY_SECONDS = 60.0  # a whole body, and longer only for one that keeps arriving at
 BODY_BYTES_PER_SECOND = 50 * 1024
@@ -203,7 +204,8 @@ class Reply:
         """Send an error; throw away a body left `unread` for a while, so that the answer is read and not a reset."""
         if not unread:
             return await self.whole(status, headers, body)
-        await self.start(status, [*headers, (b"content-length", b"%d" % len(body)), (b"connection", b"close")])
+        closing = [] if CLOSE in headers else [CLOSE]
+        await self.start(status, [*headers, (b"content-length", b"%d" % len(body)), *closing])
         await self.write(body)
         try:
             async with asyncio.timeout(DISCARD_SECONDS):

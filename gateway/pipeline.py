@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 
 from gateway import logs, relay
-from gateway.asgi import Buffered, Hold, RawHeader, Receive, Reply, Request, Scope, Send, read_body
+from gateway.asgi import CLOSE, Buffered, Hold, RawHeader, Receive, Reply, Request, Scope, Send, read_body
 from gateway.auth import Auth
 from gateway.call import Asked, Call
 from gateway.clients import Client
@@ -223,7 +223,7 @@ class Pipeline:
             lines.append((b"cache-status", b"tokenhot-gateway; fwd=bypass"))
         lines += exchange.standing
         if self.draining:
-            lines.append((b"connection", b"close"))
+            lines.append(CLOSE)
         return lines
 
 
