@@ -1,0 +1,67 @@
+"""Many calls at once, some of them hung up: nothing is left behind, and all accounts agree."""
+
+import asyncio
+import random
+
+from tests.support.gateway import GENERATE, STREAM, Gateway, Upstream, saying
+
+CALLS, LEAVING = 64, 16
+
+
+async def test_hung_up_calls_leave_nothing_behind(gateway: Gateway, upstream: Upstream) -> None:
+    """D4 D5 D6 A1 A3 A4 A14: 64 at once, a quarter hung up; ledger, metrics and the upstream's own log agree."""
+    await gateway.http.post(GENERATE, json=saying("warm up"))
+    await gateway.entry()
+    tasks_before = len(asyncio.all_tasks())
+    chance = random.Random(4711)
+
+    async def call(number: int) -> None:
+        prompt = saying(f"call {number} sandbox-fault: slow={chance.uniform(0.1, 0.6):.2f} ")
+        headers = {"x-request-id": f"call-{number}"}
+        patience = chance.uniform(0.15, 0.45) if number < LEAVING else 20
+        try:
+            async with asyncio.timeout(patience):
+                await gateway.http.post(STREAM if number % 2 else GENERATE, json=prompt, headers=headers)
+        except TimeoutError:
+            pass
+
+    await asyncio.gather(*[call(number) for number in range(CALLS)])
+    await gateway.at_rest()
+    entries = {entry["request_id"]: entry for entry in await gateway.entries(CALLS)}
+    seen = {record["request_id"]: record for record in await upstream.log() if record["request_id"] in entries}
+
+    assert {f"call-{number}" for number in range(CALLS)} == set(entries)
+    assert all(entries[f"call-{number}"]["outcome"] == "ok" for number in range(LEAVING, CALLS))
+    assert CALLS + 1 == gateway.metric("gateway_requests_total")
+    for outcome in ("ok", "client_gone"):
+        counted = sum(entry["outcome"] == outcome for entry in entries.values()) + (outcome == "ok")
+        assert counted == gateway.metric("gateway_requests_total", outcome=outcome)
+    for request_id, entry in entries.items():
+        if entry["outcome"] == "ok":
+            usage = seen[request_id]["usage"]
+            assert (usage["promptTokenCount"], "reported") == (entry["tokens_in"], entry["usage"])
+        elif entry["attempts"]:
+            assert entry["usage"] in {"estimated", "reported"}, "a call that may have cost something is never zero"
+    assert sum(entry["attempts"] for entry in entries.values()) == gateway.metric("gateway_upstream_attempts_total") - 1
+    for _ in range(200):
+        if len(asyncio.all_tasks()) <= tasks_before:
+            break
+        await asyncio.sleep(0.02)
+    assert len(asyncio.all_tasks()) <= tasks_before
+    assert 0 == gateway.app.parts.buffered.held
+
+
+async def test_a_hung_up_stream_ends_the_upstream_call(gateway: Gateway, upstream: Upstream) -> None:
+    """D5: when the caller of a stream leaves, the upstream is told within a second, and the usage is flagged."""
+    async with gateway.http.stream("POST", STREAM, json=saying("long sandbox-gap: 0.2 ")) as response:
+        await anext(response.aiter_raw())
+
+    entry = await gateway.entry()
+    assert ("client_gone", 499, "estimated") == (entry["outcome"], entry["status"], entry["usage"])
+    assert entry["tokens_out"] > 0
+    for _ in range(100):
+        (seen,) = await upstream.log()
+        if seen["end"]:
+            break
+        await asyncio.sleep(0.01)
+    assert "cancelled" == seen["end"]
