@@ -1,0 +1,75 @@
+"""A raw-socket upstream that says exactly the bytes it is told to, and notes when its callers hang up."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+Play = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass(kw_only=True)
+class Wire:
+    """What was heard."""
+
+    url: str = ""
+    heads: list[bytes] = field(default_factory=list)
+    hung_up: int = 0
+    connections: int = 0
+
+
+@contextlib.asynccontextmanager
+async def wire(play: Play) -> AsyncIterator[Wire]:
+    """Listen; for each request `play(head, reader, writer)` is called, and afterwards the connection is closed."""
+    heard = Wire()
+    writers: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.connections += 1
+        writers.add(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            while not writer.is_closing():
+                head = await reader.readuntil(b"\r\n\r\n")
+                heard.heads.append(head)
+                length = next(
+                    (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
+                )
+                await reader.readexactly(length)
+                await play(head, reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    heard.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield heard
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+def saying(*pieces: bytes, pause: float = 0, close: bool = True) -> Play:
+    """A play that sends the pieces, with a pause between them."""
+
+    async def play(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(pause)
+        if close:
+            writer.close()
+
+    return play
+
+
+def answer(body: bytes, *, status: str = "200 OK", content_type: str = "application/json", more: str = "") -> bytes:
+    """A whole answer with its length."""
+    head = f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
+    return head.encode() + body
+
+
+def chunked(*pieces: bytes, content_type: str = "text/event-stream", end: bool = True) -> tuple[bytes, ...]:
+    """An answer in chunks; without `end` it breaks off."""
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+    return (head, *(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces), *((b"0\r\n\r\n",) if end else ()))

@@ -1,0 +1,102 @@
+"""What the callers' socket refuses before there is a request, on raw sockets."""
+
+import asyncio
+import json
+
+import pytest
+
+from gateway.listener import GatewayProtocol
+from tests.support.gateway import GENERATE, Gateway
+
+KEYED = b"POST %b HTTP/1.1\r\nhost: x\r\n" % GENERATE.encode()
+
+
+async def exchanged(gateway: Gateway, *pieces: bytes, pause: float = 0, seconds: float = 5) -> bytes:
+    """Send the pieces and read what comes back, until the gateway closes."""
+    host, port = gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    received = b""
+    try:
+        async with asyncio.timeout(seconds):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(pause)
+            received = await reader.read()
+    except (TimeoutError, OSError):
+        pass
+    finally:
+        writer.close()
+    return received
+
+
+def parsed(received: bytes) -> tuple[int, str, str]:
+    """Status, reason and connection of the one answer."""
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert 1 == received.count(b"HTTP/1.1 "), "exactly one answer"
+    return int(head.split()[1]), json.loads(body)["error"]["details"][0]["reason"], head.lower().decode()
+
+
+BAD = [
+    (b"GET /healthz HTTP/1.1\r\n\r\n", 400, "BAD_REQUEST"),
+    (b"GET /healthz HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400, "BAD_REQUEST"),
+    (b"GET /healthz HTTP/1.1\r\nhost: a/b?\r\n\r\n", 400, "BAD_REQUEST"),
+    (b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", 400, "BAD_REQUEST"),
+    (b"garbage\r\n\r\n", 400, "BAD_REQUEST"),
+    (KEYED + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n", 400, "BAD_REQUEST"),
+    (KEYED + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello", 400, "BAD_REQUEST"),
+    (KEYED + b"content-length: +5\r\n\r\nhello", 400, "BAD_REQUEST"),
+    (KEYED + b"transfer-encoding : chunked\r\n\r\n0\r\n\r\n", 400, "BAD_REQUEST"),
+    (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", 414, "URI_TOO_LONG"),
+    (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 20_000 + b"\r\n\r\n", 431, "HEADERS_TOO_LARGE"),
+    (b"GET / HTTP/1.1\r\nhost: x\r\n" + b"x: y\r\n" * 200 + b"\r\n", 431, "HEADERS_TOO_LARGE"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("request_bytes", "status", "reason"), BAD)
+async def test_bad_heads_are_refused(gateway: Gateway, request_bytes: bytes, status: int, reason: str) -> None:
+    """P2 P6 D11: one answer in our shape, never two, and the connection is closed."""
+    answered, why, head = parsed(await exchanged(gateway, request_bytes))
+    assert (status, reason) == (answered, why)
+    assert "connection: close" in head
+
+
+async def test_an_endless_head_is_refused(gateway: Gateway) -> None:
+    """D11: a header line that never ends is refused once it is too long, whatever the parser waits for."""
+    received = await exchanged(gateway, b"GET / HTTP/1.1\r\nhost: x\r\nx: ", *[b"y" * 8000] * 5, pause=0.05)
+    assert (431, "HEADERS_TOO_LARGE") == parsed(received)[:2]
+
+
+@pytest.mark.parametrize("pieces", [[b""], [b"GET / HTT", b"P/1.1\r\nhost:"]], ids=["silent", "slow"])
+async def test_a_slow_head_has_a_deadline(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, pieces: list[bytes]
+) -> None:
+    """D1: whoever does not finish a head is answered and closed, and cannot hold the socket."""
+    monkeypatch.setattr(GatewayProtocol, "head_seconds", 0.2)
+    assert (408, "BODY_TIMEOUT") == parsed(await exchanged(gateway, *pieces, pause=0.05, seconds=3))[:2]
+
+
+async def test_a_caller_who_stops_reading_is_cut_off(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D3: an answer that nobody takes ends the connection after a while, and its bytes are given back."""
+    monkeypatch.setattr(GatewayProtocol, "stall_seconds", 0.3)
+    host, port = gateway.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    body = b'{"contents":[{"parts":[{"text":"sandbox-size: 20000000 "}]}]}'
+    head = KEYED + f"x-goog-api-key: {gateway.key}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    writer.write(head + body)
+    entry = await gateway.entry()
+    writer.close()
+    assert ("client_gone", 499) == (entry["outcome"], entry["status"])
+    await gateway.at_rest()
+
+
+async def test_expect_is_answered_only_for_a_body_that_is_wanted(gateway: Gateway) -> None:
+    """D7: `Expect: 100-continue` is answered before a body is read, and a stranger gets the 401 instead."""
+    body = b'{"contents":[{"parts":[{"text":"hi"}]}]}'
+    expecting = b"expect: 100-continue\r\nconnection: close\r\ncontent-length: %d\r\n" % len(body)
+    wanted = await exchanged(
+        gateway, KEYED + f"x-goog-api-key: {gateway.key}\r\n".encode() + expecting + b"\r\n", body, pause=0.2
+    )
+    unwanted = await exchanged(gateway, KEYED + expecting + b"\r\n", seconds=1)
+    assert wanted.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
+    assert not unwanted.startswith(b"HTTP/1.1 100")
