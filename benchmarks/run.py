@@ -28,11 +28,21 @@ from gateway.clients import hash_key, new_key
 
 TEXT = json.dumps({"contents": [{"role": "user", "parts": [{"text": "Describe a lighthouse at dusk, please. " * 2}]}]})
 PICTURE = base64.b64encode(secrets.token_bytes(2_000_000)).decode()
-EDIT = json.dumps({"contents": [{"parts": [{"text": "Make it blue"}, {"inlineData": {"mimeType": "image/png", "data": PICTURE}}]}]})
+EDIT = json.dumps(
+    {"contents": [{"parts": [{"text": "Make it blue"}, {"inlineData": {"mimeType": "image/png", "data": PICTURE}}]}]}
+)
 USAGE = {"promptTokenCount": 20, "candidatesTokenCount": 90, "totalTokenCount": 110}
-TEXT_ANSWER = {"candidates": [{"content": {"parts": [{"text": "x" * 400}]}, "finishReason": "STOP"}], "usageMetadata": USAGE}
-PICTURE_PART = {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(secrets.token_bytes(2_100_000)).decode()}}
-PICTURE_ANSWER = {"candidates": [{"content": {"parts": [PICTURE_PART]}, "finishReason": "STOP"}], "usageMetadata": USAGE}
+TEXT_ANSWER = {
+    "candidates": [{"content": {"parts": [{"text": "x" * 400}]}, "finishReason": "STOP"}],
+    "usageMetadata": USAGE,
+}
+PICTURE_PART = {
+    "inlineData": {"mimeType": "image/png", "data": base64.b64encode(secrets.token_bytes(2_100_000)).decode()}
+}
+PICTURE_ANSWER = {
+    "candidates": [{"content": {"parts": [PICTURE_PART]}, "finishReason": "STOP"}],
+    "usageMetadata": USAGE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +110,17 @@ def nginx(folder: Path) -> Iterator[int]:
 def bare() -> Iterator[tuple[str, list[int], dict[str, str]]]:
     """The yardstick."""
     port = free_port()
-    argv = (sys.executable, "-m", "uvicorn", "benchmarks.bare:app", "--port", str(port), "--no-access-log", "--loop", "uvloop")
+    argv = (
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "benchmarks.bare:app",
+        "--port",
+        str(port),
+        "--no-access-log",
+        "--loop",
+        "uvloop",
+    )
     with process(*argv, "--http", "httptools", "--log-level", "warning", ready=port) as pid:
         yield f"http://127.0.0.1:{port}", [pid], {}
 
@@ -138,9 +158,19 @@ def measured(case: Case, target: tuple[str, list[int], dict[str, str]], folder: 
     url, pids, headers = target
     script = folder / "post.lua"
     (folder / "body").write_text(case.body)
-    lines = [f'wrk.headers["{name}"] = "{value}"' for name, value in {"content-type": "application/json", **headers}.items()]
+    lines = [
+        f'wrk.headers["{name}"] = "{value}"' for name, value in {"content-type": "application/json", **headers}.items()
+    ]
     script.write_text(f'wrk.method = "POST"\nwrk.body = io.open("{folder}/body"):read("*a")\n' + "\n".join(lines))
-    wrk = ["wrk", "-t1", f"-c{case.at_once}", "--latency", "-s", str(script), f"{url}/v1beta/models/{case.model}:generateContent"]
+    wrk = [
+        "wrk",
+        "-t1",
+        f"-c{case.at_once}",
+        "--latency",
+        "-s",
+        str(script),
+        f"{url}/v1beta/models/{case.model}:generateContent",
+    ]
     subprocess.run([*wrk, "-d1s"], check=True, capture_output=True)
     before = cpu_seconds(pids)
     said = subprocess.run([*wrk, f"-d{seconds}s"], check=True, capture_output=True, text=True).stdout
@@ -166,12 +196,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=5, help="how long each is loaded (default: 5)")
     parser.add_argument("--terms", default="", help="further lines of the client in clients.toml, for example limits")
     arguments = parser.parse_args()
-    print(f"{'case':10} {'target':14} {'CPU us/call':>11} {'x bare':>7} {'rps':>8} {'p50 ms':>8} {'p99 ms':>8} {'RSS MB':>7}")
+    print(
+        f"{'case':10} {'target':14} {'CPU us/call':>11} {'x bare':>7} {'rps':>8} {'p50 ms':>8} {'p99 ms':>8} {'RSS MB':>7}"
+    )
     with tempfile.TemporaryDirectory() as name, nginx(Path(name)) as upstream:
         folder = Path(name)
         for case in (case for case in CASES if case.name in arguments.cases):
             yardstick = 0.0
-            for target, context in (("bare FastAPI", bare()), ("gateway", ours(folder, upstream, arguments.terms.replace("\\n", "\n")))):
+            for target, context in (
+                ("bare FastAPI", bare()),
+                ("gateway", ours(folder, upstream, arguments.terms.replace("\\n", "\n"))),
+            ):
                 with context as started:
                     got = measured(case, started, folder, arguments.seconds)
                 yardstick = yardstick or got["cpu_us"]

@@ -148,10 +148,11 @@ def test_nothing_happens_at_import() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)[:80]}"
         for path in modules()
         for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Call)
-        or isinstance(node, ast.Assign)
-        and isinstance(node.value, ast.Call)
-        and not allowed.match(ast.unparse(node.value.func))
+        if (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call))
+        or (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Call)
+            and not allowed.match(ast.unparse(node.value.func))
+        )
     ]
     assert [] == doing

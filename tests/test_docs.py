@@ -31,7 +31,7 @@ def settings_table() -> str:
 
 def block(language: str) -> str:
     """The first example in a language that calls the gateway."""
-    return next(code for code in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if "127.0.0.1" in code)
+    return str(next(code for code in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if "127.0.0.1" in code))
 
 
 def test_every_setting_is_in_the_readme() -> None:

@@ -57,7 +57,8 @@ async def test_text_and_streams(gateway: Gateway, sdk: genai.Client) -> None:
 
 async def test_an_edited_picture_comes_back(sdk: genai.Client) -> None:
     """clients.md 5: the SDK's URL-safe base64 arrives, and the edited picture is one, and another."""
-    answer = await sdk.aio.models.generate_content(model=IMAGE_MODEL, contents=["Make it blue", picture()])
+    edit: list[Any] = ["Make it blue", picture()]
+    answer = await sdk.aio.models.generate_content(model=IMAGE_MODEL, contents=edit)
     (edited,) = pictures_in(answer)
     assert (64, 48) == edited.size
     assert edited.convert("RGB").getcolors(99999) != [(64 * 48, (255, 0, 0))]

@@ -30,7 +30,7 @@ async def serving(app: Any, *, http: Any = GatewayProtocol, lifespan: str = "on"
     server = Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
+        while not server.started:
             if task.done():
                 task.result()
             await asyncio.sleep(0.005)
