@@ -94,6 +94,7 @@ class App(FastAPI):
         finally:
             for chore in chores:
                 chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
             await parts.limits.aclose()
             await parts.state.aclose()
             await parts.upstream.aclose()

@@ -17,13 +17,21 @@ async def test_hung_up_calls_leave_nothing_behind(gateway: Gateway, upstream: Up
 
     async def call(number: int) -> None:
         prompt = saying(f"call {number} sandbox-fault: slow={chance.uniform(0.1, 0.6):.2f} ")
-        headers = {"x-request-id": f"call-{number}"}
-        patience = chance.uniform(0.15, 0.45) if number < LEAVING else 20
-        try:
-            async with asyncio.timeout(patience):
-                await gateway.http.post(STREAM if number % 2 else GENERATE, json=prompt, headers=headers)
-        except TimeoutError:
-            pass
+        sent = asyncio.Event()
+
+        async def trace(event: str, _: object) -> None:
+            if event == "http11.send_request_body.complete":
+                sent.set()
+
+        path, headers = STREAM if number % 2 else GENERATE, {"x-request-id": f"call-{number}"}
+        asking = asyncio.ensure_future(
+            gateway.http.post(path, json=prompt, headers=headers, extensions={"trace": trace})
+        )
+        if number < LEAVING:
+            await sent.wait()
+            await asyncio.sleep(chance.uniform(0, 0.3))
+            asking.cancel()
+        await asyncio.gather(asking, return_exceptions=number < LEAVING)
 
     await asyncio.gather(*[call(number) for number in range(CALLS)])
     await gateway.at_rest()

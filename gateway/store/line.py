@@ -37,7 +37,8 @@ class Line:
     """The way to one server."""
 
     def __init__(self, owner: Owner, connections: list[AbstractConnection], timeout: float) -> None:
-        self._owner, self._idle, self._timeout = owner, connections, timeout
+        self._owner, self._timeout = owner, timeout
+        self._connections, self._idle = tuple(connections), connections
         self.waiting: list[Command] = []
 
     def flow(self) -> None:
@@ -53,7 +54,7 @@ class Line:
         return waiting
 
     async def aclose(self) -> None:
-        for connection in self._idle:
+        for connection in self._connections:  # an exchange cancelled before its first step never gave its own back
             await connection.disconnect()
 
     async def _exchange(self, connection: AbstractConnection, batch: list[Command]) -> None:

@@ -108,7 +108,7 @@ async def test_the_record_says_what_happened(one: Gate, server: Valkey) -> None:
         (used(0), "ok", "reported", 0),
     ],
 )
-async def test_what_each_end_is_charged(  # noqa: PLR0917  the table's columns
+async def test_what_each_end_is_charged(
     one: Gate, server: Valkey, usage: Usage, outcome: str, source: str, tokens: int
 ) -> None:
     """A4, L11: reported where it was, flagged where it is a guess, nothing where nothing was billed."""
@@ -174,7 +174,7 @@ async def test_a_cancelled_admission_takes_nothing(one: Gate, server: Valkey) ->
 
     await until(lambda: leases(server) == 0)
     assert len(begun) == len(records(server)) < 100
-    assert len(begun) == state(server)["tokens_day"]
+    assert len(begun) == state(server).get("tokens_day", 0)  # every one may have been cut off in time
     assert state(server)["requests"] <= len(begun)
 
 

@@ -45,7 +45,10 @@ class Serve:
     """One gateway: the parent, its workers and its stores."""
 
     def __init__(self, folder: Path, *, notice: float = 0.3, sandbox: bool = False, **variables: str) -> None:
+        clients = folder / "clients.toml"
+        clients.write_text("# nobody may call yet\n")
         defaults = {"GATEWAY_DATA_DIR": str(folder / "data"), "GATEWAY_PORT": "0", "GATEWAY_METRICS_PORT": "0"}
+        defaults["GATEWAY_CLIENTS_FILE"] = str(clients)
         self._output = folder / f"serve-{time.monotonic_ns()}.log"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
