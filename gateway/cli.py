@@ -66,7 +66,6 @@ def parser() -> argparse.ArgumentParser:
     _add_clients(commands)
     _command(commands, "check", _check, "look at settings, clients file, store and upstream, one line each", ["check"])
     _add_usage(commands)
-    _add_cache(commands)
     return top
 
 
@@ -164,17 +163,6 @@ def _add_usage(commands: Any) -> None:
     usage.add_argument("--format", choices=["table", "csv", "json"], default="table", help="default: %(default)s")
 
 
-def _add_cache(commands: Any) -> None:
-    examples = ["cache stats", "cache purge", "cache purge --client design"]
-    cache = _command(commands, "cache", None, "look at the kept answers, or forget them", examples)
-    actions = cache.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    stats = _command(actions, "stats", _cache, "show how many answers are kept", examples[:1])
-    stats.set_defaults(action="stats", client=None)
-    purge = _command(actions, "purge", _cache, "forget kept answers", examples[1:])
-    purge.set_defaults(action="purge")
-    purge.add_argument("--client", metavar="NAME", help="only this client's own; default: all")
-
-
 def _serve(options: argparse.Namespace) -> int:
     settings = import_module("gateway.settings")
     chosen = settings.load(host=options.host, port=options.port, workers=options.workers)
@@ -199,10 +187,6 @@ def _check(_: argparse.Namespace) -> int:
 
 def _usage(options: argparse.Namespace) -> int:
     return _run("gateway.commands.usage", "run", _settings(), options.since, options.by, options.format)
-
-
-def _cache(options: argparse.Namespace) -> int:
-    return _run("gateway.commands.cache", "run", _settings(), options.action, options.client)
 
 
 def _settings() -> object:

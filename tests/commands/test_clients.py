@@ -298,7 +298,7 @@ def test_modules_are_loaded_when_their_command_runs() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        *("", "serve", "sandbox", "check", "usage", "cache", "cache stats", "cache purge", "clients"),
+        *("", "serve", "sandbox", "check", "usage", "clients"),
         *(f"clients {action}" for action in ("add", "list", "rotate", "revoke")),
     ],
 )

@@ -1,0 +1,125 @@
+"""The real thing from the outside: `serve` with two workers, its operators' port, and a worker that is killed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.gateway import GENERATE, TEXT
+
+
+class Served:
+    """A running `tokenhot-gateway serve --sandbox` and the key of its one client."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "log"
+        settings = {
+            "GATEWAY_CLIENTS_FILE": str(folder / "clients.toml"), "GATEWAY_DATA_DIR": str(folder / "d"),
+            "GATEWAY_PORT": "0", "GATEWAY_METRICS_PORT": "0", "GATEWAY_WORKERS": "2",
+        }  # fmt: skip
+        self.environment = {**os.environ, **settings}
+        self.key = self.run("clients", "add", "design").strip()
+        with self.log.open("wb") as output:
+            argv = [sys.executable, "-m", "gateway", "serve", "--sandbox"]
+            self.process = subprocess.Popen(argv, env=self.environment, stdout=output, stderr=output)
+        ready = self.event("ready")
+        self.url, self.metrics_url = ready["url"], ready["metrics"]
+
+    def run(self, *words: str) -> str:
+        """What another command prints."""
+        argv = [sys.executable, "-m", "gateway", *words]
+        return subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=True).stdout
+
+    def event(self, name: str) -> dict[str, str]:
+        """Wait for a line of the log."""
+        deadline = time.monotonic() + 20
+        while True:
+            for line in self.log.read_text().splitlines():
+                if f'"event":"{name}"' in line:
+                    return dict(json.loads(line))
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+
+    def counted(self) -> int:
+        """Calls that ended well, by the operators' port."""
+        text = httpx.get(self.metrics_url, trust_env=False).text
+        return sum(
+            int(float(found)) for found in re.findall(r'gateway_requests_total\{[^}]*outcome="ok"\} (\S+)', text)
+        )
+
+    def workers(self) -> list[int]:
+        """The pids of the workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(pid) for pid in children if b"gateway.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A gateway, stopped after the test."""
+    gateway = Served(tmp_path)
+    yield gateway
+    gateway.process.send_signal(signal.SIGINT)
+    assert 0 == gateway.process.wait(20)
+
+
+def test_counts_survive_a_killed_worker(served: Served) -> None:
+    """M4 X2 A13: the sum over workers is the number of calls, also after one is killed, and calls go on."""
+    for _ in range(20):  # a connection each, so that both workers get some
+        assert (
+            200
+            == httpx.post(
+                served.url + GENERATE, json=TEXT, headers={"x-goog-api-key": served.key}, trust_env=False
+            ).status_code
+        )
+    assert 20 == served.counted()
+
+    killed = served.workers()[0]
+    os.kill(killed, signal.SIGKILL)
+    served.event("worker_died")
+    for _ in range(10):
+        assert (
+            200
+            == httpx.post(
+                served.url + GENERATE, json=TEXT, headers={"x-goog-api-key": served.key}, trust_env=False
+            ).status_code
+        )
+    assert 30 == served.counted()
+    assert 404 == httpx.get(served.metrics_url.replace("/metrics", "/"), trust_env=False).status_code
+
+    report = json.loads(served.run("usage", "--format", "json"))
+    assert "30" in str(report)
+    assert served.key not in served.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("GATEWAY_FOO", "1", "GATEWAY_FOO"),
+        ("GATEWAY_PORT", "99999", "GATEWAY_PORT"),
+        ("GATEWAY_CLIENTS_FILE", "/nonexistent/clients.toml", "clients add"),
+        ("GATEWAY_UPSTREAM_KEY_FILE", "/nonexistent/key", "/nonexistent/key"),
+    ],
+)
+def test_settings_that_cannot_be_used(tmp_path: Path, variable: str, value: str, says: str) -> None:
+    """X3: refused at start with one clear line and exit status 2."""
+    clients = tmp_path / "clients.toml"
+    clients.write_text("[defaults]\n")
+    environment = {
+        **os.environ,
+        "GATEWAY_CLIENTS_FILE": str(clients),
+        "GATEWAY_DATA_DIR": str(tmp_path),
+        variable: value,
+    }
+    argv = [sys.executable, "-m", "gateway", "serve"]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    assert 2 == done.returncode
+    assert 1 == len(done.stderr.splitlines())
+    assert says in done.stderr
