@@ -48,6 +48,11 @@ class Entry:
     async def __aexit__(self, *_: object) -> None:
         await self.close(self)
 
+    async def settle(self) -> None:
+        """Settle before the caller has the last byte: whoever asks again at once must find the place free."""
+        if self.permit is not None:
+            await self.permit.settle(self.usage, "ok" if self.outcome == "lost" else self.outcome)
+
     def began(self) -> None:
         """The first byte of the answer is on its way."""
         if self.first_byte_seconds is None:

@@ -177,6 +177,7 @@ class Pipeline:
     ) -> None:
         if patience.gone:
             raise ClientGone
+        await exchange.entry.settle()
         exchange.entry.began()
         await exchange.reply.whole(200, self._headers(exchange, content_type), body, exchange.hold)
 

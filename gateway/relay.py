@@ -162,6 +162,8 @@ async def stream(
         await _write(reply, entry, last, lambda: head(way.content_type))
         if meter.errored:
             entry.outcome = "upstream_error"
+        entry.usage = meter.usage
+        await entry.settle()
         await reply.write(b"", last=True)
     finally:
         entry.usage = meter.usage

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running
+import pytest
+
+from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running, saying
 from tests.support.valkey import Valkey
 
 
@@ -42,3 +44,15 @@ async def test_a_limit_refuses_and_tells(tmp_path: Path, upstream: Upstream, sta
     assert ["ok", "ok", "limited"] == [entry["outcome"] for entry in entries]
     assert 1 == gateway.metric("gateway_limited_total", client="design", limit="requests_per_minute")
     assert 2 == len(await upstream.log())
+
+
+@pytest.mark.parametrize("path", [GENERATE, STREAM], ids=["unary", "stream"])
+async def test_the_place_is_free_before_the_last_byte(
+    tmp_path: Path, upstream: Upstream, state: Valkey, path: str
+) -> None:
+    """A7: a caller with one place who asks again as soon as it has its answer is never refused."""
+    async with running(tmp_path, upstream.url, redis_url=state.url, clients={"design": "concurrent = 1"}) as gateway:
+        statuses = [(await gateway.http.post(path, json=saying("sandbox-gap: 0 "))).status_code for _ in range(20)]
+        await gateway.at_rest()
+    assert [200] * 20 == statuses
+    assert 20 == len(state.ask("XRANGE", "gw:{design}:usage", "-", "+"))
