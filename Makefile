@@ -32,8 +32,8 @@ bench: install   ## measure what a call costs; needs nginx and wrk
 	$(BIN)/python -m benchmarks.run
 
 lock:            ## resolve the dependencies again; needs uv; nothing younger than a week is taken
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --exclude-newer $(COOLDOWN) pyproject.toml -o requirements.lock
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --exclude-newer $(COOLDOWN) --extra dev pyproject.toml -o requirements-dev.lock
+	uv pip compile --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-header --no-annotate --exclude-newer $(COOLDOWN) pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-header --no-annotate --exclude-newer $(COOLDOWN) --extra dev pyproject.toml -o requirements-dev.lock
 
 clean:           ## forget the virtual environment and the demo's data
 	rm -rf $(VENV) .gateway
