@@ -1,13 +1,25 @@
-"""The yardstick: a bare FastAPI handler that answers a constant, which every figure of ours is a multiple of."""
+"""The yardsticks: bare FastAPI handlers that answer a constant, which every figure of ours is a multiple of.
+
+`plain` is written as FastAPI's users write one, `quick` as fast as FastAPI can be.
+"""
+
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import Response
 
-ANSWER = b'{"candidates":[{"content":{"parts":[{"text":"' + b"x" * 400 + b'"}]}}]}'
-app = FastAPI()
+ANSWER: dict[str, Any] = {"candidates": [{"content": {"parts": [{"text": "x" * 400}]}}]}
+WRITTEN = b'{"candidates":[{"content":{"parts":[{"text":"' + b"x" * 400 + b'"}]}}]}'
+plain, quick = FastAPI(), FastAPI()
 
 
-@app.post("/v1beta/models/{model}")
-async def generate(model: str) -> Response:
+@plain.post("/v1beta/models/{model}")
+async def answer(model: str):  # type: ignore[no-untyped-def]  # noqa: ANN201  an annotation would be a response model
     """Answer without asking anybody."""
-    return Response(ANSWER, media_type="application/json")
+    return ANSWER
+
+
+@quick.post("/v1beta/models/{model}")
+async def written(model: str) -> Response:
+    """The same, already encoded."""
+    return Response(WRITTEN, media_type="application/json")

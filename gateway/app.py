@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 from fastapi import FastAPI
@@ -18,9 +19,10 @@ from starlette.exceptions import HTTPException
 
 from gateway import __version__, asgi, google_shape, logs, probes
 from gateway.auth import Auth
+from gateway.cache import Cache, Shelf
 from gateway.catalogue import Catalogue
 from gateway.clients import Clients
-from gateway.errors import MethodNotAllowed
+from gateway.errors import GatewayError, MethodNotAllowed
 from gateway.files import Fixed, Watched
 from gateway.ledger import Ledger
 from gateway.limits import Limits
@@ -31,6 +33,7 @@ from gateway.store import Store
 from gateway.upstream import PyqwestTransport, Upstream
 
 NOWHERE = "unix:///nonexistent"  # where the state is when nobody said: away
+KEEPING = {"timeout": 1.0, "connections": 4, "full_is_away": False}  # answers of some MB; of a full store reads go on
 TICK_SECONDS = 0.25  # how often changed files are looked for
 
 
@@ -45,7 +48,10 @@ class Parts:
     log: logs.Log
     buffered: asgi.Buffered
     state: Store
+    kept: Store
+    ledger: Ledger
     limits: Limits
+    cache: Cache
     upstream: Upstream
     pipeline: Pipeline
 
@@ -61,27 +67,33 @@ class App(FastAPI):
         self.add_exception_handler(HTTPException, probe_error)
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in probes.PATHS:
-            await self._pipeline(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await super().__call__(scope, receive, send)
+        elif scope["path"] in probes.PATHS:
+            await super().__call__(scope, receive, probes.stamped(scope, send))
+        else:
+            await self._pipeline(scope, receive, send)
+
+    def refused(self, request_id: str, error: GatewayError) -> None:
+        """Count what the listener has answered itself."""
+        self.parts.ledger.refused(request_id, error)
 
     def ready(self) -> bool:
         """Whether calls are taken."""
         parts = self.parts
-        return not parts.pipeline.draining and (parts.state.up or parts.settings.state_lost == "local")
+        return not parts.pipeline.leaving.draining and (parts.state.up or parts.settings.state_lost == "local")
 
     def degraded(self) -> list[str]:
         """What is away without making the gateway unready."""
-        return [] if self.parts.state.up else ["state"]
+        return [name for name, store in (("state", self.parts.state), ("cache", self.parts.kept)) if not store.up]
 
     def begin_drain(self) -> None:
         """Say 503 on `/readyz` and close each connection with its answer."""
-        self._pipeline.draining = True
+        self._pipeline.leaving.draining = True
 
     def stop_accepting(self) -> None:
         """Refuse calls that still come."""
-        self._pipeline.stopping = True
+        self._pipeline.leaving.stopping = True
 
     @contextlib.asynccontextmanager
     async def _live(self, _: FastAPI) -> AsyncIterator[None]:
@@ -95,8 +107,10 @@ class App(FastAPI):
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
+            await parts.cache.aclose()
             await parts.limits.aclose()
             await parts.state.aclose()
+            await parts.kept.aclose()
             await parts.upstream.aclose()
             parts.log.close()
 
@@ -127,17 +141,12 @@ def create(
     )
     ledger = Ledger(metrics, log)
     state = watched_store(settings.redis_url or NOWHERE, "state", metrics, log)
-    limits = Limits(
-        state,
-        catalogue,
-        ledger,
-        worker=f"{os.getpid()}",
-        replicas=settings.replicas,
-        workers=settings.workers,
-        state_lost=settings.state_lost,
-    )
+    limits = gate(settings, state, catalogue, ledger)
+    kept = watched_store(settings.cache_redis_url or settings.redis_url or NOWHERE, "cache", metrics, log, **KEEPING)
+    cache = Cache(Shelf(kept), ledger, hold=buffered.hold, call_seconds=settings.call_timeout_seconds)
     pipeline = Pipeline(
         limits=limits,
+        cache=cache,
         auth=Auth(lambda: clients.value),
         upstream=upstream,
         ledger=ledger,
@@ -148,13 +157,26 @@ def create(
         idle_seconds=settings.idle_timeout_seconds,
     )
     return App(Parts(
-        settings=settings, clients=clients, key=key, metrics=metrics, log=log,
-        buffered=buffered, state=state, limits=limits, upstream=upstream, pipeline=pipeline,
+        settings=settings, clients=clients, key=key, metrics=metrics, log=log, buffered=buffered,
+        state=state, kept=kept, ledger=ledger, limits=limits, cache=cache, upstream=upstream, pipeline=pipeline,
     ))  # fmt: skip
 
 
-def watched_store(url: str, name: str, metrics: Metrics, log: logs.Log) -> Store:
-    """A store whose coming and going is told once, and whose round trips are measured."""
+def gate(settings: Settings, state: Store, catalogue: Catalogue, ledger: Ledger) -> Limits:
+    """This worker's part of the limits."""
+    return Limits(
+        state,
+        catalogue,
+        ledger,
+        worker=f"{os.getpid()}",
+        replicas=settings.replicas,
+        workers=settings.workers,
+        state_lost=settings.state_lost,
+    )
+
+
+def watched_store(url: str, name: str, metrics: Metrics, log: logs.Log, **options: Any) -> Store:
+    """A store whose coming and going is told once, and whose round trips are measured; options are `Store`'s."""
     up = metrics.child(metrics.store_up, name)
     up.set(1)
 
@@ -168,7 +190,7 @@ def watched_store(url: str, name: str, metrics: Metrics, log: logs.Log) -> Store
     def observe(operation: str, seconds: float) -> None:
         metrics.child(metrics.store_duration, operation).observe(seconds)
 
-    return Store(url, on_change=changed, observe=observe)
+    return Store(url, on_change=changed, observe=observe, **options)
 
 
 def way_out(settings: Settings) -> httpx.AsyncBaseTransport:

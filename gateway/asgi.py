@@ -5,13 +5,16 @@ slices, each awaited under a deadline, since a server's `send` returns before an
 """
 
 import asyncio
+import contextlib
+import io
 import random
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
+
+import msgspec
 
 from gateway.errors import BodyTimeout, BodyTooLarge, ClientGone, Overloaded
 from gateway.headers import Headers
@@ -30,8 +33,7 @@ BODY_BYTES_PER_SECOND = 50 * 1024
 DISCARD_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The head of one request, as it stood on the wire."""
 
     http_method: str  # "GET", "POST", ...
@@ -113,9 +115,15 @@ class Hold:
 
 
 async def read_body(
-    request: Request, receive: Receive, hold: Hold, limit: int, *, seconds: float = BODY_SECONDS
+    request: Request,
+    receive: Receive,
+    hold: Hold,
+    limit: int,
+    *,
+    arrived: bool = False,
+    seconds: float = BODY_SECONDS,
 ) -> bytes:
-    """Read a whole body into the budget.
+    """Read a whole body into the budget; one that has `arrived` needs no deadline, which costs more than its reading.
 
     Raises `BodyTooLarge` (by the declared length at once, else at the first byte beyond), `BodyTimeout`, `Overloaded`
     and `ClientGone`.
@@ -125,34 +133,35 @@ async def read_body(
         if declared > limit:
             raise BodyTooLarge(limit)
         hold.request(declared)
-    chunks: list[bytes] = []
-    received = 0
+    body = io.BytesIO()  # grows in place and gives its bytes away uncopied: a list and a join hold them twice
+
+    def take(chunk: bytes) -> None:
+        body.write(chunk)
+        if body.tell() > limit:
+            raise BodyTooLarge(limit)
+        if declared is None:
+            hold.request(len(chunk))
+
     started = asyncio.get_running_loop().time()
+    deadline = None if arrived else asyncio.timeout_at(started + seconds)
     try:
-        async with asyncio.timeout_at(started + seconds) as deadline:
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                if chunk := message.get("body", b""):
-                    chunks.append(chunk)
-                    received += len(chunk)
-                    if received > limit:
-                        raise BodyTooLarge(limit)
-                    if declared is None:
-                        hold.request(len(chunk))
+        async with deadline or contextlib.nullcontext():
+            while (message := await receive())["type"] == "http.request":
+                take(message.get("body", b""))
                 if not message.get("more_body"):
-                    break
-                deadline.reschedule(started + seconds + received / BODY_BYTES_PER_SECOND)
+                    return body.getvalue()
+                if deadline is not None:
+                    deadline.reschedule(started + seconds + body.tell() / BODY_BYTES_PER_SECOND)
     except TimeoutError:
         raise BodyTimeout(f"The request body did not arrive within {seconds:g} seconds.") from None
-    return b"".join(chunks)
+    raise ClientGone
 
 
 class Connection(Protocol):
     """What our listener lets a call know and do beyond ASGI: found in the scope's extensions."""
 
     lost: bool  # the caller has gone
+    body_arrived: bool  # the request being served is here as a whole
     on_gone: Callable[[], None] | None  # called when the caller goes
 
     def cut(self, *, flush: bool) -> None:
@@ -187,7 +196,9 @@ class Reply:
         self.bytes_out += len(body)
         self.finished = last
 
-    async def whole(self, status: int, headers: list[RawHeader], body: bytes, hold: Hold | None = None) -> None:
+    async def whole(
+        self, status: int, headers: list[RawHeader], body: bytes | memoryview, hold: Hold | None = None
+    ) -> None:
         """Send a complete answer, whose bytes leave the budget as they go."""
         await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
         if len(body) <= SLICE_BYTES:

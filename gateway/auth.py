@@ -26,8 +26,7 @@ class Auth:
 
     def identify(self, request: Request) -> Client:
         """Find the caller.  Raises `ConflictingKeys`, `KeyMissing` or `KeyInvalid`."""
-        keys = set(_keys(request))
-        keys.discard("")
+        keys = {key for key in _keys(request) if key}
         if len(keys) > 1:
             raise ConflictingKeys
         if not keys:

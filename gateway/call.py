@@ -5,8 +5,9 @@ an answer says it cost.  The Protocols at the end are the seams that have, or wi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+import msgspec
 
 from gateway.clients import Client
 
@@ -15,11 +16,10 @@ Modality = Literal["text", "image", "audio", "video", "document", "unknown"]
 Source = Literal["reported", "estimated", "none"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one answer cost, as far as the upstream said so."""
 
-    tokens: Mapping[tuple[Kind, Modality], int] = field(default_factory=dict)  # kinds do not overlap
+    tokens: Mapping[tuple[Kind, Modality], int] = msgspec.field(default_factory=dict)  # kinds do not overlap
     total: int = 0  # what is charged: totalTokenCount, else the sum
     images_out: int = 0
     source: Source = "none"
@@ -33,8 +33,7 @@ class Usage:
         return sum(count for (kind, _), count in self.tokens.items() if kind in {"output", "thoughts"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a request body asks for, as far as limits and metrics need it.  All zero when it cannot be read."""
 
     text_chars: int = 0
@@ -45,8 +44,7 @@ class Asked:
     image_output: bool = False  # responseModalities names images
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request, understood."""
 
     client: Client

@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     _add_clients(commands)
     _command(commands, "check", _check, "look at settings, clients file, store and upstream, one line each", ["check"])
     _add_usage(commands)
+    _add_cache(commands)
     return top
 
 
@@ -163,6 +164,17 @@ def _add_usage(commands: Any) -> None:
     usage.add_argument("--format", choices=["table", "csv", "json"], default="table", help="default: %(default)s")
 
 
+def _add_cache(commands: Any) -> None:
+    cache = _command(commands, "cache", None, "look at kept answers, or forget them", ["cache stats", "cache purge"])
+    actions = cache.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    stats = _command(actions, "stats", _cache, "count the kept answers and their bytes, by scope", ["cache stats"])
+    stats.set_defaults(action="stats", client=None)
+    examples = ["cache purge", "cache purge --client design"]
+    purge = _command(actions, "purge", _cache, "forget kept answers", examples)
+    purge.add_argument("--client", metavar="NAME", help="only this client's own; default: all, shared ones too")
+    purge.set_defaults(action="purge")
+
+
 def _serve(options: argparse.Namespace) -> int:
     settings = import_module("gateway.settings")
     chosen = settings.load(host=options.host, port=options.port, workers=options.workers)
@@ -187,6 +199,10 @@ def _check(_: argparse.Namespace) -> int:
 
 def _usage(options: argparse.Namespace) -> int:
     return _run("gateway.commands.usage", "run", _settings(), options.since, options.by, options.format)
+
+
+def _cache(options: argparse.Namespace) -> int:
+    return _run("gateway.commands.cache", "run", _settings(), options.action, options.client)
 
 
 def _settings() -> object:

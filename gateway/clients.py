@@ -6,6 +6,7 @@ look-up.  Only SHA-256 hashes of keys are ever stored: a key has 190 bits, so no
 
 import datetime as dt
 import hashlib
+import re
 import secrets
 import string
 import tomllib
@@ -20,10 +21,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 PREFIX = "thg_"
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 RANDOM_CHARS, CHECK_CHARS = 32, 6
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 RESERVED_NAMES = frozenset({"unknown", "defaults", "shared"})
 
 M = TypeVar("M", bound=BaseModel)
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Glob = Annotated[str, Field(pattern=r"^[A-Za-z0-9*?\[\]!._-]{1,128}$")]
 Globs = Annotated[tuple[Glob, ...], Field(min_length=1, strict=False)]  # TOML has lists, not tuples

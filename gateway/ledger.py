@@ -4,15 +4,17 @@ An entry is opened before anything is known of a call and closed once, whatever 
 line and the settlement of its permit all stand in `Entry.close`.  Nobody else counts.
 """
 
-import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Self
 
+from msgspec import structs
+
 from gateway.call import Call, Permit, Usage
 from gateway.clients import Client
-from gateway.logs import Log
+from gateway.errors import GatewayError
+from gateway.logs import CallLine, Log
 from gateway.metrics import Metrics
 
 
@@ -32,7 +34,8 @@ class Entry:
     whole: bool = False  # the answer came whole, so its usage is exact even when the caller did not wait for it
     outcome: str = "lost"  # until something better is known
     status: int = 0
-    cache: str = "bypass"
+    cache: str = "bypass"  # what the cache did: hit, miss, bypass, collapsed
+    saved_tokens: int = 0  # what the answer had cost when it was asked for
     attempts: int = 0
     sent: bool = False  # the upstream may have seen, and billed, it
     bytes_in: int = 0
@@ -40,7 +43,6 @@ class Entry:
     upstream_seconds: float = 0.0
     waiting_seconds: float = 0.0  # for the caller, sending or reading
     first_byte_seconds: float | None = None
-    farewell: Callable[[bytes], bytes] = bytes  # how a stream under way is told of its end
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,7 +53,12 @@ class Entry:
     async def settle(self) -> None:
         """Settle before the caller has the last byte: whoever asks again at once must find the place free."""
         if self.permit is not None:
-            await self.permit.settle(self.usage, "ok" if self.outcome == "lost" else self.outcome)
+            await self.permit.settle(self.usage, self.outcome_so_far)
+
+    @property
+    def outcome_so_far(self) -> str:
+        """How it ends if nothing goes wrong any more."""
+        return ANSWERED.get(self.cache, "ok") if self.outcome == "lost" else self.outcome
 
     def began(self) -> None:
         """The first byte of the answer is on its way."""
@@ -64,6 +71,7 @@ class Entry:
         return max(time.perf_counter() - self.started - self.upstream_seconds - self.waiting_seconds, 0.0)
 
 
+ANSWERED = {"hit": "cache_hit", "collapsed": "collapsed"}  # how calls end that the upstream was not asked for
 EXACT = frozenset({"ok", "upstream_error"})  # how calls end whose usage is what the upstream said
 
 
@@ -81,7 +89,7 @@ class Ledger:
     async def _close(self, entry: Entry) -> None:
         call = entry.call
         if call is not None and call.generates and entry.sent and not entry.whole and entry.outcome not in EXACT:
-            entry.usage = dataclasses.replace(entry.usage, source="estimated")  # it cost something, nobody knows what
+            entry.usage = structs.replace(entry.usage, source="estimated")  # it cost something, nobody knows what
         if entry.client is not None:
             self._metrics.child(self._metrics.in_flight, entry.client.name).dec()
         self._count(entry)
@@ -89,10 +97,28 @@ class Ledger:
         if entry.permit is not None:
             await entry.permit.settle(entry.usage, entry.outcome)
 
+    def refused(self, request_id: str, error: GatewayError) -> None:
+        """The listener has answered what never became a request."""
+        entry = Entry(request_id=request_id, close=self._close, outcome=error.outcome, status=error.code)
+        self._count(entry)
+        self._write(entry)
+
     def identify(self, entry: Entry, client: Client) -> None:
         """Say whose call it is; from here on it is in flight."""
         entry.client = client
         self._metrics.child(self._metrics.in_flight, client.name).inc()
+
+    def looked(self, entry: Entry, result: str, seconds: float) -> None:
+        """Say what the cache did; whoever waited for another call's answer has waited for the upstream."""
+        entry.cache = result
+        if entry.client is not None:
+            self.cached(entry.client.name, result)
+        if result == "collapsed":
+            entry.upstream_seconds += seconds
+
+    def cached(self, client: str, result: str) -> None:
+        """The cache did something: beside how it found an answer, whether one was stored or refused."""
+        self._metrics.child(self._metrics.cache_requests, client, result).inc()
 
     def limited(self, client: str, limit: str) -> None:
         """A limit refused a call."""
@@ -115,27 +141,29 @@ class Ledger:
         metrics, child = self._metrics, self._metrics.child
         client = entry.client.name if entry.client else "unknown"
         model = metrics.model(entry.model)
-        child(metrics.requests, client, model, entry.method, str(entry.status), entry.outcome).inc()
+        code = str(entry.status)
+        child(metrics.requests, client, model, entry.method, code, entry.outcome).inc()
         child(metrics.duration, model, entry.method, entry.cache).observe(time.perf_counter() - entry.started)
         child(metrics.overhead, entry.method).observe(entry.overhead_seconds)
         if entry.first_byte_seconds is not None:
             child(metrics.first_byte, model, entry.method).observe(entry.first_byte_seconds)
         if entry.attempts:
-            child(metrics.upstream_duration, model, str(entry.status)).observe(entry.upstream_seconds)
+            child(metrics.upstream_duration, model, code).observe(entry.upstream_seconds)
         for (kind, modality), count in entry.usage.tokens.items():
             if count:
                 child(metrics.tokens, client, model, kind, modality).inc(count)
         if entry.usage.images_out:
             child(metrics.images, client, model, "out").inc(entry.usage.images_out)
-        if entry.call is not None and entry.call.asked.images:
+        if entry.saved_tokens and entry.outcome in ANSWERED.values():
+            child(metrics.saved_tokens, client, model).inc(entry.saved_tokens)
+        if entry.call is not None and entry.call.asked.images and entry.sent:
             child(metrics.images, client, model, "in").inc(entry.call.asked.images)
         if entry.outcome == "ok" and entry.call is not None and entry.call.generates and entry.usage.source == "none":
             child(metrics.usage_missing, model).inc()
 
     def _write(self, entry: Entry) -> None:
         """The access line.  Never a key, a query, a prompt, a picture or an upstream error's text."""
-        self._log.event(
-            "call",
+        self._log.call(CallLine(
             request_id=entry.request_id,
             client=entry.client.name if entry.client else "unknown",
             model=entry.model,
@@ -153,7 +181,7 @@ class Ledger:
             tokens_in=entry.usage.tokens_in,
             tokens_out=entry.usage.tokens_out,
             usage=entry.usage.source,
-        )
+        ))  # fmt: skip
 
 
 def milliseconds(seconds: float) -> float:

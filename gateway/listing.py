@@ -4,9 +4,10 @@ Pages are kept for a minute, as the upstream wrote them, and narrowed for each c
 """
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import quote
+
+from msgspec import structs
 
 from gateway.call import Call
 from gateway.dialects.gemini import lists
@@ -42,7 +43,7 @@ class Listing:
     async def _all(self, call: Call, ask: Ask) -> AsyncIterator[lists.Page]:
         query = WHOLE_PAGES
         for _ in range(MAX_PAGES):
-            page = await self._page(dataclasses.replace(call, query=query), ask)
+            page = await self._page(structs.replace(call, query=query), ask)
             yield page
             if not page.next_page_token:
                 return

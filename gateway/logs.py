@@ -8,11 +8,13 @@ class of exception and place in the code, never by its text, which could hold a 
 import datetime as dt
 import logging
 import os
+import select
 import sys
 import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -21,6 +23,31 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_LINES = 10_000
 FIELD_CHARS = 256
 GATHER_SECONDS = 0.02  # a thread that wakes for each line costs more than the line
+
+
+class CallLine(msgspec.Struct, kw_only=True, gc=False):
+    """The access line: one for each call, in the order in which it is written."""
+
+    time: dt.datetime = msgspec.field(default_factory=partial(dt.datetime.now, dt.UTC))
+    level: str = "info"
+    event: str = "call"
+    request_id: str
+    client: str
+    model: str
+    method: str
+    status: int
+    outcome: str
+    cache: str
+    attempts: int
+    duration_ms: float
+    overhead_ms: float
+    upstream_ms: float
+    first_byte_ms: float | None
+    bytes_in: int
+    bytes_out: int
+    tokens_in: int
+    tokens_out: int
+    usage: str
 
 
 class Log:
@@ -40,14 +67,19 @@ class Log:
 
     def event(self, event: str, *, level: str = "info", **fields: object) -> None:
         """Write one line: time, level, event and the fields."""
-        if LEVELS[level] < self._threshold:
-            return
+        if LEVELS[level] >= self._threshold:
+            self._put({"time": dt.datetime.now(dt.UTC), "level": level, "event": event, **fields})
+
+    def call(self, line: CallLine) -> None:
+        """Write an access line."""
+        if LEVELS["info"] >= self._threshold:
+            self._put(line)
+
+    def _put(self, line: object) -> None:
         if len(self._lines) >= MAX_LINES:
-            if self.on_drop:
-                self.on_drop(1)
+            self._drop(1)
             return
-        now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._lines.append(self._encode({"time": now, "level": level, "event": event, **fields}) + b"\n")
+        self._lines.append(self._encode(line) + b"\n")
         if not self._wake.is_set():
             self._wake.set()
 
@@ -71,8 +103,15 @@ class Log:
             while batch:
                 try:
                     batch = batch[os.write(self._fd, batch) :]
+                except BlockingIOError:  # whoever shares this pipe has made it non-blocking
+                    select.select([], [self._fd], [])
                 except OSError:  # nobody reads any more
+                    self._drop(batch.count(b"\n"))
                     return
+
+    def _drop(self, lines: int) -> None:
+        if self.on_drop:
+            self.on_drop(lines)
 
 
 class Bridge(logging.Handler):
@@ -84,13 +123,16 @@ class Bridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname.lower() if record.levelname.lower() in LEVELS else "error"
-        fields: dict[str, object] = {"logger": record.name}
+        fields: dict[str, object] = {"logger": record.name, "message": plain(record.msg)}
         if record.exc_info and record.exc_info[1] is not None:
             fields |= exception_fields(record.exc_info[1])
-            fields["message"] = str(record.msg).strip()[:FIELD_CHARS]  # the template: its arguments may hold anything
-        else:
-            fields["message"] = record.getMessage()[:FIELD_CHARS]
         self._log.event("library", level=level, **fields)
+
+
+def plain(template: object) -> str:
+    """What a library says, without its arguments: those may hold an exception's text, and with it anything."""
+    text = "an exception" if isinstance(template, BaseException) else str(template)
+    return text.strip()[:FIELD_CHARS].encode(errors="backslashreplace").decode()
 
 
 def exception_fields(error: BaseException) -> dict[str, object]:

@@ -36,6 +36,7 @@ COUNTERS = {
     "images": ("images_total", "Inline pictures that passed.", "client model direction"),
     "usage_missing": ("usage_missing_total", "Answers that carried no usage.", "model"),
     "cache_requests": ("cache_requests_total", "Calls, by what the cache did.", "client result"),
+    "saved_tokens": ("cache_saved_tokens_total", "Tokens that answers cost before and did not again.", "client model"),
     "limited": ("limited_total", "Calls refused, by the limit that refused them.", "client limit"),
     "reload_failures": ("config_reload_failures_total", "Changed files that did not load.", ""),
     "late": ("late_settlements_total", "Calls that ended after they had been recorded as lost.", ""),
@@ -80,6 +81,7 @@ class Metrics:
     images: Counter
     usage_missing: Counter
     cache_requests: Counter
+    saved_tokens: Counter
     limited: Counter
     reload_failures: Counter
     late: Counter

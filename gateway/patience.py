@@ -1,7 +1,8 @@
 """How long is a call waited for?
 
-Until its deadline while the caller stays.  When they leave, a stream ends at once; a unary answer is paid for anyway,
-so it is waited for a little longer, as long as not too many are waited for like that.
+Until its deadline while the caller stays.  When they leave, a stream ends at once; so does a call for which nothing
+was sent, such as one that waits for another's answer.  A unary answer that is paid for anyway is waited for a little
+longer, as long as not too many are waited for like that.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from typing import Self
 from gateway.asgi import Reply
 from gateway.call import Call
 from gateway.errors import ClientGone, UpstreamTimeout
+from gateway.ledger import Entry
 
 DRAIN_SECONDS = 15.0
 MAX_DRAINS = 64
@@ -28,9 +30,9 @@ class Drains:
 class Patience:
     """Ends its context by `ClientGone` or `UpstreamTimeout` when the call has been waited for long enough."""
 
-    def __init__(self, call: Call, reply: Reply, drains: Drains) -> None:
+    def __init__(self, call: Call, entry: Entry, reply: Reply, drains: Drains) -> None:
         self.gone = False
-        self._call, self._reply, self._drains = call, reply, drains
+        self._call, self._entry, self._reply, self._drains = call, entry, reply, drains
         self._drained = 0
         self._timeout = asyncio.timeout_at(call.deadline)
 
@@ -57,7 +59,8 @@ class Patience:
         if self._reply.finished:
             return
         now = asyncio.get_running_loop().time()
-        if self._call.stream or self._reply.started or self._drains.count >= self._drains.limit:
+        free = self._call.stream or not self._entry.sent
+        if free or self._reply.started or self._drains.count >= self._drains.limit:
             self._timeout.reschedule(now)
         else:
             self._drained = 1

@@ -6,14 +6,16 @@ refuses by raising a `GatewayError`; there is no other way to leave early, and e
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from contextlib import suppress
+from functools import partial
 
-from gateway import logs, relay
-from gateway.asgi import CLOSE, Buffered, Hold, RawHeader, Receive, Reply, Request, Scope, Send, read_body
+from gateway import logs, relay, sse
+from gateway.asgi import Buffered, Hold, Receive, Reply, Request, Scope, Send, read_body
 from gateway.auth import Auth
-from gateway.call import Asked, Call
+from gateway.cache import Cache, Flight
+from gateway.call import Call, Meter
 from gateway.clients import Client
-from gateway.dialects import ALL, Dialect, Route
+from gateway.dialects import ALL, Route
 from gateway.errors import (
     ClientGone,
     ContentType,
@@ -25,25 +27,13 @@ from gateway.errors import (
     RouteUnknown,
     UpstreamRefused,
 )
-from gateway.ledger import Entry, Ledger
+from gateway.exchange import Exchange, Leaving, error_headers
+from gateway.ledger import Ledger
 from gateway.limits import Limits
 from gateway.listing import Listing
+from gateway.live import Live, Sink
 from gateway.patience import Drains, Patience
 from gateway.upstream import Upstream
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request and what belongs to it while it is served."""
-
-    request: Request
-    receive: Receive
-    reply: Reply
-    entry: Entry
-    hold: Hold
-    dialect: Dialect = ALL[0]
-    unread: bool = False  # a body that nobody has read yet
-    standing: list[RawHeader] = field(default_factory=list)  # what the limits tell the caller
 
 
 class Pipeline:
@@ -54,6 +44,7 @@ class Pipeline:
         *,
         auth: Auth,
         limits: Limits,
+        cache: Cache,
         upstream: Upstream,
         ledger: Ledger,
         buffered: Buffered,
@@ -62,9 +53,8 @@ class Pipeline:
         call_seconds: float,
         idle_seconds: float,
     ) -> None:
-        self.draining = False  # answers say `connection: close`
-        self.stopping = False  # new calls are refused
-        self._auth, self._limits, self._upstream, self._ledger = auth, limits, upstream, ledger
+        self.leaving = Leaving()
+        self._auth, self._limits, self._cache, self._upstream, self._ledger = auth, limits, cache, upstream, ledger
         self._buffered, self._log = buffered, log
         self._max_body_bytes, self._call_seconds = max_body_bytes, call_seconds
         self._listing = Listing()
@@ -75,19 +65,23 @@ class Pipeline:
         request, reply = Request.of(scope), Reply(scope, receive, send)
         async with self._ledger.entry(request.request_id) as entry:
             with self._buffered.hold() as hold:
-                exchange = Exchange(request, receive, reply, entry, hold, unread=request.has_body)
+                exchange = Exchange(request, receive, reply, entry, hold, self.leaving, unread=request.has_body)
                 try:
                     await self._serve(exchange)
-                    entry.outcome = "ok" if entry.outcome == "lost" else entry.outcome
+                    entry.outcome = entry.outcome_so_far
                 except GatewayError as error:
                     await self._refuse(exchange, error)
                 except asyncio.CancelledError:  # the drain is over: whoever still waits is told so
+                    exchange.unread = False  # nor is a body waited for any more
                     await self._refuse(exchange, Draining())
                 except Exception as error:  # noqa: BLE001  a defect of ours must neither leak nor go uncounted
                     self._log.event(
                         "defect", level="error", request_id=request.request_id, **logs.exception_fields(error)
                     )
                     await self._refuse(exchange, Internal())
+                if exchange.found is not None:
+                    with suppress(asyncio.CancelledError):  # as above, and the others are told too
+                        await exchange.found.landed()  # what others still wait for is on this call's bill
             entry.status = entry.status or reply.status
             entry.bytes_out = reply.bytes_out
             entry.waiting_seconds += reply.waited
@@ -102,10 +96,13 @@ class Pipeline:
         self._allow(client, model)  # 403
         body = await self._body(exchange, client)  # 4 read  415, 413, 408, 503
         deadline = arrived + server_timeout(request, self._call_seconds)
-        asked = await self._asked(exchange.dialect, body)
+        if len(body) < relay.LARGE_BYTES:
+            asked = exchange.dialect.read_body(body)
+        else:
+            asked = await asyncio.to_thread(exchange.dialect.read_body, body)
         entry.call = call = exchange.dialect.read(route, model, request, body, client, deadline=deadline, asked=asked)
         entry.permit = await self._limits.admit(call, exchange.standing)  # 5 may they?  429, 503
-        await self._ask(exchange, route, call)  # 6 ask and pass on
+        await self._answer(exchange, route, call)  # 6 known? ask?  and pass it on
 
     def _route(self, exchange: Exchange) -> Route:
         for dialect in ALL:
@@ -120,7 +117,7 @@ class Pipeline:
         raise RouteUnknown
 
     def _allow(self, client: Client, model: str) -> None:
-        if self.stopping:
+        if self.leaving.stopping:
             raise Draining
         if model and not client.may_use(model):
             raise ModelNotAllowed(model)
@@ -129,57 +126,75 @@ class Pipeline:
         request = exchange.request
         if request.http_method != "POST":
             return b""
-        content_type = request.headers.get(b"content-type").partition(";")[0].strip().lower()
-        if content_type and content_type != "application/json" and not content_type.endswith("+json"):
+        if not relay.is_json(request.headers.get(b"content-type") or relay.JSON):
             raise ContentType("Send the body as application/json.")
         if b"content-encoding" in request.headers:
             raise ContentType("Send the body without a content-encoding.")
         self._limits.refuse_early(client)
         before = time.perf_counter()
-        body = await read_body(request, exchange.receive, exchange.hold, self._max_body_bytes)
+        body = await read_body(
+            request, exchange.receive, exchange.hold, self._max_body_bytes,
+            arrived=exchange.reply.connection.body_arrived,
+        )  # fmt: skip
         exchange.unread = False
         exchange.entry.bytes_in = len(body)
         exchange.entry.waiting_seconds += time.perf_counter() - before
         return body
 
-    async def _asked(self, dialect: Dialect, body: bytes) -> Asked:
-        if len(body) < relay.LARGE_BYTES:
-            return dialect.read_body(body)
-        return await asyncio.to_thread(dialect.read_body, body)
-
-    async def _ask(self, exchange: Exchange, route: Route, call: Call) -> None:
-        """Ask the upstream and pass on what it says."""
-        dialect, entry = exchange.dialect, exchange.entry
-        async with Patience(call, exchange.reply, self._drains) as patience:
+    async def _answer(self, exchange: Exchange, route: Route, call: Call) -> None:
+        """Find out where the answer comes from, and pass it on."""
+        async with Patience(call, exchange.entry, exchange.reply, self._drains) as patience:
+            live = Live(exchange, patience)
             if call.lists:
                 body = await self._listing.answer(
                     call, lambda page: self._page(exchange, page), openai=route.openai_list
                 )
-                return await self._deliver(exchange, patience, body)
-            async with await self._upstream.send(call, dialect, entry) as answer:
-                meter = dialect.meter(call)
-                if answer.chunks is None:
-                    body = await relay.whole(answer, meter, entry, exchange.hold)
-                    await self._deliver(exchange, patience, body, answer.headers.get("content-type", relay.JSON))
+                return await live.whole(200, relay.JSON, body)
+            before = time.perf_counter()
+            async with await self._cache.open(call, partial(self._fill, exchange)) as found:
+                exchange.found = found
+                self._ledger.looked(exchange.entry, found.result, time.perf_counter() - before)
+                if found.flight is None:
+                    await self._ask(exchange, call, live, exchange.hold)
                 else:
-                    await relay.stream(
-                        call, answer, meter, reply=exchange.reply, entry=entry, hold=exchange.hold,
-                        head=lambda kind: self._headers(exchange, kind), idle_seconds=self._idle_seconds,
-                    )  # fmt: skip
+                    await self._play(exchange, call, found.flight, live)
+                await live.end()
         return None
+
+    async def _ask(self, exchange: Exchange, call: Call, sink: Sink, hold: Hold) -> Meter:
+        """Ask the upstream, and pass on what it says, whose bytes count in `hold`."""
+        meter = exchange.dialect.meter(call)
+        async with await self._upstream.send(call, exchange.dialect, exchange.entry) as answer:
+            if answer.chunks is None:
+                await relay.whole(answer, meter, sink, entry=exchange.entry, hold=hold)
+            else:
+                await relay.stream(
+                    call, answer, meter, sink,
+                    entry=exchange.entry, hold=hold, idle_seconds=self._idle_seconds,
+                )  # fmt: skip
+        return meter
+
+    async def _fill(self, exchange: Exchange, call: Call, flight: Flight) -> None:
+        """Ask the upstream for all who ask the same; what it costs is this call's."""
+        meter = await self._ask(exchange, call, flight, flight.hold)
+        flight.judge(storable=meter.storable, tokens=meter.usage.total)
+
+    async def _play(self, exchange: Exchange, call: Call, flight: Flight, live: Live) -> None:
+        """Pass on what a flight brings."""
+        if call.stream:
+            async for chunk in flight.play():
+                if not live.started:
+                    await live.begin(flight.status, flight.content_type)
+                await live.write(chunk)
+        kept = await flight.answer()
+        if exchange.found is not None and not exchange.found.leads:
+            exchange.entry.saved_tokens = kept.tokens
+        if not call.stream:
+            await live.whole(flight.status, kept.content_type, kept.chunks[0])
 
     async def _page(self, exchange: Exchange, call: Call) -> bytes:
         async with await self._upstream.send(call, exchange.dialect, exchange.entry) as answer:
             return answer.body
-
-    async def _deliver(
-        self, exchange: Exchange, patience: Patience, body: bytes, content_type: str = relay.JSON
-    ) -> None:
-        if patience.gone:
-            raise ClientGone
-        await exchange.entry.settle()
-        exchange.entry.began()
-        await exchange.reply.whole(200, self._headers(exchange, content_type), body, exchange.hold)
 
     async def _refuse(self, exchange: Exchange, error: GatewayError) -> None:
         """The one way an error leaves: as an answer, or as the end of an answer that has begun."""
@@ -195,46 +210,19 @@ class Pipeline:
             status, body = error.code, exchange.dialect.error(error, client)
         try:
             if reply.started:
-                if farewell := entry.farewell(body):
-                    await reply.write(farewell)
+                if exchange.events:
+                    await reply.write(sse.event(body))
                 reply.cut()
             else:
                 entry.began()
                 await reply.refuse(
                     status,
-                    [*self._headers(exchange, relay.JSON), *error_headers(error)],
+                    [*exchange.headers(relay.JSON), *error_headers(error)],
                     body,
                     unread=exchange.unread,
                 )
         except ClientGone:  # while being told
             pass
-
-    def _headers(self, exchange: Exchange, content_type: str) -> list[RawHeader]:
-        """What stands on every answer."""
-        entry = exchange.entry
-        timing = f"gateway;dur={entry.overhead_seconds * 1000:.1f}"
-        if entry.attempts:
-            timing += f", upstream;dur={entry.upstream_seconds * 1000:.1f}"
-        lines = [
-            (b"content-type", content_type.encode("latin-1")),
-            (b"x-request-id", entry.request_id.encode()),
-            (b"server-timing", timing.encode()),
-        ]
-        if entry.call is not None and not entry.call.lists:
-            lines.append((b"cache-status", b"tokenhot-gateway; fwd=bypass"))
-        lines += exchange.standing
-        if self.draining:
-            lines.append(CLOSE)
-        return lines
-
-
-def error_headers(error: GatewayError) -> list[RawHeader]:
-    """What only some errors carry."""
-    if isinstance(error, MethodNotAllowed):
-        return [(b"allow", error.allow.encode())]
-    if isinstance(error, UpstreamRefused):
-        return [(b"retry-after", error.retry_after_header.encode("latin-1"))] if error.retry_after_header else []
-    return [(b"retry-after", b"%d" % error.retry_after)] if error.retry_after is not None else []
 
 
 def server_timeout(request: Request, limit: float) -> float:

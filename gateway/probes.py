@@ -4,16 +4,20 @@ Alive means that the loop turns.  Ready means that the clients file is loaded an
 is named as degraded, and only where the operator chose `closed` does it make the gateway unready.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from importlib import resources
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from gateway import __version__
+from gateway.asgi import Request, Scope, Send
 
 PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
-PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+)
 METHODS = ["GET", "HEAD"]
 
 
@@ -44,3 +48,15 @@ def router(*, ready: Callable[[], bool], degraded: Callable[[], list[str]]) -> A
         return HTMLResponse(page, headers={"content-security-policy": PAGE_POLICY})
 
     return routes
+
+
+def stamped(scope: Scope, send: Send) -> Send:
+    """A `send` that puts the request id on the answer, as on every answer of a call."""
+    line = (b"x-request-id", Request.of(scope).request_id.encode())
+
+    async def stamp(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"].append(line)
+        await send(message)
+
+    return stamp

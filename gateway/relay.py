@@ -10,14 +10,21 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from gateway import json_array, sse
-from gateway.asgi import Hold, RawHeader, Reply
+from gateway.asgi import Hold
 from gateway.call import Call, Meter
 from gateway.errors import UpstreamBroke, UpstreamTimeout
 from gateway.ledger import Entry
+from gateway.live import Sink
 from gateway.upstream import Answer
 
 LARGE_BYTES = 1024 * 1024  # from here on JSON is read in a thread, so that the loop never stalls
-JSON, SSE = "application/json", "text/event-stream"
+JSON, SSE = "application/json", sse.CONTENT_TYPE
+
+
+def is_json(content_type: str) -> bool:
+    """Whether this header value names JSON, whatever its parameters."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == JSON or kind.endswith("+json")
 
 
 class Way(Protocol):
@@ -33,9 +40,6 @@ class Way(Protocol):
 
     def end(self) -> tuple[bytes, list[bytes]]:
         """The upstream ended.  Raises `UpstreamBroke` when it ended too early."""
-
-    def farewell(self, error: bytes, /) -> bytes:
-        """What a caller can still be told after a break."""
 
 
 class Events:
@@ -56,9 +60,6 @@ class Events:
     def end(self) -> tuple[bytes, list[bytes]]:
         return self._written(self._events.end())
 
-    def farewell(self, error: bytes, /) -> bytes:
-        return b"data: " + error + b"\n\n"
-
     def _written(self, events: list[sse.Event]) -> tuple[bytes, list[bytes]]:
         return b"".join([event.frame for event in events]), [event.data for event in events]
 
@@ -75,9 +76,6 @@ class EventsToArray(Events):
     def end(self) -> tuple[bytes, list[bytes]]:
         written, objects = super().end()
         return written + self._writer.end(), objects
-
-    def farewell(self, _: bytes) -> bytes:
-        return b""
 
     def _written(self, events: list[sse.Event]) -> tuple[bytes, list[bytes]]:
         return b"".join([self._writer.add(event.data) for event in events]), [event.data for event in events]
@@ -103,9 +101,6 @@ class Array:
             raise UpstreamBroke
         return b"", []
 
-    def farewell(self, _: bytes) -> bytes:
-        return b""
-
 
 def way_of(call: Call, answer: Answer) -> Way:
     """The answer's own content type decides; an array that should have been events passes as what it is."""
@@ -117,11 +112,10 @@ def way_of(call: Call, answer: Answer) -> Way:
     raise UpstreamBroke("The upstream answered with something that is not JSON.")
 
 
-async def whole(answer: Answer, meter: Meter, entry: Entry, hold: Hold) -> bytes:
-    """Check a unary answer and read its usage.  Raises `UpstreamBroke` for anything but one whole JSON object."""
+async def whole(answer: Answer, meter: Meter, sink: Sink, *, entry: Entry, hold: Hold) -> None:
+    """Pass a unary answer on.  Raises `UpstreamBroke` for anything but one whole JSON object."""
     hold.answer(len(answer.body))
-    kind = answer.content_type or JSON
-    if kind != JSON and not kind.endswith("+json"):
+    if not is_json(answer.content_type or JSON):
         raise UpstreamBroke("The upstream answered with something that is not JSON.")
     try:
         if len(answer.body) < LARGE_BYTES:
@@ -131,40 +125,29 @@ async def whole(answer: Answer, meter: Meter, entry: Entry, hold: Hold) -> bytes
     except ValueError:
         raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
     entry.usage, entry.whole = meter.usage, True
-    return answer.body
+    await sink.whole(answer.status, answer.headers.get("content-type", JSON), answer.body, hold)
 
 
 async def stream(
-    call: Call,
-    answer: Answer,
-    meter: Meter,
-    *,
-    reply: Reply,
-    entry: Entry,
-    hold: Hold,
-    head: Callable[[str], list[RawHeader]],
-    idle_seconds: float,
+    call: Call, answer: Answer, meter: Meter, sink: Sink, *, entry: Entry, hold: Hold, idle_seconds: float
 ) -> None:
     """Pass a stream on.  Raises `Failed` when it breaks; what was counted until then stands in the entry."""
     way = way_of(call, answer)
-    entry.farewell = way.farewell
     assert answer.chunks is not None  # noqa: S101  the caller has looked
     base = hold.bytes
     try:
         async for chunk in timed(answer.chunks, entry, idle_seconds):
-            await _write(reply, entry, _metered(meter, way.feed, chunk), lambda: head(way.content_type))
-            hold.resize(base + way.pending)
+            await _write(sink, answer.status, way, _metered(meter, way.feed, chunk))
+            hold.resize(base + way.pending + sink.held)
         last = _metered(meter, lambda _: way.end(), b"")
         if not meter.finished:
             raise UpstreamBroke  # a relay whose own upstream broke ends its stream cleanly all the same
-        if not last and not reply.started:
+        if not last and not sink.started:
             raise UpstreamBroke("The upstream's answer is empty.")
-        await _write(reply, entry, last, lambda: head(way.content_type))
+        await _write(sink, answer.status, way, last)
+        entry.whole = True
         if meter.errored:
             entry.outcome = "upstream_error"
-        entry.usage = meter.usage
-        await entry.settle()
-        await reply.write(b"", last=True)
     finally:
         entry.usage = meter.usage
 
@@ -179,13 +162,12 @@ def _metered(meter: Meter, feed: Callable[[bytes], tuple[bytes, list[bytes]]], c
     return written
 
 
-async def _write(reply: Reply, entry: Entry, written: bytes, head: Callable[[], list[RawHeader]]) -> None:
+async def _write(sink: Sink, status: int, way: Way, written: bytes) -> None:
     if not written:
         return
-    if not reply.started:
-        entry.began()
-        await reply.start(200, head())
-    await reply.write(written)
+    if not sink.started:
+        await sink.begin(status, way.content_type)
+    await sink.write(written)
 
 
 async def timed(chunks: AsyncIterator[bytes], entry: Entry, idle_seconds: float) -> AsyncIterator[bytes]:

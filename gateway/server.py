@@ -27,6 +27,7 @@ from gateway.worker import BACKLOG, harden
 
 DRAIN_NOTICE_SECONDS = 5.0  # a load balancer needs as long to see `/readyz` turn
 WORKER = (sys.executable, "-m", "gateway.worker")
+UPSTREAM_THREADS = {"TOKIO_WORKER_THREADS": "1"}  # of pyqwest's runtime: workers share the cores, threads would fight
 SANDBOX = (sys.executable, "-c", """
 import os, signal, sys, threading
 from gateway.sandbox.app import run
@@ -116,10 +117,11 @@ async def _obey(
     async with asyncio.TaskGroup() as replacing:
         while True:
             number = await signals.get()
-            log.event("replacing" if number == signal.SIGHUP else "stopping", signal=number.name)
             if number == signal.SIGHUP:
+                log.event("replacing", signal=number.name)
                 replacing.create_task(workers.replace())
             else:
+                log.event("stopping", signal=number.name, within_seconds=seconds[number])
                 workers.stop(number, seconds[number])
                 if number == signal.SIGINT:
                     seconds[number] = 0.0
@@ -174,11 +176,12 @@ async def _sandbox(settings: Settings, log: Log) -> AsyncIterator[Settings]:
 def _environment(settings: Settings) -> dict[str, str]:
     """Write the settings, as they are after flags and stores, in place of the variables we were started with."""
     values = {name: getattr(settings, name) for name in Settings.model_fields}
-    return _bare_environment() | {
+    ours = {
         PREFIX + name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         for name, value in values.items()
         if value is not None
     }
+    return UPSTREAM_THREADS | _bare_environment() | ours
 
 
 def _bare_environment() -> dict[str, str]:
@@ -202,3 +205,4 @@ async def _doing(chore: Coroutine[Any, Any, None], log: Log) -> AsyncIterator[No
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+        chore.close()  # cancelled before its first step it would complain that nobody awaited it

@@ -5,6 +5,7 @@ Flags of the command line beat the environment, and an empty variable is unset. 
 
 import os
 import re
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -101,6 +102,17 @@ class Settings(BaseSettings):
         if url is not None and not url.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         return url
+
+    @field_validator("upstream_ca_file")
+    @classmethod
+    def readable_authority(cls, path: Path | None) -> Path | None:
+        """Refuse a file without a certificate here, where it is one clear line."""
+        try:
+            if path is not None:
+                ssl.create_default_context(cafile=path)
+        except OSError:  # ssl's errors too
+            raise ValueError("holds no certificate in PEM form that can be read") from None
+        return path
 
     @field_validator("redis_url", "cache_redis_url")
     @classmethod

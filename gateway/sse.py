@@ -7,6 +7,7 @@ so that U+2028 inside a text splits nothing.
 
 from dataclasses import dataclass
 
+CONTENT_TYPE = "text/event-stream"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -73,6 +74,11 @@ class Events:
         data = b"\n".join([_payload(line) for line in self._lines])
         self._lines, self._held[1] = [], 0
         return Event(frame=frame, data=data) if data.strip() not in (b"", b"[DONE]") else None
+
+
+def event(data: bytes) -> bytes:
+    """An event of our own, of one line."""
+    return b"data: " + data + b"\n\n"
 
 
 def _payload(line: bytes) -> bytes:

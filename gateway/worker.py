@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import uvicorn
@@ -35,6 +36,8 @@ CLOSE_SECONDS = 5.0  # for the app's own end
 LOOK_SECONDS = 0.02
 COLLECT_AFTER = (10_000, 20, 50)  # calls make few cycles, and looking for them was a tenth of their cost
 PR_SET_DUMPABLE = 4
+M_MMAP_THRESHOLD = -3
+LARGE_BYTES = 256 * 1024  # from here on memory goes back to the system as soon as it is free
 
 
 class App(Protocol):
@@ -83,6 +86,8 @@ class Worker(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # A thread that reads a large body never lets go of the interpreter: two of them stall the loop twice as long.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1, "large-bodies"))
         await super().startup(sockets)
         with contextlib.suppress(BrokenPipeError):  # the parent is gone, and the lifeline will say so
             os.write(self._ready, b"1")
@@ -150,9 +155,16 @@ def harden() -> None:
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+def return_memory() -> None:
+    """Keep bodies out of the heap: glibc moves its threshold up with each large block, and then keeps what is freed."""
+    with contextlib.suppress(AttributeError, OSError):  # another libc
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+
+
 def run(create: Callable[[Settings], App], arguments: Sequence[str]) -> None:
     """Serve the app that `create` makes until told to leave; `arguments` are LISTENER LIFELINE READY NOTICE."""
     harden()
+    return_memory()
     listener, lifeline, ready = map(int, arguments[:3])
     settings = load()
     app = create(settings)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.caching import PRIVATE
 from tests.support.gateway import Gateway, Upstream, running, sandbox
 from tests.support.valkey import Valkey, valkey
 
@@ -44,5 +45,13 @@ async def upstream() -> AsyncIterator[Upstream]:
 async def gateway(tmp_path: Path, upstream: Upstream, state: Valkey) -> AsyncIterator[Gateway]:
     """A gateway in front of the sandbox; after each test nothing may be left over in it."""
     async with running(tmp_path, upstream.url, redis_url=state.url) as running_gateway:
+        yield running_gateway
+        await running_gateway.at_rest()
+
+
+@pytest.fixture
+async def caching(tmp_path: Path, upstream: Upstream, state: Valkey) -> AsyncIterator[Gateway]:
+    """A gateway whose one client has a private cache."""
+    async with running(tmp_path, upstream.url, redis_url=state.url, clients={"design": PRIVATE}) as running_gateway:
         yield running_gateway
         await running_gateway.at_rest()

@@ -15,7 +15,9 @@ PACKAGE = ROOT / "gateway"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__", "cli", "commands", "server", "children", "operators", "sweeper", "worker", "app"),
     ("pipeline", "probes"),
-    ("relay", "listing", "patience"),
+    ("relay", "listing"),
+    ("live",),
+    ("exchange", "patience"),
     ("*", "auth", "limits", "cache", "upstream", "ledger", "dialects"),
     ("asgi", "listener", "store", "embedded", "metrics", "headers", "sse", "json_array", "logs"),
     ("call", "catalogue", "clients", "errors", "google_shape", "settings", "files"),

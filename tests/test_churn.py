@@ -11,7 +11,7 @@ CALLS, LEAVING = 64, 16
 async def test_hung_up_calls_leave_nothing_behind(gateway: Gateway, upstream: Upstream) -> None:
     """D4 D5 D6 A1 A3 A4 A14: 64 at once, a quarter hung up; ledger, metrics and the upstream's own log agree."""
     await gateway.http.post(GENERATE, json=saying("warm up"))
-    await gateway.entry()
+    warm = await gateway.entry()
     tasks_before = len(asyncio.all_tasks())
     chance = random.Random(4711)
 
@@ -36,7 +36,8 @@ async def test_hung_up_calls_leave_nothing_behind(gateway: Gateway, upstream: Up
     await asyncio.gather(*[call(number) for number in range(CALLS)])
     await gateway.at_rest()
     entries = {entry["request_id"]: entry for entry in await gateway.entries(CALLS)}
-    seen = {record["request_id"]: record for record in await upstream.log() if record["request_id"] in entries}
+    asked = [record for record in await upstream.log() if record["request_id"] in entries]
+    seen = {record["request_id"]: record for record in asked}
 
     assert {f"call-{number}" for number in range(CALLS)} == set(entries)
     assert all(entries[f"call-{number}"]["outcome"] == "ok" for number in range(LEAVING, CALLS))
@@ -47,10 +48,18 @@ async def test_hung_up_calls_leave_nothing_behind(gateway: Gateway, upstream: Up
     for request_id, entry in entries.items():
         if entry["outcome"] == "ok":
             usage = seen[request_id]["usage"]
-            assert (usage["promptTokenCount"], "reported") == (entry["tokens_in"], entry["usage"])
+            assert (usage["promptTokenCount"], usage["candidatesTokenCount"], "reported") == (
+                entry["tokens_in"], entry["tokens_out"], entry["usage"],
+            )  # fmt: skip
+            assert "complete" == seen[request_id]["end"]
         elif entry["attempts"]:
             assert entry["usage"] in {"estimated", "reported"}, "a call that may have cost something is never zero"
     assert sum(entry["attempts"] for entry in entries.values()) == gateway.metric("gateway_upstream_attempts_total") - 1
+    assert len(asked) == len(seen) == sum(entry["attempts"] for entry in entries.values()), "nothing was asked twice"
+    assert None not in {record["end"] for record in asked}, "and nothing goes on at the upstream"
+    warmed = warm["tokens_in"] + warm["tokens_out"]
+    counted = sum(entry["tokens_in"] + entry["tokens_out"] for entry in entries.values())
+    assert warmed + counted == gateway.metric("gateway_tokens_total")
     for _ in range(200):
         if len(asyncio.all_tasks()) <= tasks_before:
             break

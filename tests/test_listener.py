@@ -50,6 +50,8 @@ BAD = [
     (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", 414, "URI_TOO_LONG"),
     (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 20_000 + b"\r\n\r\n", 431, "HEADERS_TOO_LARGE"),
     (b"GET / HTTP/1.1\r\nhost: x\r\n" + b"x: y\r\n" * 200 + b"\r\n", 431, "HEADERS_TOO_LARGE"),
+    (b"GET / HTTP/1.1\r\nhost: x\r\n" + b"".join(b"x-%d: %b\r\n" % (n, b"y" * 4000) for n in range(10)) + b"\r\n", 431, "HEADERS_TOO_LARGE"),
+    (KEYED + b"authorization: Bearer " + b"y" * 10_000_000 + b"\r\n\r\n", 431, "HEADERS_TOO_LARGE"),
 ]  # fmt: skip
 
 
@@ -59,12 +61,34 @@ async def test_bad_heads_are_refused(gateway: Gateway, request_bytes: bytes, sta
     answered, why, head = parsed(await exchanged(gateway, request_bytes))
     assert (status, reason) == (answered, why)
     assert "connection: close" in head
+    assert "\r\nx-request-id: " in head
 
 
 async def test_an_endless_head_is_refused(gateway: Gateway) -> None:
     """D11: a header line that never ends is refused once it is too long, whatever the parser waits for."""
     received = await exchanged(gateway, b"GET / HTTP/1.1\r\nhost: x\r\nx: ", *[b"y" * 8000] * 5, pause=0.05)
     assert (431, "HEADERS_TOO_LARGE") == parsed(received)[:2]
+
+
+async def test_trailers_are_no_headers(gateway: Gateway) -> None:
+    """P2 P4: what stands behind a chunked body opens nothing and is bounded like the head."""
+    chunked = KEYED + b"connection: close\r\ntransfer-encoding: chunked\r\n"
+    trailing = b"\r\n2\r\n{}\r\n0\r\nx-goog-api-key: " + gateway.key.encode()
+    assert (401, "KEY_MISSING") == parsed(await exchanged(gateway, chunked + trailing + b"\r\n\r\n"))[:2]
+    keyed = chunked + f"x-goog-api-key: {gateway.key}\r\n".encode()
+    assert b"" == await exchanged(gateway, keyed + trailing, *[b"y" * 8000] * 5, pause=0.05)
+    outcomes = [(entry["outcome"], entry["attempts"]) for entry in await gateway.entries(2)]
+    assert [("unauthenticated", 0), ("client_gone", 0)] == outcomes
+
+
+async def test_a_head_behind_a_large_body(gateway: Gateway) -> None:
+    """D11: what a read holds of the request before is not counted as head of the next one."""
+    body = b'{"contents":[{"parts":[{"text":"%b"}]}]}' % (b"x" * 60_000)
+    call = KEYED + f"x-goog-api-key: {gateway.key}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+    probe = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    received = await exchanged(gateway, call + probe[:30], probe[30:], pause=0.05)
+    assert 2 == received.count(b"HTTP/1.1 200 OK")
+    assert received.endswith(b'"}')
 
 
 @pytest.mark.parametrize("pieces", [[b""], [b"GET / HTT", b"P/1.1\r\nhost:"]], ids=["silent", "slow"])
@@ -100,3 +124,20 @@ async def test_expect_is_answered_only_for_a_body_that_is_wanted(gateway: Gatewa
     unwanted = await exchanged(gateway, KEYED + expecting + b"\r\n", seconds=1)
     assert wanted.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
     assert not unwanted.startswith(b"HTTP/1.1 100")
+
+
+async def test_what_never_became_a_request_is_counted(gateway: Gateway) -> None:
+    """A1: a head that is refused has an access line and a count; a connection that says nothing has neither."""
+    host, port = gateway.url.removeprefix("http://").split(":")
+    _, silent = await asyncio.open_connection(host, port)
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n")
+    head = (await reader.read()).decode()
+    entry = await gateway.entry()
+    for each in (silent, writer):
+        each.close()
+    assert ("refused", 400, "unknown", "other") == tuple(
+        entry[word] for word in ("outcome", "status", "client", "method")
+    )
+    assert f"x-request-id: {entry['request_id']}\r\n" in head
+    assert 1 == gateway.metric("gateway_requests_total") == gateway.metric("gateway_requests_total", code="400")

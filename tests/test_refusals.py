@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway import asgi
 from gateway.clients import new_key
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey
@@ -103,6 +104,23 @@ async def test_a_chunked_body_over_the_limit_is_refused(tmp_path: Path, upstream
 
     assert 413 == response.status_code
     assert [] == await upstream.log()
+
+
+async def test_a_body_that_does_not_come(gateway: Gateway, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D2: a body that comes too slowly is a 408 that is read, whatever drips; nothing stays held or is asked."""
+    monkeypatch.setitem(asgi.read_body.__kwdefaults__ or {}, "seconds", 0.3)
+
+    async def dripping() -> Any:
+        for _ in range(40):
+            yield b" "
+            await asyncio.sleep(0.02)
+
+    response = await gateway.http.post(GENERATE, content=dripping(), headers={"content-type": "application/json"})
+    entry = await gateway.entry()
+    assert (408, "BODY_TIMEOUT") == (response.status_code, response.json()["error"]["details"][0]["reason"])
+    assert ("refused", "close") == (entry["outcome"], response.headers["connection"])
+    assert [] == await upstream.log()
+    await gateway.at_rest()
 
 
 async def test_a_caller_who_leaves_in_the_middle_of_the_body(gateway: Gateway, upstream: Upstream) -> None:

@@ -55,13 +55,55 @@ async def test_text_and_streams(gateway: Gateway, sdk: genai.Client) -> None:
     assert ["ok"] * 3 == [entry["outcome"] for entry in await gateway.entries(3)]
 
 
+async def test_chats(gateway: Gateway, sdk: genai.Client) -> None:
+    """clients.md 10: a chat sends its whole history along, whole and as a stream, and each turn is a call."""
+    chat = sdk.aio.chats.create(model=TEXT_MODEL)
+    first = await chat.send_message("Hello")
+    second = "".join([piece.text or "" async for piece in await chat.send_message_stream("And now?")])
+    assert first.text
+    assert second
+    assert ["user", "model"] * 2 == [content.role for content in chat.get_history(curated=True)][:4]
+    entries = await gateway.entries(2)
+    assert ["generateContent", "streamGenerateContent"] == [entry["method"] for entry in entries]
+    assert entries[0]["tokens_in"] < entries[1]["tokens_in"]
+
+
+def all_at_once(sdk: genai.Client) -> list[object]:
+    """Every method once, with the client that blocks."""
+    edit: list[Any] = ["Make it blue", picture()]
+    chat, speech = sdk.chats.create(model=TEXT_MODEL), types.GenerateContentConfig(response_modalities=["AUDIO"])
+    return [
+        sdk.models.generate_content(model=TEXT_MODEL, contents="Hello").text,
+        "".join(piece.text or "" for piece in sdk.models.generate_content_stream(model=TEXT_MODEL, contents="Hello")),
+        chat.send_message("Hello").text,
+        pictures_in(sdk.models.generate_content(model=IMAGE_MODEL, contents=edit)),
+        sdk.models.generate_content(model=SPEECH_MODEL, contents="Say hi", config=speech).candidates,
+        sdk.models.count_tokens(model=TEXT_MODEL, contents="Hello there").total_tokens,
+        sdk.models.embed_content(model="gemini-embedding-001", contents="Hello").embeddings,
+        [model.name for model in sdk.models.list(config={"page_size": 5})],
+        sdk.models.get(model=TEXT_MODEL).name,
+    ]
+
+
+async def test_the_blocking_client(gateway: Gateway, sdk: genai.Client) -> None:
+    """clients.md 1: the SDK's other half, on another HTTP library, does all of the same."""
+    done = await asyncio.to_thread(all_at_once, sdk)
+    assert all(done)
+    pages = 3
+    entries = await gateway.entries(len(done) - 1 + pages)
+    assert {"ok"} == {entry["outcome"] for entry in entries}
+
+
 async def test_an_edited_picture_comes_back(sdk: genai.Client) -> None:
     """clients.md 5: the SDK's URL-safe base64 arrives, and the edited picture is one, and another."""
     edit: list[Any] = ["Make it blue", picture()]
     answer = await sdk.aio.models.generate_content(model=IMAGE_MODEL, contents=edit)
+    stream = await sdk.aio.models.generate_content_stream(model=IMAGE_MODEL, contents=edit)
     (edited,) = pictures_in(answer)
-    assert (64, 48) == edited.size
-    assert edited.convert("RGB").getcolors(99999) != [(64 * 48, (255, 0, 0))]
+    (streamed,) = [image async for piece in stream for image in pictures_in(piece)]
+    for image in (edited, streamed):
+        assert (64, 48) == image.size
+        assert image.convert("RGB").getcolors(99999) != [(64 * 48, (255, 0, 0))]
 
 
 async def test_speech_counting_and_embedding(sdk: genai.Client) -> None:
@@ -87,7 +129,7 @@ async def test_models_are_listed(sdk: genai.Client) -> None:
     assert len(names) == len(set(names)) > 5
 
 
-@pytest.mark.parametrize("path", ["/", "/v1beta", "/v1beta/"])
+@pytest.mark.parametrize("path", ["", "/", "/v1beta", "/v1beta/", "/v1", "/v1alpha/"])
 async def test_base_urls_people_configure(gateway: Gateway, path: str) -> None:
     """clients.md, base URL mistakes: a trailing slash and a doubled version work."""
     client = client_of(gateway, path=path)
@@ -112,4 +154,6 @@ async def test_errors_are_the_sdks_own(gateway: Gateway, sdk: genai.Client) -> N
     assert "API key not valid. Please pass a valid API key." == refused.value.message
     assert (429, "RESOURCE_EXHAUSTED") == (limited.value.code, limited.value.status)
     assert (503, "UNAVAILABLE") == (busy.value.code, busy.value.status)
-    assert limited.value.message
+    assert "The sandbox was told to answer 429." == limited.value.message
+    assert busy.value.message
+    assert gateway.key not in str([refused.value, limited.value, busy.value])

@@ -2,11 +2,9 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,60 +12,14 @@ import httpx
 import pytest
 
 from tests.support.gateway import GENERATE, TEXT
-
-
-class Served:
-    """A running `tokenhot-gateway serve --sandbox` and the key of its one client."""
-
-    def __init__(self, folder: Path) -> None:
-        self.log = folder / "log"
-        settings = {
-            "GATEWAY_CLIENTS_FILE": str(folder / "clients.toml"), "GATEWAY_DATA_DIR": str(folder / "d"),
-            "GATEWAY_PORT": "0", "GATEWAY_METRICS_PORT": "0", "GATEWAY_WORKERS": "2",
-        }  # fmt: skip
-        self.environment = {**os.environ, **settings}
-        self.key = self.run("clients", "add", "design").strip()
-        with self.log.open("wb") as output:
-            argv = [sys.executable, "-m", "gateway", "serve", "--sandbox"]
-            self.process = subprocess.Popen(argv, env=self.environment, stdout=output, stderr=output)
-        ready = self.event("ready")
-        self.url, self.metrics_url = ready["url"], ready["metrics"]
-
-    def run(self, *words: str) -> str:
-        """What another command prints."""
-        argv = [sys.executable, "-m", "gateway", *words]
-        return subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=True).stdout
-
-    def event(self, name: str) -> dict[str, str]:
-        """Wait for a line of the log."""
-        deadline = time.monotonic() + 20
-        while True:
-            for line in self.log.read_text().splitlines():
-                if f'"event":"{name}"' in line:
-                    return dict(json.loads(line))
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.02)
-
-    def counted(self) -> int:
-        """Calls that ended well, by the operators' port."""
-        text = httpx.get(self.metrics_url, trust_env=False).text
-        return sum(
-            int(float(found)) for found in re.findall(r'gateway_requests_total\{[^}]*outcome="ok"\} (\S+)', text)
-        )
-
-    def workers(self) -> list[int]:
-        """The pids of the workers."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if b"gateway.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+from tests.support.served import Served
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """A gateway, stopped after the test."""
-    gateway = Served(tmp_path)
-    yield gateway
-    gateway.process.send_signal(signal.SIGINT)
-    assert 0 == gateway.process.wait(20)
+    with Served(tmp_path) as gateway:
+        yield gateway
 
 
 def test_counts_survive_a_killed_worker(served: Served) -> None:

@@ -163,6 +163,7 @@ def test_the_second_on_a_folder_is_refused(tmp_path: Path) -> None:
         with Serve(tmp_path) as second:
             assert 1 == second.process.wait(5)
             assert "is in use by process" in second.event("failed")["problem"]
+            assert [] == second.noise
         assert 200 == first.get("/pid").status_code
 
 
@@ -195,6 +196,7 @@ def test_a_stop_during_the_start_is_a_stop(tmp_path: Path) -> None:
         gateway.tell(signal.SIGTERM)
         assert 0 == gateway.process.wait(10)
         assert "failed" not in [line["event"] for line in gateway.events]
+        assert [] == gateway.noise
 
 
 def test_workers_get_the_settings_as_they_were_resolved(tmp_path: Path) -> None:

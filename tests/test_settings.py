@@ -121,7 +121,7 @@ def test_a_stranger_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> No
         ("log_level", "loud"),
         *[("redis_url", value) for value in ("localhost:6379", "http://x", f"x://:{SECRET}@h")],
         ("upstream_proxy", f"{SECRET}@proxy:3128"),
-        ("upstream_ca_file", "missing.pem"),
+        *[("upstream_ca_file", value) for value in ("missing.pem", __file__)],
         *[("upstream_key", value) for value in ("two words", "line\nbreak", "k\u00e9y", "\x07", "x" * 1025, " ")],
         *[
             ("upstream_url", value)

@@ -7,16 +7,16 @@ A worker renews the leases of its calls every second; one that dies leaves them 
 """
 
 import asyncio
-import json
 import secrets
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
+
+import msgspec
 
 from gateway.call import Call
 from gateway.catalogue import Catalogue
@@ -28,9 +28,10 @@ from gateway.limits.headers import Levels, refusal, refused, standing
 from gateway.limits.local import Hold, Local
 from gateway.limits.permit import Charge, Permit
 from gateway.store import Store
-from gateway.store.command import Part, Script, StoreAway
+from gateway.store.command import Bound, StoreAway
 
-ADMIT, SETTLE = Script.read("gateway.limits", "admit"), Script.read("gateway.limits", "settle")
+PACKED = msgspec.msgpack.Encoder().encode
+LEVELS = msgspec.msgpack.Decoder(Levels).decode
 BEAT_SECONDS = 1.0
 CHUNK = 100  # scripts sent at once when there is much to tell
 
@@ -51,12 +52,11 @@ class Counts(Protocol):
         """A usage record could not be kept until the store takes it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Ending(NamedTuple):
     """What settle.lua is told of one call, now or when the store is back."""
 
-    keys: tuple[str, ...]
-    args: tuple[Part, ...]
+    settle: Bound
+    facts: bytes
     again: bool = False
 
 
@@ -106,11 +106,10 @@ class Limits:
             wanted=estimate(call, self._catalogue),
             end=self._end,
         )
-        args = (permit.id, self._worker, call.model, call.method, call.request_id, self._lease_ms)
+        tokens, images = account.allowed.reserved(permit.wanted)
+        facts = PACKED((permit.id, tokens, images, self._worker, call.model, call.method, call.request_id))
         try:
-            reply = await self._store.script(
-                ADMIT, account.keys, (*args, *account.allowed, *account.allowed.reserved(permit.wanted))
-            )
+            reply = await self._store.run(account.admit, facts)
         except StoreAway as away:
             try:
                 permit.hold = self._alone(account, permit)
@@ -130,11 +129,10 @@ class Limits:
         """Take back the leases of dead workers.  Returns what is used of each budget, by client and limit."""
         used: dict[tuple[str, str], int] = {}
         for accounts in _chunks([self._account(client) for client in clients]):
-            for account, levels in zip(accounts, await asyncio.gather(*map(self._visit, accounts)), strict=True):
-                if levels is not None and account.allowed.tokens_per_day:
-                    used[account.client.name, "tokens_per_day"] = int(levels.tokens_day)
-                if levels is not None and account.allowed.images_per_day:
-                    used[account.client.name, "images_per_day"] = int(levels.images_day)
+            for account, spent in zip(accounts, await asyncio.gather(*map(self._visit, accounts)), strict=True):
+                for limit, units in zip(("tokens_per_day", "images_per_day"), spent, strict=False):
+                    if getattr(account.allowed, limit):
+                        used[account.client.name, limit] = units
         return used
 
     async def run(self) -> None:
@@ -155,17 +153,17 @@ class Limits:
     def _account(self, client: Client) -> Account:
         account = self._accounts.get(client.name)
         if account is None or account.client is not client:  # new, or the clients file has changed
-            account = Account.of(client, account.live if account else set())
+            account = Account.of(client, self._lease_ms, account.live if account else set())
             self._accounts[client.name] = account
         return account
 
-    def _judge(self, account: Account, reply: list[bytes], headers: list[tuple[bytes, bytes]]) -> None:
-        levels = self._read(account, reply)
+    def _judge(self, account: Account, reply: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        levels = LEVELS(reply)
         if account.policy:
             headers.append((b"ratelimit-policy", account.policy))
             headers.append((b"ratelimit", standing(account.allowed, levels)))
-        if error := refused(account.client, levels):
-            raise self._limited(error)
+        if levels.refused > 0:  # an error that this frame named would be a cycle, and the body wait for the collector
+            raise self._limited(refused(account.client, levels))
 
     def _alone(self, account: Account, permit: Permit) -> Hold:
         """Decide without the store."""
@@ -192,14 +190,13 @@ class Limits:
         self._tell(self._ending(permit, Charge(), ""))
 
     def _ending(self, permit: Permit, charge: Charge, outcome: str) -> Ending:
-        call, account = permit.call, self._account(permit.call.client)
+        call = permit.call
         spent = (charge.source, charge.tokens, charge.tokens_in, charge.tokens_out, charge.images)
-        facts = (call.model, call.method, call.request_id, permit.at)
-        paces = (account.allowed.requests_per_minute, account.allowed.tokens_per_minute)
-        return Ending(keys=account.keys, args=(permit.id, outcome, *spent, *facts, *paces))
+        facts = (permit.id, outcome, *spent, call.model, call.method, call.request_id, permit.at)
+        return Ending(self._account(call.client).settle, PACKED(facts))
 
     def _tell(self, ending: Ending) -> asyncio.Future[int]:
-        told = self._store.script(SETTLE, ending.keys, ending.args)
+        told = self._store.run(ending.settle, ending.facts)
         told.add_done_callback(partial(self._told, ending))
         return told
 
@@ -207,7 +204,7 @@ class Limits:
         """Keep what the store may not have heard; that it may hear it twice does no harm."""
         if told.cancelled() or isinstance(told.exception(), StoreAway):
             if len(self._queue) < self._room:
-                self._queue.append(replace(ending, again=True))
+                self._queue.append(ending._replace(again=True))
             else:
                 self._counts.dropped()
         elif told.exception() is not None:
@@ -219,19 +216,18 @@ class Limits:
         while self._queue and self._store.up:
             await asyncio.wait([self._tell(self._queue.popleft()) for _ in range(min(CHUNK, len(self._queue)))])
 
-    async def _visit(self, account: Account) -> Levels | None:
-        """Renew the leases of this worker's calls and take back those of dead workers; None while the store is away."""
-        blank = ("", self._worker, "", "", "", self._lease_ms)
-        try:
-            reply = await self._store.script(ADMIT, account.keys, (*blank, *account.allowed, 0, 0, *account.live))
-        except StoreAway:
-            return None
-        return self._read(account, reply)
+    async def _visit(self, account: Account) -> tuple[int, ...]:
+        """Renew the leases of this worker's calls and take back those of dead workers.
 
-    def _read(self, account: Account, reply: list[bytes]) -> Levels:
-        for lease in map(json.loads, reply[1:]):
-            self._counts.lost(account.client.name, lease["model"], lease["method"])
-        return Levels.parse(reply[0])
+        Returns the tokens and images of today; nothing while the store is away.
+        """
+        try:
+            *spent, lost = await self._store.run(account.visit, *account.live)
+        except StoreAway:
+            return ()
+        for model, method in lost:
+            self._counts.lost(account.client.name, model.decode(), method.decode())
+        return tuple(spent)
 
 
 def _chunks(accounts: list[Account]) -> Iterable[list[Account]]:

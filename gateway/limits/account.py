@@ -6,11 +6,15 @@ All keys of a client have one hash tag, so that a script finds them on one serve
 from dataclasses import dataclass, field
 from typing import Self
 
+import msgspec
+
 from gateway.clients import Client
 from gateway.limits.allowed import Allowed
 from gateway.limits.headers import policy
+from gateway.store.command import Bound, Script
 
-KEYS = ("limits", "leases", "calls", "settled", "usage")  # in the order of the scripts
+ADMIT, SETTLE, VISIT = (Script.read("gateway.limits", name) for name in ("admit", "settle", "visit"))
+KEYS = ("limits", "leases", "settled", "usage")  # in the order of the scripts
 
 
 def key(client: str, name: str) -> str:
@@ -24,12 +28,19 @@ class Account:
 
     client: Client
     allowed: Allowed
-    keys: tuple[str, ...]
     policy: bytes
+    admit: Bound
+    settle: Bound
+    visit: Bound
     live: set[str] = field(default_factory=set)  # its calls in this worker
 
     @classmethod
-    def of(cls, client: Client, live: set[str]) -> Self:
-        keys = tuple(key(client.name, name) for name in KEYS)
+    def of(cls, client: Client, lease_ms: int, live: set[str]) -> Self:
+        """Its scripts know its keys and limits beforehand."""
         allowed = Allowed.to(client)
-        return cls(client=client, allowed=allowed, keys=keys, policy=policy(allowed), live=live)
+        keys = [key(client.name, name) for name in KEYS]
+        limits = msgspec.msgpack.encode((*allowed, lease_ms))
+        admit, settle, visit = (script.on(keys, limits) for script in (ADMIT, SETTLE, VISIT))
+        return cls(
+            client=client, allowed=allowed, policy=policy(allowed), admit=admit, settle=settle, visit=visit, live=live
+        )

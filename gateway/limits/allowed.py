@@ -13,7 +13,7 @@ LIMITS = ("requests_per_minute", "tokens_per_minute", "tokens_per_day", "images_
 
 
 class Allowed(NamedTuple):
-    """A client's limits; 0 is none.  The order is that of admit.lua's ARGV."""
+    """A client's limits; 0 is none.  The order is that of the scripts' first argument."""
 
     requests_per_minute: int
     burst: int
@@ -40,5 +40,7 @@ class Allowed(NamedTuple):
 
     def reserved(self, wanted: Estimate) -> tuple[int, int]:
         """Tokens and pictures to hold: never more than goes through at once, so that no call is unadmittable."""
-        tokens = min([wanted.tokens, *(limit for limit in (self.tokens_per_minute, self.tokens_per_day) if limit)])
-        return tokens, min(wanted.images, self.images_per_day or wanted.images)
+        tokens, images = wanted.tokens, wanted.images
+        for limit in (self.tokens_per_minute, self.tokens_per_day):
+            tokens = min(tokens, limit or tokens)
+        return tokens, min(images, self.images_per_day or images)

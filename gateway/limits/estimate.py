@@ -4,7 +4,7 @@ Figures are Gemini's own where there are any: a token is about four characters, 
 audio 32.  The output is the model's typical one, never more than the caller allows.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.call import Call
 from gateway.catalogue import Catalogue
@@ -17,8 +17,7 @@ GENERATE = frozenset({"generateContent", "streamGenerateContent"})
 EMBED = frozenset({"embedContent", "batchEmbedContents"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class Estimate(NamedTuple):
     """What one call is expected to come to."""
 
     tokens_in: int = 0
@@ -32,15 +31,15 @@ class Estimate:
 
 def estimate(call: Call, catalogue: Catalogue) -> Estimate:
     """Reads what the call asks for; lists and `countTokens` cost no tokens."""
-    asked = call.asked
-    if call.method not in GENERATE | EMBED:
+    asked, embeds = call.asked, call.method in EMBED
+    if not embeds and call.method not in GENERATE:
         return Estimate()
     tokens_in = (
         -(-asked.text_chars // CHARS_PER_TOKEN)
         + asked.images * TOKENS_PER_PICTURE
         + asked.other_media * TOKENS_PER_OTHER_MEDIUM
     )
-    if call.method in EMBED:
+    if embeds:
         return Estimate(tokens_in=tokens_in)
     output = catalogue.output_tokens(call.model)
     if asked.max_output_tokens is not None:

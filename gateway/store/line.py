@@ -1,9 +1,11 @@
 """How are commands sent to one server, and replies taken?
 
-One pipeline at a time per connection; what comes while all are busy goes with the next.
+One pipeline at a time per connection; what comes while all are busy goes with the next.  redis-py opens a connection;
+then its transport speaks to a `Wire`, since a task and a stream for each pipeline cost more than all else.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -12,10 +14,11 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from gateway.store.command import Command, StoreAway, packed
+from gateway.store.replies import Replies
 
 FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
 BATCH = 256  # commands in one pipeline
-GRACE_SECONDS = 0.05
+GRACE_SECONDS, STILL_SECONDS = 0.05, 0.005
 
 
 class Owner(Protocol):
@@ -37,53 +40,124 @@ class Line:
     """The way to one server."""
 
     def __init__(self, owner: Owner, connections: list[AbstractConnection], timeout: float) -> None:
-        self._owner, self._timeout = owner, timeout
-        self._connections, self._idle = tuple(connections), connections
+        self.owner, self.timeout = owner, timeout
+        self._connections, self._closed = tuple(connections), connections
+        self._open: list[Wire] = []
+        self._idle: list[Wire] = []
         self.waiting: list[Command] = []
 
     def flow(self) -> None:
         """Send what waits, as far as connections are free, spread over them."""
-        while self.waiting and self._idle:
-            size = min(BATCH, -(-len(self.waiting) // len(self._idle)))
+        while self.waiting and (free := len(self._idle) + len(self._closed)):
+            size = min(BATCH, -(-len(self.waiting) // free))
             batch, self.waiting = self.waiting[:size], self.waiting[size:]
-            self._owner.spawn(self._exchange(self._idle.pop(), batch))
+            if self._idle:
+                self._idle.pop().send(batch)
+            else:
+                self.owner.spawn(self._connect(self._closed.pop(), batch))
 
     def take_back(self) -> list[Command]:
         """What waits, to be sent no more."""
         waiting, self.waiting = self.waiting, []
         return waiting
 
-    async def aclose(self) -> None:
-        for connection in self._connections:  # an exchange cancelled before its first step never gave its own back
-            await connection.disconnect()
+    def freed(self, wire: "Wire") -> None:
+        """It has all its replies."""
+        self._idle.append(wire)
+        self.flow()
 
-    async def _exchange(self, connection: AbstractConnection, batch: list[Command]) -> None:
-        try:
-            async with deadline(batch[0].since + self._timeout):
-                if connection.is_connected and await connection.can_read():
-                    await connection.disconnect(nowait=True)  # closed by the server, or dirty, since it was last used
-                await connection.send_packed_command(packed(command.parts for command in batch), check_health=False)
-                for command in batch:
-                    await self._receive(connection, command)
-        except FAILURES as error:
-            self._owner.lost(error, batch, sent=True)
+    def broke(self, wire: "Wire") -> None:
+        """It is of no use any more."""
+        self._open.remove(wire)
+        self._idle = [one for one in self._idle if one is not wire]
+        self._closed.append(wire.connection)
+        self.flow()
+
+    async def aclose(self) -> None:
+        for wire in self._open:
+            for command in wire.close():
+                command.fail(StoreAway("closed", sent=True))
+        for connection in self._connections:
             await connection.disconnect(nowait=True)
+
+    async def _connect(self, connection: AbstractConnection, batch: list[Command]) -> None:
+        try:
+            async with deadline(batch[0].since + self.timeout):
+                await connection.disconnect(nowait=True)  # redis-py takes one that we have broken for open
+                await connection.connect()  # type: ignore[no-untyped-call]
+        except FAILURES as error:
+            self._closed.append(connection)
+            self.owner.lost(error, batch, sent=False)
+            self.flow()
         except BaseException:
             for command in batch:
-                command.fail(StoreAway("closed", sent=True))
+                command.fail(StoreAway("closed", sent=False))
             raise
-        finally:
-            self._idle.append(connection)
-            self.flow()
-
-    async def _receive(self, connection: AbstractConnection, command: Command) -> None:
-        try:
-            value = await connection.read_response(disable_decoding=True)
-        except ResponseError as error:
-            self._owner.refused(command, error)
         else:
-            command.succeed(value)
-            self._owner.observe(command.operation, asyncio.get_running_loop().time() - command.since)
+            self._open.append(wire := Wire(self, connection))
+            wire.send(batch)
+
+
+class Wire(asyncio.Protocol):
+    """An open connection, and the pipeline that is under way on it."""
+
+    def __init__(self, line: Line, connection: AbstractConnection) -> None:
+        assert connection._writer is not None  # noqa: S101, SLF001  it is open; redis-py offers no other way to it
+        self.connection = connection
+        self._line, self._loop = line, asyncio.get_running_loop()
+        self._replies, self._asked, self._broken = Replies(), deque[Command](), False
+        self._transport = connection._writer.transport  # noqa: SLF001
+        self._transport.set_protocol(self)
+
+    def send(self, batch: list[Command]) -> None:
+        """Ask all this."""
+        self._asked.extend(batch)
+        due = batch[0].since + self._line.timeout
+        self._timer = self._loop.call_at(due, self._expire, due)
+        self._transport.writelines(packed(batch))
+
+    def data_received(self, data: bytes) -> None:
+        now, owner = self._loop.time(), self._line.owner
+        try:
+            for reply in self._replies.feed(data):
+                command = self._asked.popleft()
+                if isinstance(reply, ResponseError):
+                    owner.refused(command, reply)
+                else:
+                    command.succeed(reply)
+                    owner.observe(command.operation, now - command.since)
+        except (RedisError, ValueError, IndexError) as error:  # IndexError: nobody has asked for it
+            self._break(error)
+        else:
+            if not self._asked:
+                self._timer.cancel()
+                self._line.freed(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._break(error or ConnectionError("closed by the server"))
+
+    def close(self) -> list[Command]:
+        """Returns what was under way."""
+        self._timer.cancel()
+        self._transport.abort()
+        asked, self._asked = list(self._asked), deque()
+        return asked
+
+    def _expire(self, due: float) -> None:
+        """No reply in time; a loop that stood still itself gets a moment more."""
+        now = self._loop.time()
+        if now - due > STILL_SECONDS:
+            self._timer = self._loop.call_at(now + GRACE_SECONDS, self._expire, now + GRACE_SECONDS)
+        else:
+            self._break(TimeoutError())
+
+    def _break(self, error: Exception) -> None:
+        if self._broken:  # by us: the transport says so once more
+            return
+        self._broken = True
+        if asked := self.close():
+            self._line.owner.lost(error, asked, sent=True)
+        self._line.broke(self)
 
 
 @asynccontextmanager
@@ -92,7 +166,7 @@ async def deadline(due: float) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
 
     def expire() -> None:
-        late = loop.time() - due > GRACE_SECONDS / 10
+        late = loop.time() - due > STILL_SECONDS
         scope.reschedule(loop.time() + (GRACE_SECONDS if late else 0))
 
     async with asyncio.timeout(None) as scope:

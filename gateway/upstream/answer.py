@@ -22,6 +22,19 @@ FAILURES: tuple[tuple[type[httpx.TransportError], type[UpstreamUnreachable | Ups
 )
 
 
+USED_HEADERS = frozenset({"content-type", "content-encoding", "retry-after"})  # of what the upstream sends
+
+
+class Whole(httpx.AsyncByteStream):
+    """A body that has arrived."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self.content
+
+
 @dataclass(slots=True, kw_only=True)
 class Answer:
     """What the upstream said: whole (`body`), or a stream that is still to be read (`chunks`)."""
@@ -50,6 +63,8 @@ async def read(response: httpx.Response, *, stream: bool, limit: int) -> Answer:
     assert isinstance(source, httpx.AsyncByteStream)  # noqa: S101  httpx's own type says it could be a sync one
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
     coding = headers.get("content-encoding", "identity").strip().lower()
+    if isinstance(source, Whole) and coding == "identity" and len(source.content) <= limit:
+        return Answer(status=response.status_code, headers=headers, body=source.content)
     chunks = plain(source, Decoder(coding, limit) if coding not in {"identity", ""} else None, limit)
     if stream and 200 <= response.status_code < 300:
         return Answer(status=response.status_code, headers=headers, chunks=chunks, stream=source)
@@ -76,6 +91,9 @@ async def plain(source: httpx.AsyncByteStream, decoder: Decoder | None, limit: i
         decoder.end()
 
 
-def failure_of(error: httpx.TransportError) -> UpstreamUnreachable | UpstreamTimeout | UpstreamBroke:
-    """Our name for a failure of the transport; its text stays behind, since it may hold the URL."""
-    return next(ours for theirs, ours in FAILURES if isinstance(error, theirs))()
+def failure_of(error: httpx.TransportError) -> type[UpstreamUnreachable | UpstreamTimeout | UpstreamBroke]:
+    """Our name for a failure of the transport; its text stays behind, since it may hold the URL.
+
+    A class: an error that its own frame names is a cycle, which keeps the call's body until the collector comes.
+    """
+    return next(ours for theirs, ours in FAILURES if isinstance(error, theirs))

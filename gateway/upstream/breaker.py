@@ -49,6 +49,8 @@ class Breaker:
                 self._trip(now)
             return
         self._calls.append((now, failed))
+        if not failed:
+            return
         recent = [failed for when, failed in self._calls if now - when <= WINDOW_SECONDS]
         if len(recent) == WINDOW_CALLS and sum(recent) >= OPEN_SHARE * WINDOW_CALLS:
             self._trip(now)

@@ -102,11 +102,11 @@ class Upstream:
     async def _persist(self, call: Call, errors: ErrorReader, account: Account) -> Answer:
         """Attempt until there is an answer or a failure that is final."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            unreachable, asked_to_wait = None, None
+            unreachable, asked_to_wait = False, None
             try:
                 answer = await self._attempt(call, account)
-            except UpstreamUnreachable as error:
-                unreachable = error
+            except UpstreamUnreachable:
+                unreachable = True
             else:
                 if not overloaded(answer, errors):
                     break
@@ -118,8 +118,8 @@ class Upstream:
             )
             late = wait > MAX_WAIT_SECONDS or asyncio.get_running_loop().time() + wait >= call.deadline
             if attempt == MAX_ATTEMPTS or late or not self._budget.spend():
-                if unreachable is not None:
-                    raise unreachable
+                if unreachable:
+                    raise UpstreamUnreachable
                 break
             await asyncio.sleep(wait)
         return answer
@@ -135,7 +135,7 @@ class Upstream:
         except httpx.TransportError as error:
             failure = failure_of(error)
             outcome = failure.reason.lower()
-            account.sent = sent_before or not isinstance(failure, UpstreamUnreachable)
+            account.sent = sent_before or not issubclass(failure, UpstreamUnreachable)
             raise failure from None
         except GatewayError as error:
             outcome = error.reason.lower()

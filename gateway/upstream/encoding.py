@@ -6,6 +6,7 @@ from gateway.errors import UpstreamBroke
 
 MAX_RATIO = 100
 RATIO_FREE_BYTES = 64 * 1024  # small answers may repeat themselves
+PIECE_BYTES = 16 * 1024
 
 
 class Decoder:
@@ -19,6 +20,11 @@ class Decoder:
         self._in = self._out = 0
 
     def feed(self, chunk: bytes) -> bytes:
+        """Decode piece by piece, so that a bomb is known by its first one."""
+        pieces = (chunk[begin : begin + PIECE_BYTES] for begin in range(0, len(chunk), PIECE_BYTES))
+        return b"".join([self._plain(piece) for piece in pieces])
+
+    def _plain(self, chunk: bytes) -> bytes:
         self._in += len(chunk)
         room = min(self._limit, max(self._in * MAX_RATIO, RATIO_FREE_BYTES)) - self._out
         try:

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pyqwest
 
+from gateway.upstream.answer import USED_HEADERS, Whole
+
 # Idle connections are given up early: a POST should seldom meet a closing socket.
 IDLE_SECONDS = 15.0
 MAX_IDLE_CONNECTIONS = 1024
@@ -66,29 +68,24 @@ class PyqwestTransport(httpx.AsyncBaseTransport):
         with translated(request):
             if "whole" in request.extensions:
                 full = await self._client.execute(request.method, url, headers, body)
-                return httpx.Response(full.status, headers=list(full.headers.items()), stream=Whole(full.content))
+                return httpx.Response(full.status, headers=used(full.headers), stream=Whole(full.content))
             manager = self._client.stream(request.method, url, headers, body)
             response = await manager.__aenter__()
         stream = Chunks(request, response, manager)
-        return httpx.Response(response.status, headers=list(response.headers.items()), stream=stream)
+        return httpx.Response(response.status, headers=used(response.headers), stream=stream)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
 
 
+def used(headers: pyqwest.Headers) -> list[tuple[str, str]]:
+    """The lines that somebody reads: taking a line into httpx's headers costs a microsecond."""
+    return [(name, value) for name, value in headers.items() if name in USED_HEADERS]
+
+
 def no_proxy(url: str) -> pyqwest.Proxy:
     """Say that there is none: a rule for the scheme that `url` has not, since without any rule HTTP_PROXY decides."""
     return pyqwest.Proxy("http://127.0.0.1:9", scheme="http" if url.startswith("https:") else "https")
-
-
-class Whole(httpx.AsyncByteStream):
-    """A body that has arrived."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._content
 
 
 class Chunks(httpx.AsyncByteStream):

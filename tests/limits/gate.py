@@ -25,7 +25,9 @@ def client(name: str = "design", **limits: Any) -> Client:
 
 def call(of: Client, **facts: Any) -> Call:
     """A call that reserves `chars` / 4 + 1024 tokens, unless `facts` say otherwise."""
-    asked = Asked(text_chars=facts.pop("chars", 0), **{k: facts.pop(k) for k in list(facts) if k in Asked.__slots__})
+    asked = Asked(
+        text_chars=facts.pop("chars", 0), **{k: facts.pop(k) for k in list(facts) if k in Asked.__struct_fields__}
+    )
     plain: dict[str, Any] = {
         "method": "generateContent",
         "model": "gemini-2.5-flash",
@@ -101,20 +103,40 @@ def records(server: Valkey, name: str = "design") -> list[dict[str, str]]:
     return [fields for _, fields in server.ask("XRANGE", key(name, "usage"), "-", "+")]
 
 
+LEVELS = ("at", "requests", "tokens", "day", "tokens_day", "images_day")
+READ = """local levels = redis.call('HGET', KEYS[1], 'levels')
+    local words = levels and {cmsgpack.unpack(levels)} or {}
+    for at, level in ipairs(words) do words[at] = string.format('%.17g', level) end
+    return words"""
+WRITE = """for at, level in ipairs(ARGV) do ARGV[at] = tonumber(level) end
+    redis.call('HSET', KEYS[1], 'levels', cmsgpack.pack(unpack(ARGV)))"""
+
+
 def state(server: Valkey, name: str = "design") -> dict[str, float]:
     """What the store holds of a client's limits."""
-    return {field: float(value) for field, value in server.ask("HGETALL", key(name, "limits")).items()}
+    levels = server.ask("EVAL", READ, 1, key(name, "limits"))
+    seen = server.ask("HGET", key(name, "limits"), "seen")
+    return dict(zip(LEVELS, map(float, levels), strict=False)) | ({"seen": float(seen)} if seen else {})
+
+
+def change(server: Valkey, name: str = "design", **levels: float) -> None:
+    """As if the levels were these."""
+    after = state(server, name) | levels
+    server.ask("EVAL", WRITE, 1, key(name, "limits"), *(repr(after[level]) for level in LEVELS))
 
 
 def leases(server: Valkey, name: str = "design") -> int:
     """How many calls the store takes to be under way."""
-    both = "return {redis.call('ZCARD', KEYS[1]), redis.call('HLEN', KEYS[2])}"
-    held, described = server.ask("EVAL", both, 2, key(name, "leases"), key(name, "calls"))
+    both = """local fields = redis.call('HLEN', KEYS[2])
+        for _, name in ipairs({'levels', 'seen'}) do fields = fields - redis.call('HEXISTS', KEYS[2], name) end
+        return {redis.call('ZCARD', KEYS[1]), fields}"""
+    held, described = server.ask("EVAL", both, 2, key(name, "leases"), key(name, "limits"))
     assert held == described
     return int(held)
 
 
 def pass_time(server: Valkey, milliseconds: float, name: str = "design") -> None:
     """As if that much time had gone by for the buckets, with every lease renewed."""
-    for field in ("at", "seen"):
-        server.ask("HINCRBYFLOAT", key(name, "limits"), field, -milliseconds)
+    change(server, name, at=state(server, name)["at"] - milliseconds)
+    if server.ask("HEXISTS", key(name, "limits"), "seen"):
+        server.ask("HINCRBYFLOAT", key(name, "limits"), "seen", -milliseconds)

@@ -9,7 +9,7 @@ import pytest
 from gateway.clients import Client
 from gateway.errors import BudgetSpent, RateLimited
 from gateway.limits.account import key
-from tests.limits.gate import NOTHING, Gate, Headers, client, leases, pass_time, records, state, used
+from tests.limits.gate import NOTHING, Gate, Headers, change, client, leases, pass_time, records, state, used
 from tests.support.valkey import Valkey
 
 
@@ -76,7 +76,7 @@ async def test_whoever_waits_as_told_gets_in(one: Gate, server: Valkey, limits: 
         if (wait := await _wait_told(one, design)) > 0:
             pass_time(server, wait * 1000)
             if "tokens_per_day" in limits:  # until midnight: the store's day is over
-                server.ask("HINCRBY", key("design", "limits"), "day", -1)
+                change(server, day=state(server)["day"] - 1)
             assert 0 == await _wait_told(one, design)
 
 

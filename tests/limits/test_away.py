@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from gateway.clients import Client
+from gateway.embedded import STATE
 from gateway.errors import BudgetSpent, RateLimited, StateLost
-from gateway.limits import ADMIT
+from gateway.limits import LEVELS, PACKED
 from gateway.limits.account import Account
-from gateway.limits.allowed import Allowed
 from tests.limits.gate import Gate, Headers, client, gate, leases, records, state, used
 from tests.support.valkey import Valkey, until, valkey
 
@@ -141,10 +141,10 @@ async def test_an_admission_that_arrives_after_its_end_takes_nothing(one: Gate, 
     await permit.settle(used(1), "ok")
     before = state(server)
 
-    args = (permit.id, "w1", "m", "generateContent", "r", 10_000, *Allowed.to(design), 50, 0)
-    reply = await one.store.script(ADMIT, Account.of(design, set()).keys, args)
+    older = PACKED((permit.id, 50, 0, "w1", "m", "generateContent", "r"))
+    reply = await one.store.run(Account.of(design, 10_000, set()).admit, older)
 
-    assert reply[0].startswith(b"-1 ")
+    assert -1 == LEVELS(reply).refused
     assert before == state(server)
     assert 0 == leases(server)
 
@@ -180,7 +180,9 @@ async def test_records_beyond_the_queue_are_counted() -> None:
         assert 5 == one.dropped_records
 
 
-@pytest.mark.parametrize("appendonly", ["yes", "no"])
+@pytest.mark.parametrize(
+    "appendonly", ["yes", "no"]
+)  # "yes" is the embedded store: its log reaches the disk each second
 async def test_killing_the_store_under_load(appendonly: str) -> None:
     """R3, A5: no call hangs; over-admission per loss is at most a burst without a log, and none with one."""
     burst, admissions, waits = 20, 0, [0.0]
@@ -196,7 +198,7 @@ async def test_killing_the_store_under_load(appendonly: str) -> None:
             waits.append(time.monotonic() - began)
             await asyncio.sleep(0.001)
 
-    with valkey(appendonly=appendonly, appendfsync="always") as server:
+    with valkey(appendonly=appendonly, appendfsync=STATE["appendfsync"]) as server:
         async with gate(server.url, state_lost="closed") as one:
             started = time.monotonic()
             load = asyncio.gather(*(caller(one) for _ in range(8)))

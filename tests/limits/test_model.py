@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.limits import ADMIT, SETTLE
-from gateway.limits.account import Account, key
-from gateway.limits.headers import Levels
+from gateway.limits import LEVELS, PACKED
+from gateway.limits.account import ADMIT, KEYS, SETTLE, VISIT, key
+from gateway.limits.allowed import Allowed
 from gateway.store import Store
 from gateway.store.command import Script
 from tests.limits.gate import client, records, state
@@ -74,11 +74,12 @@ class Model:
 
     def visit(self, now: float, renewed: set[str]) -> set[str]:
         """Renew some leases and give up those that have run out; returns these."""
-        unseen = 0 if self.seen is None else now - self.seen
+        unseen = now - (self.seen or 0)
         if unseen < 0 or unseen > LEASE * 2 / 3:
-            self.leases = {call: replace(lease, expiry=lease.expiry + unseen) for call, lease in self.leases.items()}
+            renewed = set(self.leases)
         for call in renewed & set(self.leases):
             self.leases[call] = replace(self.leases[call], expiry=now + LEASE)
+        self.seen = now if self.leases else self.seen
         lost = {call for call, lease in self.leases.items() if lease.expiry <= now}
         for call in lost:
             del self.leases[call]
@@ -126,9 +127,11 @@ class Scripts(RuleBasedStateMachine):
         self.valkey = valkey(appendonly="yes", appendfsync="always")
         self.server = self.valkey.__enter__()
         self.store = self.runner.run(self._open())
-        self.account = Account.of(CLIENT, set())
-        self.scripts = {script.name: clocked(script) for script in (ADMIT, SETTLE)}
+        keys = [key("design", name) for name in KEYS]
+        limits = PACKED((*Allowed.to(CLIENT), LEASE))
+        self.scripts = {script.name: clocked(script).on(keys, limits) for script in (ADMIT, SETTLE, VISIT)}
         self.model, self.calls = Model(), 0
+        self.forgotten: set[str] = set()  # calls that have ended so long ago that their ids are not kept any more
         self._set_clock(20_000 * DAY + DAY / 2)
 
     async def _open(self) -> Store:
@@ -146,7 +149,7 @@ class Scripts(RuleBasedStateMachine):
 
     def _run(self, script: str, *args: Any) -> Any:
         async def ask() -> Any:
-            return await self.store.script(self.scripts[script], self.account.keys, args)
+            return await self.store.run(self.scripts[script], *args)
 
         return self.runner.run(ask())
 
@@ -157,12 +160,10 @@ class Scripts(RuleBasedStateMachine):
     @rule(tokens=st.sampled_from([0, 40, 700, 1500, 3000]), images=st.integers(0, 2))
     def admit(self, tokens: int, images: int) -> None:
         call = self._next()
-        reply = self._run("admit", call, "w", "m", "x", "r", LEASE, *self.account.allowed, tokens, images)
-        levels = Levels.parse(reply[0])
-        lost = self.model.visit(self.now, set())
+        levels = LEVELS(self._run("admit", PACKED((call, tokens, images, "w", "m", "x", "r"))))
         later = self.model.at_time(self.now)
         refused = later.refused(tokens, images)
-        assert len(lost) == len(reply) - 1
+        jumped = self.model.at is not None and self.now < self.model.at
         assert (int(levels.refused) in refused) if refused else not levels.refused
         if not refused:
             later.requests += 1
@@ -177,9 +178,8 @@ class Scripts(RuleBasedStateMachine):
                 requests_until=self.now + later.requests * 2000,
                 tokens_until=self.now + later.tokens * 20,
             )
-        if self.model.leases:
+        if jumped or not refused:
             self.model.keep(later)
-            self.model.seen = self.now
 
     @precondition(lambda self: self.model.leases)
     @rule(data=st.data(), tokens=st.sampled_from([0, 30, 900, 4000]), images=st.integers(0, 2))
@@ -191,19 +191,21 @@ class Scripts(RuleBasedStateMachine):
     def hang_up_while_admitted(self, data: st.DataObject) -> None:
         self._settle(data.draw(st.sampled_from(sorted(self.model.leases))), "", 0, 0)
 
-    @precondition(lambda self: self.model.ends)
+    @precondition(lambda self: self.model.ends.keys() - self.forgotten)
     @rule(data=st.data())
     def settle_again(self, data: st.DataObject) -> None:
-        self._settle(data.draw(st.sampled_from(sorted(self.model.ends))), "client_gone", 999, 1)
+        """Ids are kept for an hour."""
+        known = sorted(self.model.ends.keys() - self.forgotten)
+        self._settle(data.draw(st.sampled_from(known)), "client_gone", 999, 1)
 
     @rule(tokens=st.integers(0, 50), ago=st.sampled_from([0, DAY]))
     def settle_what_was_admitted_while_away(self, tokens: int, ago: int) -> None:
         self._settle(self._next(), "ok", tokens, 0, ago)
 
     def _settle(self, call: str, outcome: str, tokens: int, images: int, ago: int = 0) -> None:
-        spent, paces = ("reported", tokens, 0, 0, images), (30, 3000)
         began = int(self.now) - ago
-        settled = self._run("settle", call, outcome, *spent, "m", "x", "r", began, *paces)
+        facts = (call, outcome, "reported", tokens, 0, 0, images, "m", "x", "r", began)
+        settled = self._run("settle", PACKED(facts))
         assert (call not in self.model.ends) == bool(settled)
         self.model.settle(call, outcome, (tokens, images), self.now, began)
 
@@ -212,22 +214,26 @@ class Scripts(RuleBasedStateMachine):
         """The live workers renew their calls; those of dead ones run out some day."""
         calls = sorted(self.model.leases)
         renewed = data.draw(st.sets(st.sampled_from(calls))) if calls else set()
-        reply = self._run("admit", "", "w", "", "", "", LEASE, *self.account.allowed, 0, 0, *renewed)
-        lost = self.model.visit(self.now, renewed)
-        assert len(lost) == len(reply) - 1
-        if self.model.leases:
-            self.model.keep(self.model.at_time(self.now))
-            self.model.seen = self.now
+        tokens, images, lost = self._run("visit", *renewed)
+        today = self.model.at_time(self.now)
+        assert [[b"m", b"x"]] * len(self.model.visit(self.now, renewed)) == lost
+        assert [today.tokens_day, today.images_day] == [tokens, images]
 
     @rule(seconds=st.sampled_from([0.001, 0.5, 1, 3, 6, 6, 11, 70, 86_400, -3600]))
     def let_time_pass(self, seconds: float) -> None:
         self._set_clock(self.now + seconds * 1000)
+        if seconds * 1000 >= DAY:
+            self.forgotten |= self.model.ends.keys()
 
     @rule()
     def restart_the_store(self) -> None:
         """With its log, so that nothing is forgotten but the scripts."""
-        self.server.kill()
-        self.server.start()
+
+        async def restart() -> None:  # while the store looks on
+            await asyncio.to_thread(self.server.kill)
+            await asyncio.to_thread(self.server.start)
+
+        self.runner.run(restart())
 
     @rule()
     def freeze_the_store(self) -> None:
@@ -249,7 +255,7 @@ class Scripts(RuleBasedStateMachine):
         """A6, A7, A8: levels, leases and records are the model's, and nothing is reserved when nothing is under way."""
         leases = dict(self.server.ask("ZRANGE", key("design", "leases"), 0, -1, "WITHSCORES"))
         assert {call: lease.expiry for call, lease in self.model.leases.items()} == leases
-        assert set(leases) == set(self.server.ask("HKEYS", key("design", "calls")))
+        assert set(leases) == set(self.server.ask("HKEYS", key("design", "limits"))) - {"levels", "seen"}
         ends = {record["call"]: record["outcome"] for record in records(self.server)}
         assert {call: end for call, end in self.model.ends.items() if end} == ends
         there = state(self.server)

@@ -9,7 +9,7 @@ import pytest
 from gateway.call import Usage
 from gateway.errors import RateLimited
 from gateway.limits.account import key
-from tests.limits.gate import NOTHING, Gate, client, gate, leases, pass_time, records, state, used
+from tests.limits.gate import NOTHING, Gate, change, client, gate, leases, pass_time, records, state, used
 from tests.support.valkey import Valkey, until, valkey
 
 
@@ -41,7 +41,7 @@ async def test_nothing_is_given_back_that_has_drained(one: Gate, server: Valkey)
     design = client(tokens_per_minute=60_000, tokens_per_day=10**6)
     first = await one.admit(design)  # 1024 tokens: drained after 1.024 s
     pass_time(server, 2000)
-    _let_drain(server, first.id, 2000)
+    _earlier(server, first.id, tokens_until=2000)
     await one.admit(design)
     before = state(server)["tokens"]
 
@@ -149,9 +149,8 @@ async def test_budgets_are_corrected_on_the_day_of_admission(one: Gate, server: 
     """A call that ends after midnight touches yesterday's budget, which is over, not today's."""
     design = client(tokens_per_day=6000)
     permit = await one.admit(design)
-    lease = server.ask("HGET", key("design", "calls"), permit.id)
-    server.ask("HSET", key("design", "calls"), permit.id, lease.replace('"day":', '"day":1'))
-    server.ask("HSET", key("design", "limits"), "tokens_day", 500)
+    _earlier(server, permit.id, begun=86_400_000)
+    change(server, tokens_day=500)
 
     await permit.settle(used(3), "ok")
 
@@ -191,9 +190,9 @@ async def test_redis_itself_will_do() -> None:
         assert ["ok"] == [record["outcome"] for record in records(server)]
 
 
-def _let_drain(server: Valkey, call: str, milliseconds: int) -> None:
-    """As if the lease had been taken so much earlier."""
-    script = """local lease = cjson.decode(redis.call('HGET', KEYS[1], ARGV[1]))
-        lease.tokens_until = lease.tokens_until - ARGV[2]
-        redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(lease))"""
-    server.ask("EVAL", script, 1, key("design", "calls"), call, milliseconds)
+def _earlier(server: Valkey, call: str, *, begun: int = 0, tokens_until: int = 0) -> None:
+    """As if the lease had been taken so many ms earlier, or its tokens were to drain so much earlier."""
+    script = """local begun, requests_until, tokens_until, call = cmsgpack.unpack(redis.call('HGET', KEYS[1], ARGV[1]))
+        local lease = cmsgpack.pack(begun - ARGV[2], requests_until, tokens_until - ARGV[3], call)
+        redis.call('HSET', KEYS[1], ARGV[1], lease)"""
+    server.ask("EVAL", script, 1, key("design", "limits"), call, begun, tokens_until)

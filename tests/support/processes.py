@@ -75,6 +75,11 @@ class Serve:
             print(self._output.read_text())  # noqa: T201 - for the report of the failed test
 
     @property
+    def noise(self) -> list[str]:
+        """What it said that is no line of its log."""
+        return [line for line in self._output.read_text().splitlines() if not line.startswith("{")]
+
+    @property
     def events(self) -> list[dict[str, Any]]:
         lines = self._output.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]

@@ -23,9 +23,10 @@ class Server(uvicorn.Server):
 async def serving(app: Any, *, http: Any = GatewayProtocol, lifespan: str = "on") -> AsyncIterator[str]:
     """Serve while the context is open; the value is the base URL."""
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # uvloop does; asyncio overlooks a socket like this
     config = uvicorn.Config(
         app, http=http, ws="none", lifespan=lifespan, log_config=None, access_log=False, server_header=False,  # type: ignore[arg-type]
-        timeout_keep_alive=75, timeout_graceful_shutdown=2,
+        timeout_keep_alive=75, timeout_graceful_shutdown=2, proxy_headers=False,
     )  # fmt: skip
     server = Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import hashlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -14,12 +16,13 @@ class Wire:
 
     url: str = ""
     heads: list[bytes] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)  # SHA-256 of each body
     hung_up: int = 0
     connections: int = 0
 
 
 @contextlib.asynccontextmanager
-async def wire(play: Play) -> AsyncIterator[Wire]:
+async def wire(play: Play, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
     """Listen; for each request `play(head, reader, writer)` is called, and afterwards the connection is closed."""
     heard = Wire()
     writers: set[asyncio.StreamWriter] = set()
@@ -34,18 +37,19 @@ async def wire(play: Play) -> AsyncIterator[Wire]:
                 length = next(
                     (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
                 )
-                await reader.readexactly(length)
+                heard.hashes.append(hashlib.sha256(await reader.readexactly(length)).hexdigest())
                 await play(head, reader, writer)
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    heard.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    heard.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield heard
     finally:
         server.close()
         for writer in writers:
-            writer.transport.abort()
+            with contextlib.suppress(AttributeError):  # asyncio's, where the last bytes have just left
+                writer.transport.abort()
         await asyncio.sleep(0)
 
 

@@ -6,6 +6,7 @@ contradict the count.  The counts decide; the details only say of which modality
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 from msgspec import Raw
@@ -66,7 +67,7 @@ class Tally:
     def see(self, metadata: Raw) -> None:
         """Take one `usageMetadata`; what cannot be read counts as absent."""
         for name, raw in (lenient(_METADATA, metadata) or {}).items():
-            plain = name.replace("_", "").lower()
+            plain = _plain(name)
             if (kind := COUNTS.get(plain)) and (count := number(raw)) is not None:
                 self._counts[kind] = count
             elif (kind := DETAILS.get(plain)) and (split := _split_of(raw)):
@@ -74,28 +75,37 @@ class Tally:
 
     def usage(self, *, images_out: int) -> Usage:
         """Put the counts together; none is ever negative."""
+        if not self._counts and not self._details:
+            return Usage(images_out=images_out)
         cached, cached_split = self._count("cached"), self._details.get("cached", {})
         fresh_split: Split = {
             modality: max(0, size - cached_split.get(modality, 0))
             for modality, size in self._details.get("prompt", {}).items()
         }
-        kinds: dict[Kind, Split] = {
-            "input": _spread(max(0, self._count("prompt") - cached), fresh_split),
-            "cached": _spread(cached, cached_split),
-            "output": _spread(self._count("output"), self._details.get("output", {})),
-            "thoughts": _spread(self._count("thoughts"), {}),
-            "tool": _spread(self._count("tool"), self._details.get("tool", {})),
-        }
-        tokens = {(kind, modality): size for kind, split in kinds.items() for modality, size in split.items()}
-        return Usage(
-            tokens=tokens,
-            total=self._counts.get("total") or sum(tokens.values()),
-            images_out=images_out,
-            source="reported" if self._counts or self._details else "none",
+        sizes: tuple[tuple[Kind, int, Split], ...] = (
+            ("input", max(0, self._count("prompt") - cached), fresh_split),
+            ("cached", cached, cached_split),
+            ("output", self._count("output"), self._details.get("output", {})),
+            ("thoughts", self._count("thoughts"), {}),
+            ("tool", self._count("tool"), self._details.get("tool", {})),
         )
+        tokens = {
+            (kind, modality): part
+            for kind, count, split in sizes
+            if count
+            for modality, part in _spread(count, split).items()
+        }
+        total = self._counts.get("total") or sum(tokens.values())
+        return Usage(tokens=tokens, total=total, images_out=images_out, source="reported")
 
     def _count(self, name: str) -> int:
-        return self._counts.get(name, sum(self._details.get(name, {}).values()))
+        count = self._counts.get(name)
+        return sum(self._details.get(name, {}).values()) if count is None else count
+
+
+@lru_cache(maxsize=64)  # the same few names in every answer
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
 
 
 def _split_of(raw: Raw) -> Split:

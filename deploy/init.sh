@@ -1,0 +1,45 @@
+#!/bin/sh
+# Make what `docker compose up` needs and git must not have: .env, deploy/config/, deploy/secrets/, deploy/certificates/
+# and a first client, `demo`, whose key goes into deploy/demo.key.  What is already there stays as it is.
+#   sh deploy/init.sh            then put the upstream's key into deploy/secrets/upstream.key
+#   sh deploy/init.sh sandbox    in front of a stand-in upstream, which costs nothing and needs no key
+set -eu
+cd "$(dirname "$0")/.."
+umask 077
+
+random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
+fill() { # replacing the file keeps `sed -i` and its dialects out
+  sed "s|^$1=\$|$1=$2|" .env > .env.new && mv .env.new .env
+}
+
+owner="$(id -u):$(id -g)"
+[ "$(id -u)" -ne 0 ] || owner=10001:10001
+[ -e .env ] || cp .env.example .env
+fill STORE_PASSWORD "$(random)"
+fill GRAFANA_PASSWORD "$(random)"
+fill RUN_AS "$owner"
+
+folders='deploy/config deploy/secrets deploy/certificates'
+mkdir -p $folders
+[ -s deploy/config/clients.toml ] || cp deploy/clients.example.toml deploy/config/clients.toml
+if [ "${1:-}" = sandbox ] && ! grep -q '^COMPOSE_PROFILES=sandbox' .env; then
+  cat >> .env <<'ENV'
+
+# The stand-in upstream. For the real one delete these lines and put its key into deploy/secrets/upstream.key.
+COMPOSE_PROFILES=sandbox
+GATEWAY_UPSTREAM_URL=http://sandbox:8090
+GATEWAY_UPSTREAM_PROXY=
+ENV
+  [ -s deploy/secrets/upstream.key ] || echo sk-sandbox > deploy/secrets/upstream.key
+fi
+[ "$(id -u)" -ne 0 ] || chown -R "$(sed -n 's/^RUN_AS=//p' .env)" $folders
+
+chmod -R go+rX deploy/caddy deploy/valkey deploy/egress deploy/prometheus deploy/alertmanager deploy/grafana # others read them
+
+docker compose build --quiet gateway
+if ! grep -q '^\[clients\.' deploy/config/clients.toml; then
+  docker compose run --rm -T clients add demo > deploy/demo.key
+  echo "The client \`demo\` has its key in deploy/demo.key."
+fi
+[ -s deploy/secrets/upstream.key ] || echo "Now put the upstream's key, one line, into deploy/secrets/upstream.key."
+echo "Next: docker compose up -d --wait"

@@ -1,0 +1,149 @@
+"""How does one answer reach all who asked for it?
+
+A flight is an answer on its way.  Whoever gets it writes it down here; one caller may play it as it comes, all others
+wait for its end.  It ends once: with the whole answer, with an error, or with neither, when whoever was looking for it
+left before anybody was asked.
+
+Who uses it has joined it and leaves it.  After the last it lets go of everything: bytes count as held for as long as
+they are, and an error keeps the frames of all who raised it, which keep their bodies, and the flight.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+
+from gateway.asgi import Hold
+from gateway.cache.kept import Chunk, Kept
+from gateway.errors import Draining
+
+
+class Flight:
+    """One answer on its way, its bytes counted in `hold`; `on_close` is called when nobody may join any more."""
+
+    _trace: TracebackType | None = None  # of the error, as it came
+
+    def __init__(self, hold: Hold, on_close: Callable[["Flight"], None] = lambda _: None) -> None:
+        self.hold = hold
+        self.started = False  # something has been written
+        self.asked = False  # an upstream call brings it, not the store alone
+        self.held = 0  # bytes
+        self.storable = False
+        self.status = 200
+        self.kept: Kept | None = None
+        self.error: BaseException | None = None
+        self.ended = asyncio.Event()
+        self._on_close = on_close
+        self._content_type, self._tokens = "", 0
+        self._chunks: list[bytes] = []
+        self._more = asyncio.Event()
+        self._turnstile = asyncio.Lock()
+        self._users = 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self, status: int, content_type: str) -> None:
+        """The answer comes, and is of this type."""
+        self.started, self.status, self._content_type = True, status, content_type
+
+    async def write(self, chunk: bytes) -> None:
+        """Take the next bytes, which are held to the end."""
+        self._chunks.append(chunk)
+        self.held += len(chunk)
+        self._more.set()
+
+    async def whole(self, status: int, content_type: str, body: bytes, _: Hold | None = None) -> None:
+        """Take an answer that came whole."""
+        await self.begin(status, content_type)
+        await self.write(body)
+
+    def judge(self, *, storable: bool, tokens: int) -> None:
+        """Say of the answer, which is whole now, whether it may be kept and what it cost."""
+        self.storable, self._tokens = storable and self.status == 200, tokens
+
+    def finish(self) -> Kept:
+        """It ends with what has been written."""
+        kept = Kept(content_type=self._content_type, chunks=self._chunks, tokens=self._tokens, created=time.time())
+        self.end(kept=kept)
+        return kept
+
+    def end(self, *, kept: Kept | None = None, error: BaseException | None = None) -> None:
+        """It ends; only the first end counts."""
+        if self.ended.is_set():
+            return
+        if kept is not None:
+            self.hold.resize(kept.size)
+        if error is not None:
+            self._trace = error.__traceback__
+        self.kept, self.error = kept, error
+        self._on_close(self)
+        self.ended.set()
+        self._more.set()
+
+    def carried_by(self, task: asyncio.Task[None]) -> None:
+        """From here on a task brings it, for as long as anybody uses it; `landed` is to be called when it is done."""
+        self.asked, self._task = True, task
+
+    def landed(self, error: BaseException | None) -> None:
+        """The task is done; the error counts unless the flight has ended before."""
+        self.end(error=error)
+        self._task = None
+        if not self._users:
+            self._let_go()
+
+    def join(self) -> None:
+        """One more uses it."""
+        self._users += 1
+
+    def leave(self) -> None:
+        """One less does.  Without anybody the task is cancelled, and nobody joins what is being given up."""
+        self._users -= 1
+        if self._users:
+            return
+        if self._task is None:
+            self._let_go()
+        elif not self.ended.is_set():
+            self._on_close(self)
+            self._task.cancel()
+
+    async def follow(self) -> bool:
+        """Join, and wait for the end; whether it was one that others can use.  If not, nobody has joined."""
+        self.join()
+        usable = False
+        try:
+            await self.ended.wait()
+            async with self._turnstile:  # hundreds who go on in one turn of the loop would stall it
+                await asyncio.sleep(0)
+            usable = self.kept is not None or self.error is not None
+        finally:
+            if not usable:
+                self.leave()
+        return usable
+
+    async def answer(self) -> Kept:
+        """The answer, at its end.  Raises what it ended with."""
+        await self.ended.wait()
+        if self.kept is None:
+            raise (self.error or Draining()).with_traceback(self._trace)  # else it grows with each who raises it
+        return self.kept
+
+    async def play(self) -> AsyncIterator[Chunk]:
+        """The chunks, as they come; for one caller.  Raises what it ended with."""
+        at = 0
+        while not self.ended.is_set():
+            self._more.clear()
+            while at < len(self._chunks):
+                yield self._chunks[at]
+                at += 1
+            await self._more.wait()
+        for chunk in (self._chunks if self.kept is None else self.kept.chunks)[at:]:
+            yield chunk
+        await self.answer()
+
+    @property
+    def content_type(self) -> str:
+        return self._content_type if self.kept is None else self.kept.content_type
+
+    def _let_go(self) -> None:
+        self.kept = self.error = self._trace = None
+        self._chunks = []
+        self.hold.resize(0)

@@ -1,0 +1,44 @@
+"""Which calls are the same call?
+
+Those whose every input that reaches the upstream is the same, byte for byte: nothing is read into a body, so no two
+readings of one key exist.  Each part is preceded by its length, so no part can pretend to be the end of another.
+The model is part of the path, and `content-type` is constant; of the headers only `accept` crosses from the caller.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+
+from gateway.call import Call
+from gateway.clients import Client
+
+VERSION = b"1"  # of the key and of the value behind it
+LARGE_BYTES = 1024 * 1024  # from here on hashing happens in a thread, so that the loop never stalls
+
+
+def scope_of(client: Client) -> str:
+    """Among whom answers are shared.  No client's own scope can be taken for the shared one: the prefix parts them."""
+    return "shared" if client.cache == "shared" else f"client:{client.name}"
+
+
+def pattern(client_name: str | None) -> str:
+    """What matches the names of one client's own answers, or of all; names of clients hold no wildcards."""
+    return f"gw:cache:client:{client_name}:*" if client_name else "gw:cache:*"
+
+
+async def name_of(call: Call) -> str:
+    """Where the answer to this call is kept: `gw:cache:SCOPE:{HASH}`."""
+    scope = scope_of(call.client)
+    parts = (VERSION, *(text.encode() for text in (scope, call.method, call.model, call.query, call.accept)), call.body)
+    if len(call.body) < LARGE_BYTES:
+        return f"gw:cache:{scope}:{{{digest(parts)}}}"
+    return f"gw:cache:{scope}:{{{await asyncio.to_thread(digest, parts)}}}"
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """SHA-256, in hex, of the parts, each after its length in eight bytes."""
+    known = hashlib.sha256()
+    for part in parts:
+        known.update(len(part).to_bytes(8, "big"))
+        known.update(part)
+    return known.hexdigest()

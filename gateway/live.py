@@ -1,0 +1,67 @@
+"""How does an answer reach the one who asked?
+
+The head goes with the first bytes, and the call is settled before the last: whoever asks again at once finds its place
+free.  What an answer is written to is a `Sink`; a caller is one, and so is a flight of the cache.
+"""
+
+from typing import Protocol
+
+from gateway import sse
+from gateway.asgi import Hold
+from gateway.errors import ClientGone
+from gateway.exchange import Exchange
+from gateway.patience import Patience
+
+
+class Sink(Protocol):
+    """Where an answer goes."""
+
+    held: int  # bytes of the answer that it keeps
+
+    @property
+    def started(self) -> bool:
+        """Whether the answer has begun."""
+
+    async def begin(self, status: int, content_type: str) -> None:
+        """The answer comes in pieces, and is of this type."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Take the next piece."""
+
+    async def whole(self, status: int, content_type: str, body: bytes, hold: Hold | None = None) -> None:
+        """Take an answer that came whole; `hold` counts its bytes, which may leave it as they go."""
+
+
+class Live:
+    """One caller who waits for an answer.  Raises `ClientGone` when they do not."""
+
+    held = 0
+
+    def __init__(self, exchange: Exchange, patience: Patience) -> None:
+        self._exchange, self._patience = exchange, patience
+        self._reply, self._entry = exchange.reply, exchange.entry
+
+    @property
+    def started(self) -> bool:
+        return self._reply.started
+
+    async def begin(self, status: int, content_type: str) -> None:
+        self._entry.began()
+        self._exchange.events = content_type == sse.CONTENT_TYPE
+        await self._reply.start(status, self._exchange.headers(content_type))
+
+    async def write(self, chunk: bytes | memoryview) -> None:
+        await self._reply.write(chunk)
+
+    async def whole(self, status: int, content_type: str, body: bytes | memoryview, hold: Hold | None = None) -> None:
+        if self._patience.gone:
+            raise ClientGone
+        await self._entry.settle()
+        self._entry.began()
+        await self._reply.whole(status, self._exchange.headers(content_type), body, hold)
+
+    async def end(self) -> None:
+        """That was all."""
+        if not self._reply.finished:
+            await self._entry.settle()
+            await self._reply.write(b"", last=True)

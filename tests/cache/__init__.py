@@ -1,0 +1,1 @@
+"""The cache on a real Valkey, as the pipeline uses it."""

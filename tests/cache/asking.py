@@ -1,0 +1,137 @@
+"""Workers that share one cache store, and an upstream that says who asked, what, and for the how-manyth time."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+from msgspec import structs
+
+from gateway.asgi import Buffered
+from gateway.cache import Cache, Flight, Shelf
+from gateway.call import Asked, Call
+from gateway.clients import Client
+from gateway.store import Store
+from tests.support.valkey import until
+
+JSON, SSE = "application/json", "text/event-stream"
+
+
+def client(name: str = "design", **terms: Any) -> Client:
+    """A client with a private cache, unless its terms say otherwise."""
+    return Client(name=name, key_sha256=("0" * 64,), **({"cache": "private"} | terms))
+
+
+def call(of: Client | None = None, **facts: Any) -> Call:
+    """A unary call of a client's, unless facts say otherwise."""
+    plain: dict[str, Any] = {
+        "method": "generateContent",
+        "model": "gemini-2.5-flash",
+        "path": "/v1beta/models/gemini-2.5-flash:generateContent",
+        "query": "",
+        "accept": "*/*",
+        "body": b'{"contents": []}',
+        "stream": False,
+        "sse": False,
+        "asked": Asked(),
+        "request_id": "asked-by-a-test",
+        "deadline": 0.0,
+    }
+    return Call(client=of or client(), **(plain | facts))
+
+
+def stream(of: Client | None = None, **facts: Any) -> Call:
+    """A streamed call, as server-sent events."""
+    return call(of, **({"method": "streamGenerateContent", "query": "alt=sse", "stream": True, "sse": True} | facts))
+
+
+class Upstream:
+    """Answers with the client's name, the hash of the body and a number; `open` lets answers out."""
+
+    def __init__(self, *, storable: bool = True, error: Exception | None = None, pieces: int = 1) -> None:
+        self.asked: list[Call] = []
+        self.cancelled = 0
+        self.storable, self.error, self.pieces = storable, error, pieces
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def __call__(self, one: Call, flight: Flight) -> None:
+        """What the pipeline does: ask, write down, judge."""
+        self.asked.append(one)
+        number = len(self.asked)
+        try:
+            if not one.stream:
+                await self.open.wait()
+                await flight.whole(200, JSON, said(one, number))
+            else:
+                await flight.begin(200, SSE)
+                for piece in range(self.pieces):
+                    await flight.write(said(one, number, piece))
+                    await self.open.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.error is not None:
+            raise self.error
+        flight.judge(storable=self.storable, tokens=7)
+
+
+def said(one: Call, number: int, piece: int = 0) -> bytes:
+    """What the upstream answers: who asked what, and a nonce."""
+    return f"{one.client.name} {hashlib.sha256(one.body).hexdigest()} {number} {piece}\n".encode()
+
+
+class Worker:
+    """One worker's cache, and what it counted."""
+
+    def __init__(self, url: str, *, call_seconds: float = 30, **options: Any) -> None:
+        self.counted = Counter[tuple[str, str]]()
+        timeout = options.pop("timeout", 1.0)
+        self.store = Store(url, timeout=timeout, connections=4, full_is_away=False)
+        self.shelf = Shelf(self.store, **options)
+        self.buffered = Buffered(2**30)
+        self.cache = Cache(self.shelf, self, hold=self.buffered.hold, call_seconds=call_seconds)
+
+    def cached(self, name: str, result: str) -> None:
+        self.counted[name, result] += 1
+
+    async def get(self, one: Call, ask: Upstream) -> tuple[str, bytes]:
+        """How an answer came, and all of it."""
+        result, _, body = await self.told(one, ask)
+        return result, body
+
+    async def told(self, one: Call, ask: Upstream) -> tuple[str, dict[str, str], bytes]:
+        """The same with the headers, as they are when the first byte is sent."""
+        headers: dict[str, str] = {}
+        body = []
+        async with await self.cache.open(one, ask) as found:
+            assert found.flight is not None
+            if not one.stream:
+                await found.flight.answer()
+            async for chunk in found.flight.play():
+                headers = headers or {name.decode(): value.decode() for name, value in found.headers()}
+                body.append(bytes(chunk))
+        return found.result, headers, b"".join(body)
+
+    async def at_rest(self) -> None:
+        """Wait until nothing is asked or stored any more."""
+        await until(lambda: not self.cache._tasks and not self.cache._flights)
+        assert 0 == self.buffered.held
+
+
+@contextlib.asynccontextmanager
+async def worker(url: str, **options: Any) -> AsyncIterator[Worker]:
+    """A worker that ends with its context; options are those of `Shelf`, the store's `timeout`, and `call_seconds`."""
+    one = Worker(url, **options)
+    try:
+        yield one
+    finally:
+        await one.cache.aclose()
+        await one.store.aclose()
+
+
+def asking(one: Call, **facts: Any) -> Call:
+    """The same call with other facts."""
+    return structs.replace(one, **facts)

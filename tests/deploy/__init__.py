@@ -1,0 +1,1 @@
+"""The deployment: images, compose, stores, relay, rules and dashboards."""

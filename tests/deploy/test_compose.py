@@ -1,0 +1,179 @@
+"""Does the compose file describe a locked-up service whose parts agree with each other, with .env and with the settings?"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.children import GRACE_SECONDS
+from gateway.server import DRAIN_NOTICE_SECONDS
+from gateway.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docker-compose.yml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+RUNNING = [name for name in SERVICES if name != "clients"]  # that one runs a command and ends
+ENV_EXAMPLE = (ROOT / ".env.example").read_text()
+VARIABLE = re.compile(r"\$\{([A-Z_]+)(?:(:?[-?])((?:[^{}]|\{[^{}]*\})*))?\}")
+
+every_service = pytest.mark.parametrize("name", SERVICES)
+every_running_service = pytest.mark.parametrize("name", RUNNING)
+
+
+def resolved(value: object) -> str:
+    """A value as compose would read it with an empty .env."""
+    return VARIABLE.sub(lambda match: match[3] if "-" in (match[2] or "") else "", str(value))
+
+
+def is_inside(name: str) -> bool:
+    """Whether all networks of a service are without a way out."""
+    return all((COMPOSE["networks"][network] or {}).get("internal") for network in SERVICES[name]["networks"])
+
+
+@every_service
+def test_z1_every_container_is_locked_up(name: str) -> None:
+    """Z1: read-only, no capabilities, no new privileges, an init, no root, default seccomp, temporary files not run."""
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else [])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["init"] is True
+    assert not {"privileged", "pid", "ipc", "devices"} & set(service)
+    assert all({"noexec", "nosuid", "nodev"} <= set(each.partition(":")[2].split(",")) for each in service["tmpfs"])
+    user = service.get("user", "the image's")
+    assert user.split(":")[0] != "0"
+    assert user != "the image's" or name == "sandbox"  # whose image is ours: test_dockerfile.py
+
+
+@every_service
+def test_z1_every_container_is_limited(name: str) -> None:
+    """Z1: processes, memory and processor time have a limit."""
+    service = SERVICES[name]
+    assert service["pids_limit"] > 0
+    assert float(resolved(service["cpus"])) > 0
+    assert re.fullmatch(r"[1-9][0-9]*[mg]", resolved(service["mem_limit"]))
+
+
+@every_running_service
+def test_z1_every_container_tells_its_health(name: str) -> None:
+    """Z1: each part has a health check, of its own or of our image."""
+    service = SERVICES[name]
+    assert service.get("healthcheck", {}).get("test") or service["build"]["target"] in {"gateway", "sandbox"}
+    assert not service.get("healthcheck", {}).get("disable")
+
+
+def test_z1_only_two_doors_are_open() -> None:
+    """Z1, R8: callers' port and Grafana are published, on 127.0.0.1 unless told otherwise, and nothing else is."""
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert {name: [resolved(port) for port in ports] for name, ports in published.items()} == {
+        "proxy": ["127.0.0.1:8080:8080"],
+        "grafana": ["127.0.0.1:3000:3000"],
+    }
+    assert not any("network_mode" in service for name, service in SERVICES.items() if name != "clients")
+
+
+def test_z1_the_networks_keep_apart_what_need_not_meet() -> None:
+    """Z1, R8: stores and gateways have no way out, only gateways reach the stores, and one relay leads outside."""
+    assert {name for name in RUNNING if "stores" in SERVICES[name]["networks"]} == {"gateway", "state", "cache"}
+    assert {"gateway", "state", "cache", "prometheus", "sandbox"} <= {name for name in RUNNING if is_inside(name)}
+    assert {name for name in RUNNING if "outside" in SERVICES[name]["networks"]} == {"egress"}
+    assert set(SERVICES["state"]["networks"]) == set(SERVICES["cache"]["networks"]) == {"stores"}
+
+
+def test_z2_every_image_has_an_exact_version() -> None:
+    """Z2: what is not built here is pinned to three numbers."""
+    for name, service in SERVICES.items():
+        if "build" not in service and name != "clients":
+            tag = resolved(service["image"]).rpartition(":")[2]
+            assert re.fullmatch(r"v?[0-9]+\.[0-9]+\.[0-9]+(-[a-z-]+)?", tag), name
+    base = (ROOT / "Dockerfile").read_text().split("ARG PYTHON=")[1].split()[0]
+    pythons = {SERVICES["gateway"]["build"]["args"]["PYTHON"], SERVICES["egress"]["image"]}
+    assert {resolved(python) for python in pythons} == {base}
+
+
+def test_no_secret_stands_in_the_files() -> None:
+    """S1: passwords come from .env, which git does not have; the upstream key comes as a file and in no variable."""
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert {".env", "deploy/secrets/", "deploy/config/", "deploy/certificates/", "deploy/demo.key"} <= set(ignored)
+    assert "GATEWAY_UPSTREAM_KEY" not in TEXT + ENV_EXAMPLE
+    assert re.search(r"^STORE_PASSWORD=$", ENV_EXAMPLE, re.MULTILINE)
+    assert re.search(r"^GRAFANA_PASSWORD=$", ENV_EXAMPLE, re.MULTILINE)
+    for service in SERVICES.values():
+        for variable, value in service.get("environment", {}).items():
+            if variable.endswith(("PASSWORD", "_AUTH")):
+                assert not resolved(value), variable
+            elif variable.endswith("REDIS_URL"):
+                assert resolved(value).startswith("redis://:@"), variable
+    assert "STORE_PASSWORD" not in str([service.get("command") for service in SERVICES.values()])
+
+
+def test_the_variables_of_env_are_those_that_are_used() -> None:
+    """A name stands in .env.example and in the compose file, or in neither."""
+    offered = set(re.findall(r"^#?([A-Z_]+)=", ENV_EXAMPLE, re.MULTILINE))
+    passed = {name for name, value in SERVICES["gateway"]["environment"].items() if value is None}
+    assert offered == {match[0] for match in VARIABLE.findall(TEXT)} | passed
+
+
+def test_what_env_says_of_a_default_is_true() -> None:
+    """Taking over .env.example as it is changes nothing."""
+    defaults = {name: default for name, sign, default in VARIABLE.findall(TEXT) if "-" in sign}
+    for name, value in re.findall(r"^#?([A-Z_]+)=(.+)$", ENV_EXAMPLE, re.MULTILINE):
+        field = Settings.model_fields.get(name.removeprefix("GATEWAY_").lower())
+        if name in defaults:
+            assert value == defaults[name], name
+        elif name != "PYTHON":
+            assert field is not None, name
+            assert value.lower() == str(field.default).lower(), name
+
+
+def test_the_gateway_is_told_settings_that_it_knows() -> None:
+    """Every GATEWAY_ variable is a setting, and every setting is there but those that containers fix."""
+    told = {name.removeprefix("GATEWAY_").lower() for name in SERVICES["gateway"]["environment"]}
+    fixed = {
+        "host",
+        "port",
+        "metrics_host",
+        "metrics_port",
+        "clients_file",
+        "data_dir",
+        "upstream_key",
+        "upstream_key_file",
+    }
+    assert told | fixed == set(Settings.model_fields)
+    assert not told & fixed
+
+
+def test_x1_docker_waits_longer_than_the_gateway() -> None:
+    """X1: the grace period exceeds the notice, the drain and what comes after it, whatever the drain is set to."""
+    for name in ("gateway", "proxy"):
+        grace = SERVICES[name]["stop_grace_period"]
+        drain, more = re.fullmatch(r"\$\{GATEWAY_DRAIN_SECONDS:-([0-9]+)\}s([0-9]+)s", grace).groups()  # type: ignore[union-attr]
+        assert float(drain) == Settings.model_fields["drain_seconds"].default
+        assert float(more) > DRAIN_NOTICE_SECONDS + GRACE_SECONDS
+
+
+def test_the_proxy_knows_every_address_of_a_gateway() -> None:
+    """Every address that the network `pool` gives away is one that Caddy checks, and the proxy's own is none of them."""
+    caddyfile = (ROOT / "deploy/caddy/Caddyfile").read_text()
+    pool = COMPOSE["networks"]["pool"]["ipam"]["config"][0]
+    assert pool["ip_range"].endswith(".0/28")
+    listed = [int(last) for last in re.findall(r"\{\$POOL\}\.([0-9]+):8080", caddyfile)]
+    assert listed == list(range(2, 15))  # .0 is the network, .1 the bridge, .15 kept from use
+    assert SERVICES["proxy"]["networks"]["pool"]["ipv4_address"].endswith(".30")
+
+
+def test_what_is_mounted_is_there_or_made_by_init() -> None:
+    """Mounts are folders, so that a file replaced in one is seen; each is in git or made by deploy/init.sh."""
+    made = (ROOT / "deploy/init.sh").read_text()
+    for name, service in SERVICES.items():
+        for volume in service.get("volumes", []):
+            source, target, *mode = volume.split(":")
+            if source.startswith("./"):
+                assert (ROOT / source).is_dir() or source[2:] in made, source
+                assert mode == ["ro"] or (name, target) in {("clients", "/config"), ("proxy", "/data")}
+            else:
+                assert source in COMPOSE["volumes"]

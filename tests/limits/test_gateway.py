@@ -1,0 +1,154 @@
+"""The limits as callers meet them: gateways on real sockets that share one store, at saturation and in trouble."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway import app
+from tests.limits.gate import leases, pass_time, records, state
+from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
+from tests.support.valkey import Valkey, until, valkey
+
+BURST, PACE = 20, 6000  # calls at once, calls a minute
+SATURATED = f"requests_per_minute = {PACE}\nburst = {BURST}"
+
+
+@asynccontextmanager
+async def gateways(
+    folder: Path, upstream: Upstream, store: Valkey, terms: str, count: int = 2
+) -> AsyncIterator[list[Gateway]]:
+    """So many workers that share a store; every one knows the client `design`, by a key of its own."""
+    async with AsyncExitStack() as stack:
+        all_of_them = []
+        for number in range(count):
+            (home := folder / str(number)).mkdir()
+            one = running(home, upstream.url, redis_url=store.url, clients={"design": terms})
+            all_of_them.append(await stack.enter_async_context(one))
+        yield all_of_them
+
+
+async def hammer(workers: list[Gateway], callers: int, seconds: float) -> list[tuple[float, int]]:
+    """Call without a pause; seconds taken and status of each call."""
+    answers, end = [], time.monotonic() + seconds
+
+    async def caller(http: httpx.AsyncClient) -> None:
+        while (began := time.monotonic()) < end:
+            status = (await http.post(GENERATE, json=TEXT)).status_code
+            answers.append((time.monotonic() - began, status))
+
+    await asyncio.gather(*(caller(workers[number % len(workers)].http) for number in range(callers)))
+    for worker in workers:
+        await worker.at_rest()
+    return answers
+
+
+def events(gateway: Gateway) -> list[str]:
+    """What was logged besides the access lines."""
+    return [line["event"] for line in gateway.lines() if line["event"] != "call"]
+
+
+def replayed(times: list[int]) -> tuple[list[int], float]:
+    """GCRA by the book, on the times of admission: those it would have refused, and how far ahead it then is, in ms."""
+    interval, ahead, refused = 60_000 / PACE, 0.0, []
+    for now in times:
+        if max(ahead, now) + interval - now > BURST * interval + 1e-3:
+            refused.append(now)
+        ahead = max(ahead, now) + interval
+    return refused, ahead
+
+
+@pytest.mark.parametrize("pulses", [0, 6], ids=["calm", "pulses"])
+async def test_the_ledger_holds_at_saturation(
+    tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, pulses: int
+) -> None:
+    """A5, A6, L2, L5: no window is over its bound, also with the store silent for 100 ms now and then; what was charged
+    is what was admitted, and a GCRA by the book, fed with the records, ends in the very state of the store.
+    """
+    # A busy machine must not turn a pulse into an outage.
+    monkeypatch.setattr(app, "watched_store", partial(app.watched_store, timeout=5))
+    with valkey() as store:
+        async with gateways(tmp_path, upstream, store, SATURATED) as workers:
+            load = asyncio.create_task(hammer(workers, 8, 2))
+            for _ in range(pulses):
+                await asyncio.sleep(0.1)
+                store.freeze()
+                await asyncio.sleep(0.1)
+                store.thaw()
+            answers = await load
+            times = sorted(int(record["at"]) for record in records(store))
+            levels = state(store)
+
+    assert {200, 429} == {status for _, status in answers}
+    assert len(times) == sum(status == 200 for _, status in answers)
+    for (first, begun), (last, ended) in combinations(enumerate(times), 2):
+        assert last - first + 1 <= BURST + (ended - begun) * PACE / 60_000 + 1e-6
+    refused, ahead = replayed(times)
+    assert [] == refused
+    assert abs(max(0, ahead - levels["at"]) - levels["requests"] * 60_000 / PACE) <= 1
+
+
+@pytest.mark.parametrize(("mode", "during"), [("local", {200}), ("closed", {503})])
+async def test_a_frozen_store_under_load(tmp_path: Path, upstream: Upstream, mode: str, during: set[int]) -> None:
+    """R2, R9, R10, L4: only calls that were under way wait, no longer than the timeout; two lines an outage; usage comes
+    after it; no 5xx in local mode.
+    """
+    with valkey() as store:
+        async with running(tmp_path, upstream.url, redis_url=store.url, state_lost=mode) as gateway:
+            assert {200} == {status for _, status in await hammer([gateway], 8, 0.2)}
+            store.freeze()
+            first = await hammer([gateway], 8, 0.01)
+            later = await hammer([gateway], 8, 1)
+            assert 0 == gateway.metric("gateway_store_up", store="state")
+            store.thaw()
+            await until(lambda: gateway.app.parts.state.up)
+            assert {200} == {status for _, status in await hammer([gateway], 8, 0.2)}
+            admitted = gateway.metric("gateway_requests_total", outcome="ok")
+            await until(lambda: len(records(store)) == admitted)
+            await until(lambda: "recovered" in events(gateway))
+            told = events(gateway)
+
+        assert 0 == leases(store)
+        assert ["degraded", "recovered"] == told
+        assert during == {status for _, status in first + later}
+        assert 0.15 < max(seconds for seconds, _ in first) < 2  # 0.25 s and what an answer takes
+        assert len(later) > 50
+        assert sorted(seconds for seconds, _ in later)[len(later) * 9 // 10] < 0.15  # a busy machine has its hiccups
+
+
+@pytest.mark.parametrize(("mode", "during"), [("local", 200), ("closed", 503)])
+async def test_a_full_store(tmp_path: Path, upstream: Upstream, mode: str, during: int) -> None:
+    """R6: a state store that is full is away: calls go to their worker's share or are refused as told, one line each way."""
+    with valkey(maxmemory="6mb", maxmemory_policy="noeviction") as store:
+        async with running(tmp_path, upstream.url, redis_url=store.url, state_lost=mode) as gateway:
+            store.ask("SETRANGE", "ballast", 8_000_000, "x")
+            assert [during] * 5 == [(await gateway.http.post(GENERATE, json=TEXT)).status_code for _ in range(5)]
+            store.ask("DEL", "ballast")
+            await until(lambda: gateway.app.parts.state.up)
+            assert 200 == (await gateway.http.post(GENERATE, json=TEXT)).status_code
+            await until(lambda: len(records(store)) == (6 if mode == "local" else 1))
+            await until(lambda: "recovered" in events(gateway))
+            told = events(gateway)
+    assert ["degraded", "recovered"] == told
+
+
+@pytest.mark.parametrize("terms", ["requests_per_minute = 7", "tokens_per_minute = 3000"])
+async def test_whoever_obeys_retry_after_gets_in(tmp_path: Path, upstream: Upstream, terms: str) -> None:
+    """L10: told to wait, and having waited, a caller is admitted at its first try, each of ten times."""
+    with valkey() as store:
+        async with running(tmp_path, upstream.url, redis_url=store.url, clients={"design": terms}) as gateway:
+            waits: list[int] = []
+            while len(waits) < 10:
+                answer = await gateway.http.post(GENERATE, json=TEXT)
+                if answer.status_code == 429:
+                    waits.append(int(answer.headers["retry-after"]))
+                    pass_time(store, waits[-1] * 1000)
+                    answer = await gateway.http.post(GENERATE, json=TEXT)
+                assert 200 == answer.status_code
+    assert all(0 < wait <= 60 for wait in waits)

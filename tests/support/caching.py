@@ -1,0 +1,19 @@
+"""What tests of the cache in whole gateways share: a private client, and how the cache looks from both sides."""
+
+import httpx
+
+from tests.support.gateway import STREAM
+from tests.support.valkey import Valkey, until
+
+PRIVATE = 'cache = "private"'
+ARRAY = STREAM.removesuffix("?alt=sse")
+
+
+async def kept(state: Valkey, count: int) -> None:
+    """Wait until so many answers are kept."""
+    await until(lambda: count == len(state.ask("KEYS", "gw:cache:*")))
+
+
+def status(response: httpx.Response) -> str:
+    """What the caller is told of the cache."""
+    return response.headers["cache-status"].removeprefix("tokenhot-gateway; ")
