@@ -24,6 +24,7 @@ from gateway.catalogue import Catalogue
 from gateway.clients import Clients
 from gateway.errors import GatewayError, MethodNotAllowed
 from gateway.files import Fixed, Watched
+from gateway.heap import Heap
 from gateway.ledger import Ledger
 from gateway.limits import Limits
 from gateway.metrics import CollectorRegistry, Metrics
@@ -212,7 +213,8 @@ async def probe_error(_: Request, error: Exception) -> Response:
 
 
 async def tick(parts: Parts) -> None:
-    """Look after what changes by itself: files that are replaced, and a gauge too busy to be set at each change."""
+    """Look after what changes by itself: files, a gauge that changes too often, and what bodies leave behind."""
+    heap = Heap()
     while True:
         for file in (parts.clients, parts.key):
             match file.refresh():
@@ -222,4 +224,5 @@ async def tick(parts: Parts) -> None:
                     parts.metrics.reload_failures.inc()
                     parts.log.event("reload_failed", level="error", file=file.path.name, problem=file.problem)
         parts.metrics.buffered.set(parts.buffered.held)
+        heap.look(parts.buffered.released)
         await asyncio.sleep(TICK_SECONDS)

@@ -72,6 +72,7 @@ class Buffered:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
+        self.released = 0  # since the start
 
     def hold(self) -> "Hold":
         return Hold(self)
@@ -92,17 +93,16 @@ class Hold:
 
     def answer(self, count: int) -> None:
         """Count bytes of an answer: it is paid for, so it is always taken."""
-        self._buffered.held += count
-        self.bytes += count
+        self.resize(self.bytes + count)
 
     def release(self, count: int) -> None:
-        count = min(count, self.bytes)
-        self._buffered.held -= count
-        self.bytes -= count
+        self.resize(max(self.bytes - count, 0))
 
     def resize(self, count: int) -> None:
         """Hold just this many bytes."""
-        self._buffered.held += count - self.bytes
+        more = count - self.bytes
+        self._buffered.held += more
+        self._buffered.released += max(-more, 0)
         self.bytes = count
 
     def __enter__(self) -> Self:

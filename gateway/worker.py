@@ -25,6 +25,7 @@ from typing import Protocol
 
 import uvicorn
 
+from gateway import heap
 from gateway.asgi import Receive, Scope, Send
 from gateway.settings import Settings, load
 
@@ -36,8 +37,6 @@ CLOSE_SECONDS = 5.0  # for the app's own end
 LOOK_SECONDS = 0.02
 COLLECT_AFTER = (10_000, 20, 50)  # calls make few cycles, and looking for them was a tenth of their cost
 PR_SET_DUMPABLE = 4
-M_MMAP_THRESHOLD = -3
-LARGE_BYTES = 256 * 1024  # from here on memory goes back to the system as soon as it is free
 
 
 class App(Protocol):
@@ -155,16 +154,10 @@ def harden() -> None:
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def return_memory() -> None:
-    """Keep bodies out of the heap: glibc moves its threshold up with each large block, and then keeps what is freed."""
-    with contextlib.suppress(AttributeError, OSError):  # another libc
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
-
-
 def run(create: Callable[[Settings], App], arguments: Sequence[str]) -> None:
     """Serve the app that `create` makes until told to leave; `arguments` are LISTENER LIFELINE READY NOTICE."""
     harden()
-    return_memory()
+    heap.keep_at_hand()
     listener, lifeline, ready = map(int, arguments[:3])
     settings = load()
     app = create(settings)

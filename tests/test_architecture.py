@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("exchange", "patience"),
     ("*", "auth", "limits", "cache", "upstream", "ledger", "dialects"),
     ("asgi", "listener", "store", "embedded", "metrics", "headers", "sse", "json_array", "logs"),
-    ("call", "catalogue", "clients", "errors", "google_shape", "settings", "files"),
+    ("call", "catalogue", "clients", "errors", "google_shape", "settings", "files", "heap"),
     ("sandbox",),
 )
 OWNERS = {

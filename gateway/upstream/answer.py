@@ -6,6 +6,7 @@ from typing import Self
 
 import httpx
 
+from gateway import heap
 from gateway.errors import UpstreamBroke, UpstreamTimeout, UpstreamUnreachable
 from gateway.upstream.encoding import Decoder
 
@@ -63,6 +64,8 @@ async def read(response: httpx.Response, *, stream: bool, limit: int) -> Answer:
     assert isinstance(source, httpx.AsyncByteStream)  # noqa: S101  httpx's own type says it could be a sync one
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
     coding = headers.get("content-encoding", "identity").strip().lower()
+    if isinstance(source, Whole) and len(source.content) >= heap.LARGE_BYTES:
+        heap.give_back()  # the pieces it came in
     if isinstance(source, Whole) and coding == "identity" and len(source.content) <= limit:
         return Answer(status=response.status_code, headers=headers, body=source.content)
     chunks = plain(source, Decoder(coding, limit) if coding not in {"identity", ""} else None, limit)

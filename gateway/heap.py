@@ -1,0 +1,47 @@
+"""When does memory that bodies took go back to the system?
+
+A picture passes through blocks of up to a megabyte.  glibc maps large blocks anew and unmaps them when they are freed,
+and the faults on their pages were half of what a picture cost.  So freed blocks are kept at hand while pictures come
+and go, and given back once that pauses, or behind a body so large that keeping its blocks would show.
+"""
+
+import contextlib
+import ctypes
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8  # of glibc's mallopt
+OPTIONS = (
+    (M_ARENA_MAX, 1),  # what one thread frees another may use: the transport's thread receives, the loop's frees
+    (M_MMAP_THRESHOLD, 2**20),  # whole bodies stay out: they grow in place there, and leave no holes
+    (M_TOP_PAD, 16 * 2**20),
+    (M_TRIM_THRESHOLD, 32 * 2**20),
+)
+LARGE_BYTES = 4 * 2**20
+WORTH_BYTES = 16 * 2**20  # let go of, before it is worth a look
+BUSY_BYTES = 4 * 2**20  # let go of between two looks: bodies still come and go
+
+
+class Heap:
+    """Looks after the C library's heap of this process; without glibc it is left alone."""
+
+    def __init__(self) -> None:
+        self._seen = self._trimmed = 0
+
+    def look(self, released: int) -> None:
+        """Give back what is free, if the bytes of bodies `released` so far have become many and now grow slowly."""
+        busy, self._seen = released - self._seen >= BUSY_BYTES, released
+        if not busy and released - self._trimmed >= WORTH_BYTES:
+            self._trimmed = released
+            give_back()
+
+
+def give_back() -> None:
+    """Return what is free right now; a millisecond for ten megabytes."""
+    with contextlib.suppress(AttributeError, OSError):  # another libc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def keep_at_hand() -> None:
+    """Let this process keep freed blocks; to be called before it has threads."""
+    with contextlib.suppress(AttributeError, OSError):  # another libc
+        for option, value in OPTIONS:
+            ctypes.CDLL(None).mallopt(option, value)
