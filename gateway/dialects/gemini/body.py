@@ -71,7 +71,7 @@ def read_body(body: bytes) -> Asked:
 
 
 def crowded(body: bytes) -> bool:
-    """Whether there may be more objects than are looked at.  `find` leaps over a picture; `count` would see each byte."""
+    """Whether there may be more objects than are looked at.  `find` leaps over pictures; `count` sees each byte."""
     at = -1
     for _ in range(MAX_OBJECTS + 1):
         at = body.find(b"{", at + 1)
