@@ -164,13 +164,14 @@ class Pipeline:
     async def _ask(self, exchange: Exchange, call: Call, sink: Sink, hold: Hold) -> Meter:
         """Ask the upstream, and pass on what it says, whose bytes count in `hold`."""
         meter = exchange.dialect.meter(call)
+        refusal = partial(self._upstream.refusal_within, exchange.dialect)
         async with await self._upstream.send(call, exchange.dialect, exchange.entry) as answer:
             if answer.chunks is None:
-                await relay.whole(answer, meter, sink, entry=exchange.entry, hold=hold)
+                await relay.whole(answer, meter, sink, entry=exchange.entry, hold=hold, refusal=refusal)
             else:
                 await relay.stream(
                     call, answer, meter, sink,
-                    entry=exchange.entry, hold=hold, idle_seconds=self._idle_seconds,
+                    entry=exchange.entry, hold=hold, idle_seconds=self._idle_seconds, refusal=refusal,
                 )  # fmt: skip
         return meter
 

@@ -5,6 +5,7 @@ the first one, so a failure before it is still a plain error.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
@@ -12,13 +13,14 @@ from typing import Protocol
 from gateway import json_array, sse
 from gateway.asgi import Hold
 from gateway.call import Call, Meter
-from gateway.errors import UpstreamBroke, UpstreamTimeout
+from gateway.errors import GatewayError, UpstreamBroke, UpstreamTimeout
 from gateway.ledger import Entry
 from gateway.live import Sink
 from gateway.upstream import Answer
 
 LARGE_BYTES = 1024 * 1024  # from here on JSON is read in a thread, so that the loop never stalls
 JSON, SSE = "application/json", sse.CONTENT_TYPE
+PLAIN_TYPE = re.compile(r"[a-z]+/[a-z.+-]+(?:; ?charset=[a-z0-9-]{1,16})?", re.IGNORECASE)  # what crosses untouched
 
 
 def is_json(content_type: str) -> bool:
@@ -27,8 +29,11 @@ def is_json(content_type: str) -> bool:
     return kind == JSON or kind.endswith("+json")
 
 
+Piece = tuple[bytes, bytes]  # what to write, and the JSON object in it; either may be empty
+
+
 class Way(Protocol):
-    """How one kind of stream is passed on.  `feed` and `end` return what to write and the JSON objects in it."""
+    """How one kind of stream is passed on.  `feed` and `end` return the next pieces."""
 
     content_type: str
 
@@ -36,9 +41,9 @@ class Way(Protocol):
     def pending(self) -> int:
         """Bytes held back until they make a whole event."""
 
-    def feed(self, chunk: bytes) -> tuple[bytes, list[bytes]]: ...
+    def feed(self, chunk: bytes) -> list[Piece]: ...
 
-    def end(self) -> tuple[bytes, list[bytes]]:
+    def end(self) -> list[Piece]:
         """The upstream ended.  Raises `UpstreamBroke` when it ended too early."""
 
 
@@ -54,14 +59,14 @@ class Events:
     def pending(self) -> int:
         return self._events.pending
 
-    def feed(self, chunk: bytes) -> tuple[bytes, list[bytes]]:
-        return self._written(self._events.feed(chunk))
+    def feed(self, chunk: bytes) -> list[Piece]:
+        return self._pieces(self._events.feed(chunk))
 
-    def end(self) -> tuple[bytes, list[bytes]]:
-        return self._written(self._events.end())
+    def end(self) -> list[Piece]:
+        return self._pieces(self._events.end())
 
-    def _written(self, events: list[sse.Event]) -> tuple[bytes, list[bytes]]:
-        return b"".join([event.frame for event in events]), [event.data for event in events]
+    def _pieces(self, events: list[sse.Event]) -> list[Piece]:
+        return [(event.frame, event.data) for event in events]
 
 
 class EventsToArray(Events):
@@ -73,12 +78,11 @@ class EventsToArray(Events):
         super().__init__()
         self._writer = json_array.Writer()
 
-    def end(self) -> tuple[bytes, list[bytes]]:
-        written, objects = super().end()
-        return written + self._writer.end(), objects
+    def end(self) -> list[Piece]:
+        return [*super().end(), (self._writer.end(), b"")]
 
-    def _written(self, events: list[sse.Event]) -> tuple[bytes, list[bytes]]:
-        return b"".join([self._writer.add(event.data) for event in events]), [event.data for event in events]
+    def _pieces(self, events: list[sse.Event]) -> list[Piece]:
+        return [(self._writer.add(event.data), event.data) for event in events]
 
 
 class Array:
@@ -93,13 +97,13 @@ class Array:
     def pending(self) -> int:
         return self._objects.pending
 
-    def feed(self, chunk: bytes) -> tuple[bytes, list[bytes]]:
-        return chunk, self._objects.feed(chunk)
+    def feed(self, chunk: bytes) -> list[Piece]:
+        return [*((b"", found) for found in self._objects.feed(chunk)), (chunk, b"")]
 
-    def end(self) -> tuple[bytes, list[bytes]]:
+    def end(self) -> list[Piece]:
         if not self._objects.closed:
             raise UpstreamBroke
-        return b"", []
+        return []
 
 
 def way_of(call: Call, answer: Answer) -> Way:
@@ -112,7 +116,10 @@ def way_of(call: Call, answer: Answer) -> Way:
     raise UpstreamBroke("The upstream answered with something that is not JSON.")
 
 
-async def whole(answer: Answer, meter: Meter, sink: Sink, *, entry: Entry, hold: Hold) -> None:
+Refusal = Callable[[bytes], GatewayError]  # what an error object inside a 2xx means
+
+
+async def whole(answer: Answer, meter: Meter, sink: Sink, *, entry: Entry, hold: Hold, refusal: Refusal) -> None:
     """Pass a unary answer on.  Raises `UpstreamBroke` for anything but one whole JSON object."""
     hold.answer(len(answer.body))
     if not is_json(answer.content_type or JSON):
@@ -125,41 +132,63 @@ async def whole(answer: Answer, meter: Meter, sink: Sink, *, entry: Entry, hold:
     except ValueError:
         raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
     entry.usage, entry.whole = meter.usage, True
-    await sink.whole(answer.status, answer.headers.get("content-type", JSON), answer.body, hold)
+    if meter.errored:
+        raise refusal(answer.body)
+    kind = answer.headers.get("content-type", "")
+    await sink.whole(answer.status, kind if PLAIN_TYPE.fullmatch(kind) else JSON, answer.body, hold)
 
 
 async def stream(
-    call: Call, answer: Answer, meter: Meter, sink: Sink, *, entry: Entry, hold: Hold, idle_seconds: float
+    call: Call,
+    answer: Answer,
+    meter: Meter,
+    sink: Sink,
+    *,
+    entry: Entry,
+    hold: Hold,
+    idle_seconds: float,
+    refusal: Refusal,
 ) -> None:
-    """Pass a stream on.  Raises `Failed` when it breaks; what was counted until then stands in the entry."""
+    """Pass a stream on.  Raises `Failed` when it breaks; what was counted until then stands in the entry.
+
+    An error inside it is the end of it: it must not look whole, as it would to some SDKs behind a clean end.
+    """
     way = way_of(call, answer)
     assert answer.chunks is not None  # noqa: S101  the caller has looked
     base = hold.bytes
     try:
         async for chunk in timed(answer.chunks, entry, idle_seconds):
-            await _write(sink, answer.status, way, _metered(meter, way.feed, chunk))
+            written, error = _metered(meter, way.feed, chunk)
+            await _write(sink, answer.status, way, written)
+            if error:
+                raise refusal(error)
             hold.resize(base + way.pending + sink.held)
-        last = _metered(meter, lambda _: way.end(), b"")
+        last, error = _metered(meter, lambda _: way.end(), b"")
+        if error:
+            raise refusal(error)
         if not meter.finished:
             raise UpstreamBroke  # a relay whose own upstream broke ends its stream cleanly all the same
         if not last and not sink.started:
             raise UpstreamBroke("The upstream's answer is empty.")
         await _write(sink, answer.status, way, last)
         entry.whole = True
-        if meter.errored:
-            entry.outcome = "upstream_error"
     finally:
         entry.usage = meter.usage
 
 
-def _metered(meter: Meter, feed: Callable[[bytes], tuple[bytes, list[bytes]]], chunk: bytes) -> bytes:
+def _metered(meter: Meter, feed: Callable[[bytes], list[Piece]], chunk: bytes) -> tuple[bytes, bytes]:
+    """What to write, and the error object that ends the stream; b"" when there is none."""
+    written: list[bytes] = []
     try:
-        written, objects = feed(chunk)
-        for one in objects:
-            meter.event(one)
+        for piece, found in feed(chunk):
+            if found:
+                meter.event(found)
+                if meter.errored:
+                    return b"".join(written), found
+            written.append(piece)
     except ValueError:
         raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
-    return written
+    return b"".join(written), b""
 
 
 async def _write(sink: Sink, status: int, way: Way, written: bytes) -> None:

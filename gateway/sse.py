@@ -77,8 +77,8 @@ class Events:
 
 
 def event(data: bytes) -> bytes:
-    """An event of our own, of one line."""
-    return b"data: " + data + b"\n\n"
+    """An event of our own."""
+    return b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
 
 
 def _payload(line: bytes) -> bytes:

@@ -8,6 +8,7 @@ pipeline's: it cancels what takes too long.
 import asyncio
 import math
 import random
+import re
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -17,6 +18,7 @@ import httpx
 from gateway.call import Call
 from gateway.errors import (
     BreakerOpen,
+    Failed,
     GatewayError,
     UpstreamBroke,
     UpstreamError,
@@ -32,6 +34,8 @@ from gateway.upstream.request import Requests
 MAX_ATTEMPTS = 3
 MAX_WAIT_SECONDS = 5.0  # longer waits are the caller's business
 BACKOFF_SECONDS = 0.5
+ERROR_STATUSES = frozenset(map(str, range(400, 600)))
+WAIT = re.compile(r"\d{1,9}|\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII)  # RFC 9110, section 10.2.3
 
 
 class ErrorReader(Protocol):
@@ -148,13 +152,25 @@ class Upstream:
         """Let a 2xx through; raise what the caller is told of anything else."""
         if 200 <= answer.status < 300:
             return
-        if errors.key_refused(answer.status, answer.body):
-            self._metrics.key_refused.inc()
-            raise UpstreamKeyRefused
         if answer.status < 400:
             raise UpstreamError("The upstream answered with a redirect, which is never followed.")
+        raise self._refusal(errors, answer)
+
+    def refusal_within(self, errors: ErrorReader, body: bytes) -> Failed:
+        """What an error means that stands inside a 2xx: its own code is its status."""
+        code = errors.upstream_code(body)
+        status = int(code) if code in ERROR_STATUSES else UpstreamError.code
+        return self._refusal(errors, Answer(status=status, headers={}, body=body))
+
+    def _refusal(self, errors: ErrorReader, answer: Answer) -> Failed:
+        if errors.key_refused(answer.status, answer.body):
+            self._metrics.key_refused.inc()
+            return UpstreamKeyRefused()
+        if str(answer.status) not in ERROR_STATUSES:
+            return UpstreamError("The upstream answered with a status that HTTP does not have.")
         body = errors.mend(answer.status, answer.content_type, answer.body, self._key())
-        raise UpstreamRefused(answer.status, body, answer.headers.get("retry-after", ""))
+        wait = answer.headers.get("retry-after", "")
+        return UpstreamRefused(answer.status, body, wait if WAIT.fullmatch(wait) else "")
 
     def _record(self, call: Call, breaker: Breaker, *, failed: bool) -> None:
         was_open = breaker.is_open
