@@ -4,8 +4,11 @@ set -eu
 export GATEWAY_CLIENTS_FILE="${GATEWAY_CLIENTS_FILE:-.gateway/clients.toml}"
 port="${GATEWAY_PORT:-8080}"
 mkdir -p .gateway
-if [ ! -s .gateway/demo.key ]; then
-  (umask 077 && tokenhot-gateway clients add demo --requests-per-minute 60 --concurrent 10 > .gateway/demo.key)
+new_key() { (umask 077 && tokenhot-gateway clients "$@" > .gateway/demo.key.new) && mv .gateway/demo.key.new .gateway/demo.key; }
+if ! grep -qs '^\[clients\.demo\]' "$GATEWAY_CLIENTS_FILE"; then
+  new_key add demo --requests-per-minute 60 --concurrent 10
+elif [ ! -s .gateway/demo.key ]; then
+  new_key rotate demo
 fi
 sandbox=
 if [ -z "${GATEWAY_UPSTREAM_KEY:-}${GATEWAY_UPSTREAM_KEY_FILE:-}" ]; then

@@ -86,7 +86,11 @@ class App(FastAPI):
 
     def degraded(self) -> list[str]:
         """What is away without making the gateway unready."""
-        return [name for name, store in (("state", self.parts.state), ("cache", self.parts.kept)) if not store.up]
+        parts = self.parts
+        stores = {"state": parts.state}
+        if parts.settings.cache_redis_url not in {None, parts.settings.redis_url}:  # else they are one
+            stores["cache"] = parts.kept
+        return [name for name, store in stores.items() if not store.up]
 
     def begin_drain(self) -> None:
         """Say 503 on `/readyz` and close each connection with its answer."""
@@ -101,7 +105,9 @@ class App(FastAPI):
         parts = self.parts
         parts.metrics.child(parts.metrics.build_info, __version__).set(1)
         parts.metrics.buffered_limit.set(parts.settings.max_buffered_bytes)
-        chores = [asyncio.create_task(chore) for chore in (tick(parts), parts.limits.run())]
+        await asyncio.gather(parts.state.look(), parts.kept.look())
+        work = (tick(parts), parts.limits.run(), parts.state.watch(), parts.kept.watch())
+        chores = [asyncio.create_task(chore) for chore in work]
         try:
             yield
         finally:

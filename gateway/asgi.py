@@ -45,15 +45,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @classmethod
     def of(cls, scope: Scope) -> Self:
         headers = Headers(scope["headers"])
-        request_id = headers.get(b"x-request-id")
-        if not REQUEST_ID.fullmatch(request_id):
-            request_id = f"{random.getrandbits(96):024x}"  # told apart, not secret
         return cls(
             http_method=scope["method"],
             raw_path=scope["raw_path"],
             query=scope["query_string"],
             headers=headers,
-            request_id=request_id,
+            request_id=request_id_of(headers),
         )
 
     @property
@@ -64,6 +61,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def content_length(self) -> int | None:
         length = self.headers.get(b"content-length")
         return int(length) if length.isascii() and length.isdigit() else None
+
+
+def request_id_of(headers: Headers) -> str:
+    """The caller's where it is well-formed, else one of ours."""
+    given = headers.get(b"x-request-id")
+    return given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(96):024x}"  # told apart, not secret
 
 
 class Buffered:
@@ -218,12 +221,14 @@ class Reply:
         closing = [] if CLOSE in headers else [CLOSE]
         await self.start(status, [*headers, (b"content-length", b"%d" % len(body)), *closing])
         await self.write(body)
+        before = time.perf_counter()
         try:
             async with asyncio.timeout(DISCARD_SECONDS):
                 while (message := await self._receive())["type"] == "http.request" and message.get("more_body"):
                     pass
         except TimeoutError:
             pass
+        self.waited += time.perf_counter() - before
         return await self.write(b"", last=True)
 
     def cut(self) -> None:

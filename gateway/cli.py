@@ -28,6 +28,7 @@ TERMS = (
     "cache",
     "cache_ttl_seconds",
     "expires",
+    "disabled",
 )
 
 
@@ -110,7 +111,7 @@ def _add_sandbox(commands: Any) -> None:
     examples = ["sandbox", "sandbox --port 9000 --faults"]
     sandbox = _command(commands, "sandbox", _sandbox, "run the stand-in upstream alone", examples)
     sandbox.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
-    sandbox.add_argument("--port", type=int, default=8090, metavar="N", help="default: %(default)s")
+    sandbox.add_argument("--port", type=_port, default=8090, metavar="N", help="default: %(default)s")
     sandbox.add_argument("--key", default="sk-sandbox", help="the bearer key it takes; default: %(default)s")
     sandbox.add_argument("--faults", action="store_true", help="misbehave when the header x-sandbox-fault asks for it")
 
@@ -154,6 +155,7 @@ def _add_clients_add(actions: Any) -> None:
     add.add_argument("--cache", choices=["private", "shared", "off"], help="who may get its kept answers; default: off")
     add.add_argument("--cache-ttl", type=_amount, metavar="SECONDS", dest="cache_ttl_seconds", help="default: 3600")
     add.add_argument("--expires", type=_date, metavar="DATE", help="its last day, UTC, as YYYY-MM-DD; default: never")
+    add.add_argument("--disabled", action="store_true", default=None, help="refuse its key for now")
 
 
 def _add_usage(commands: Any) -> None:
@@ -184,7 +186,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _sandbox(options: argparse.Namespace) -> int:
     print(f"The sandbox takes `authorization: Bearer {options.key}`.", flush=True)
-    return _run("gateway.sandbox.app", "run", options.host, options.port, options.key, faults=options.faults)
+    try:
+        return _run("gateway.sandbox.app", "run", options.host, options.port, options.key, faults=options.faults)
+    except OSError as error:
+        raise CommandError(f"cannot listen on {options.host} port {options.port}: {error.strerror}") from None
 
 
 def _clients(options: argparse.Namespace) -> int:
@@ -217,6 +222,12 @@ def _run(module: str, function: str, *args: object, **options: object) -> int:
 def _amount(text: str) -> int:
     if not (text.isdecimal() and text.isascii() and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and text.isascii() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, a number up to 65535")
     return int(text)
 
 

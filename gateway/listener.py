@@ -5,7 +5,6 @@ several (reliability.md, findings 4 and P6).  This subclass adds those, and says
 """
 
 import asyncio
-import random
 import re
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -13,7 +12,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway import errors, google_shape
-from gateway.asgi import CONNECTION, DISCARD_SECONDS
+from gateway.asgi import CONNECTION, DISCARD_SECONDS, request_id_of
+from gateway.headers import Headers
 
 HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 VERSIONS = frozenset({"1.0", "1.1"})
@@ -194,7 +194,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stop_watching_head()
         if self.transport.is_closing():
             return
-        request_id = f"{random.getrandbits(96):024x}"
+        request_id = request_id_of(Headers(self.headers if self._heard else []))
         if self._heard and isinstance(self.app, Counting):  # a connection made in advance and never used is no call
             self.app.refused(request_id, error)
         body = google_shape.written(error)

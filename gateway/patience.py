@@ -56,7 +56,7 @@ class Patience:
 
     def _left(self) -> None:
         self.gone = True
-        if self._reply.finished:
+        if self._reply.finished or self._timeout.expired():
             return
         now = asyncio.get_running_loop().time()
         free = self._call.stream or not self._entry.sent

@@ -17,6 +17,7 @@ from gateway.call import Call, Meter
 from gateway.clients import Client
 from gateway.dialects import ALL, Route
 from gateway.errors import (
+    BodyTooLarge,
     ClientGone,
     ContentType,
     Draining,
@@ -130,15 +131,19 @@ class Pipeline:
             raise ContentType("Send the body as application/json.")
         if b"content-encoding" in request.headers:
             raise ContentType("Send the body without a content-encoding.")
+        if (request.content_length or 0) > self._max_body_bytes:
+            raise BodyTooLarge(self._max_body_bytes)
         self._limits.refuse_early(client)
         before = time.perf_counter()
-        body = await read_body(
-            request, exchange.receive, exchange.hold, self._max_body_bytes,
-            arrived=exchange.reply.connection.body_arrived,
-        )  # fmt: skip
+        try:
+            body = await read_body(
+                request, exchange.receive, exchange.hold, self._max_body_bytes,
+                arrived=exchange.reply.connection.body_arrived,
+            )  # fmt: skip
+        finally:
+            exchange.entry.waiting_seconds += time.perf_counter() - before
         exchange.unread = False
         exchange.entry.bytes_in = len(body)
-        exchange.entry.waiting_seconds += time.perf_counter() - before
         return body
 
     async def _answer(self, exchange: Exchange, route: Route, call: Call) -> None:
@@ -164,14 +169,15 @@ class Pipeline:
     async def _ask(self, exchange: Exchange, call: Call, sink: Sink, hold: Hold) -> Meter:
         """Ask the upstream, and pass on what it says, whose bytes count in `hold`."""
         meter = exchange.dialect.meter(call)
-        refusal = partial(self._upstream.refusal_within, exchange.dialect)
         async with await self._upstream.send(call, exchange.dialect, exchange.entry) as answer:
             if answer.chunks is None:
-                await relay.whole(answer, meter, sink, entry=exchange.entry, hold=hold, refusal=refusal)
+                cleaned = partial(self._upstream.cleaned, exchange.dialect)
+                await relay.whole(answer, meter, sink, entry=exchange.entry, hold=hold, cleaned=cleaned)
             else:
                 await relay.stream(
                     call, answer, meter, sink,
-                    entry=exchange.entry, hold=hold, idle_seconds=self._idle_seconds, refusal=refusal,
+                    entry=exchange.entry, hold=hold, idle_seconds=self._idle_seconds,
+                    refusal=partial(self._upstream.refusal_within, exchange.dialect),
                 )  # fmt: skip
         return meter
 

@@ -36,7 +36,9 @@ def router(*, ready: Callable[[], bool], degraded: Callable[[], list[str]]) -> A
     async def readyz() -> Response:
         good = ready()
         return JSONResponse(
-            {"status": "ready" if good else "not ready", "degraded": degraded()}, status_code=200 if good else 503
+            {"status": "ready" if good else "not ready", "degraded": degraded()},
+            status_code=200 if good else 503,
+            headers=None if good else {"retry-after": "1"},
         )
 
     @routes.api_route("/openapi.json", methods=METHODS)

@@ -106,21 +106,32 @@ class Array:
         return []
 
 
+class ArrayToEvents(Array):
+    """A JSON array to SSE: the vendor's page shows one as the answer to `alt=sse`."""
+
+    content_type = SSE
+
+    def feed(self, chunk: bytes) -> list[Piece]:
+        return [(sse.event(found), found) for found in self._objects.feed(chunk)]
+
+
 def way_of(call: Call, answer: Answer) -> Way:
-    """The answer's own content type decides; an array that should have been events passes as what it is."""
+    """The answer's own content type says what it is, and the caller's `alt` what it becomes."""
     kind = answer.content_type or (SSE if call.sse else JSON)
     if kind == SSE:
         return Events() if call.sse else EventsToArray()
     if kind == JSON:
-        return Array()
+        return ArrayToEvents() if call.sse else Array()
     raise UpstreamBroke("The upstream answered with something that is not JSON.")
 
 
-Refusal = Callable[[bytes], GatewayError]  # what an error object inside a 2xx means
+async def whole(
+    answer: Answer, meter: Meter, sink: Sink, *, entry: Entry, hold: Hold, cleaned: Callable[[bytes], bytes]
+) -> None:
+    """Pass a unary answer on; of one that is an error `cleaned` makes what may leave.
 
-
-async def whole(answer: Answer, meter: Meter, sink: Sink, *, entry: Entry, hold: Hold, refusal: Refusal) -> None:
-    """Pass a unary answer on.  Raises `UpstreamBroke` for anything but one whole JSON object."""
+    Raises `UpstreamBroke` for anything but one whole JSON object.
+    """
     hold.answer(len(answer.body))
     if not is_json(answer.content_type or JSON):
         raise UpstreamBroke("The upstream answered with something that is not JSON.")
@@ -131,11 +142,11 @@ async def whole(answer: Answer, meter: Meter, sink: Sink, *, entry: Entry, hold:
             await asyncio.to_thread(meter.event, answer.body)
     except ValueError:
         raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
-    entry.usage, entry.whole = meter.usage, True
-    if meter.errored:
-        raise refusal(answer.body)
+    entry.usage, entry.whole, body = meter.usage, True, answer.body
+    if meter.errored:  # a 2xx all the same, so its status and bytes are the caller's
+        entry.outcome, body = "upstream_error", cleaned(body)
     kind = answer.headers.get("content-type", "")
-    await sink.whole(answer.status, kind if PLAIN_TYPE.fullmatch(kind) else JSON, answer.body, hold)
+    await sink.whole(answer.status, kind if PLAIN_TYPE.fullmatch(kind) else JSON, body, hold)
 
 
 async def stream(
@@ -147,11 +158,11 @@ async def stream(
     entry: Entry,
     hold: Hold,
     idle_seconds: float,
-    refusal: Refusal,
+    refusal: Callable[[bytes], GatewayError],
 ) -> None:
     """Pass a stream on.  Raises `Failed` when it breaks; what was counted until then stands in the entry.
 
-    An error inside it is the end of it: it must not look whole, as it would to some SDKs behind a clean end.
+    An error inside it is its end, by the `refusal` it means: behind a clean end some SDKs would take it for whole.
     """
     way = way_of(call, answer)
     assert answer.chunks is not None  # noqa: S101  the caller has looked

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -99,8 +100,8 @@ class Settings(BaseSettings):
     @classmethod
     def known_proxy(cls, url: str | None) -> str | None:
         """Refuse what is not an HTTP proxy."""
-        if url is not None and not url.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
+        if url is not None and (not url.startswith(("http://", "https://")) or not has_host(url)):
+            raise ValueError("must be http(s)://[user:password@]host[:port]")
         return url
 
     @field_validator("upstream_ca_file")
@@ -120,6 +121,8 @@ class Settings(BaseSettings):
         """Refuse a scheme that the store does not speak."""
         if url is not None and not url.startswith(STORES):
             raise ValueError(f"must begin with one of {', '.join(STORES)}")
+        if url is not None and not (url[7:] if url.startswith("unix://") else has_host(url)):
+            raise ValueError("must be scheme://[user:password@]host[:port][/number] or unix:///path, percent-encoded")
         return url
 
     @field_validator("upstream_key")
@@ -165,6 +168,15 @@ def load(**flags: Any) -> Settings:
             for one in error.errors(include_url=False, include_input=False)
         ]
         raise SettingsError(f"{' and '.join(problems)}; see the settings table in the README") from None
+
+
+def has_host(url: str) -> bool:
+    """Whether a URL names a host, and a port that can be one."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", parts.hostname or "")
+    except ValueError:  # its text may hold a piece of the password
+        return False
 
 
 def parse_key(content: bytes) -> str:

@@ -77,8 +77,8 @@ class Events:
 
 
 def event(data: bytes) -> bytes:
-    """An event of our own."""
-    return b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
+    """An event that holds this JSON, on one line: a line break in JSON is white space, and some SDKs read one line."""
+    return b"data: " + data.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\n"
 
 
 def _payload(line: bytes) -> bytes:

@@ -48,7 +48,8 @@ async def _store(settings: Settings) -> str:
     async with contextlib.AsyncExitStack() as stack:
         if settings.redis_url is None:
             stores = await stack.enter_async_context(borrow(settings.data_dir))
-            urls, what = {"state": stores.state_url, "cache": stores.cache_url}, f"embedded, in {settings.data_dir}"
+            urls = {"state": stores.state_url, "cache": settings.cache_redis_url or stores.cache_url}
+            what = f"embedded, in {settings.data_dir}"
         else:
             urls = {"state": settings.redis_url, "cache": settings.cache_redis_url or settings.redis_url}
             what = "as given"

@@ -57,6 +57,9 @@ class Dialect(Protocol):
     def error(self, error: GatewayError, client_name: str | None) -> bytes:
         """Write an error of ours."""
 
+    def scrubbed(self, body: bytes, secret: str) -> bytes:
+        """The same body where it does not hold our key, in whatever spelling."""
+
     def mend(self, status: int, content_type: str, body: bytes, secret: str) -> bytes:
         """Write an error of the upstream's, without our key; untouched where its shape is right."""
 

@@ -30,9 +30,8 @@ def refusal(client: Client, limit: str, seconds: float) -> RateLimited:
     """The error for a limit that is used up; after `seconds` it no longer is."""
     wait = max(1, ceil(seconds))
     error = BudgetSpent if limit in BUDGETS else RateLimited
-    allowed = client.burst if limit == "requests_per_minute" and client.burst else getattr(client, limit)
     return error(
-        f"{limit}: {allowed} are allowed. Please retry after {wait} seconds.",
+        f"{limit}: {getattr(client, limit)} are allowed. Please retry after {wait} seconds.",
         retry_after=wait,
         metadata={"limit": limit, "client": client.name},
     )

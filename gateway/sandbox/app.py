@@ -69,11 +69,12 @@ class Sandbox:
 
 
 def run(host: str, port: int, key: str, *, faults: bool = False, fd: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT.  `fd` is a listening socket to take over instead of opening one."""
+    """Serve until SIGTERM or SIGINT.  `fd` is a listening socket to take over instead of opening one.
+
+    Raises `OSError` when it cannot listen.
+    """
     config = uvicorn.Config(
         Sandbox(key, faults=faults),
-        host=host,
-        port=port,
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -84,5 +85,8 @@ def run(host: str, port: int, key: str, *, faults: bool = False, fd: int | None 
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,  # calls that hang on purpose are not waited for
     )
-    inherited = None if fd is None else [socket.socket(fileno=fd)]
-    uvicorn.Server(config).run(sockets=inherited)
+    uvicorn.Server(config).run(sockets=[_listening(host, port) if fd is None else socket.socket(fileno=fd)])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)

@@ -25,6 +25,7 @@ NOT_NOW = frozenset(
 )
 FULL = "OOM"
 PROBE_SECONDS = 0.25
+WATCH_SECONDS = 1.0
 ROOM = Script.read("gateway.store", "room")
 
 
@@ -79,7 +80,18 @@ class Store:
 
     async def ping(self) -> None:
         """Find out whether the store is there and takes writes.  Raises `StoreAway`."""
-        await self.command("SET", "gw:probe", 1, "PX", 1000)
+        await self._ask("ping", "gw:probe", NOTHING, ("SET", "gw:probe", 1, "PX", 1), None)
+
+    async def look(self) -> None:
+        """Know from here on whether it is there, whatever the answer."""
+        with suppress(StoreAway, ResponseError):
+            await self.ping()
+
+    async def watch(self) -> None:
+        """Look every second, so that no call is the first to find out that it is away; until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(WATCH_SECONDS)
 
     async def aclose(self) -> None:
         """Drop what is under way and close every connection."""

@@ -50,6 +50,9 @@ class ErrorReader(Protocol):
     def key_refused(self, status: int, body: bytes) -> bool:
         """Whether it is our own key or balance that was refused."""
 
+    def scrubbed(self, body: bytes, secret: str) -> bytes:
+        """The same body where it does not hold our key, in whatever spelling."""
+
     def mend(self, status: int, content_type: str, body: bytes, secret: str) -> bytes:
         """The body as the caller may see it."""
 
@@ -156,8 +159,12 @@ class Upstream:
             raise UpstreamError("The upstream answered with a redirect, which is never followed.")
         raise self._refusal(errors, answer)
 
+    def cleaned(self, errors: ErrorReader, body: bytes) -> bytes:
+        """The body without our key."""
+        return errors.scrubbed(body, self._key())
+
     def refusal_within(self, errors: ErrorReader, body: bytes) -> Failed:
-        """What an error means that stands inside a 2xx: its own code is its status."""
+        """What an error means that stands inside a stream: its own code is its status."""
         code = errors.upstream_code(body)
         status = int(code) if code in ERROR_STATUSES else UpstreamError.code
         return self._refusal(errors, Answer(status=status, headers={}, body=body))

@@ -51,11 +51,10 @@ async def test_it_ends_an_array_without_a_bracket(tmp_path: Path, kind: str) -> 
     assert "upstream_error" == entry["outcome"]
 
 
-@pytest.mark.parametrize("path", [STREAM, ARRAY, GENERATE])
-async def test_alone_it_is_a_plain_error(tmp_path: Path, path: str) -> None:
-    """U17, U11: where nothing has been passed on yet, its own code is the status, and its bytes are the body."""
-    said = answer(ERROR) if path == GENERATE else b"".join(chunked(EVENTS[1]))
-    async with wire(saying(said)) as upstream, running(tmp_path, upstream.url) as gateway:
+@pytest.mark.parametrize("path", [STREAM, ARRAY])
+async def test_first_in_a_stream_it_is_a_plain_error(tmp_path: Path, path: str) -> None:
+    """U17: where nothing has been passed on yet, its own code is the status, and its bytes are the body."""
+    async with wire(saying(*chunked(EVENTS[1]))) as upstream, running(tmp_path, upstream.url) as gateway:
         response = await gateway.http.post(path, json=TEXT)
         entry = await gateway.entry()
     assert (503, "application/json", ERROR) == (
@@ -64,7 +63,28 @@ async def test_alone_it_is_a_plain_error(tmp_path: Path, path: str) -> None:
         response.content,
     )
     assert ("upstream_error", 503, "none") == (entry["outcome"], entry["status"], entry["usage"])
-    assert 0 == gateway.metric("gateway_usage_missing_total")
+
+
+async def test_a_unary_one_passes_and_is_no_success(tmp_path: Path) -> None:
+    """A4, U12: a 2xx passes byte for byte but for our key, and neither counts as ok nor as one without usage."""
+    bad = ERROR.replace(b"The model", UPSTREAM_KEY.encode())
+    for said, expected in ((ERROR, ERROR), (bad, ERROR.replace(b"The model", b"[removed]"))):
+        async with wire(saying(answer(said))) as upstream, running(tmp_path, upstream.url) as gateway:
+            response = await gateway.http.post(GENERATE, json=TEXT)
+        assert (200, expected) == (response.status_code, response.content)
+        assert 1 == gateway.metric("gateway_requests_total", outcome="upstream_error", code="200")
+        assert 0 == gateway.metric("gateway_usage_missing_total")
+
+
+async def test_an_array_in_place_of_events(tmp_path: Path) -> None:
+    """Streams: a caller who asked for events gets events, each on one line, whatever the upstream made of it."""
+    last = b'{"candidates": [\n {"finishReason": "STOP"}]}'
+    for pieces in ((b"[" + HALF + b",", last + b"]"), (b"[", HALF + b"," + last, b"]")):
+        said = chunked(*pieces, content_type="application/json")
+        async with wire(saying(*said)) as upstream, running(tmp_path, upstream.url) as gateway:
+            response = await gateway.http.post(STREAM, json=TEXT)
+        events = b"data: " + HALF + b"\n\ndata: " + last.replace(b"\n", b" ") + b"\n\n"
+        assert ("text/event-stream", events) == (response.headers["content-type"], response.content)
 
 
 async def test_our_key_is_cut_out_of_it(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from gateway.dialects.dialect import Route
 from gateway.dialects.gemini import errors, paths
 from gateway.dialects.gemini.body import read_body
 from gateway.dialects.gemini.meter import GeminiMeter
+from gateway.dialects.gemini.scrub import scrubbed
 
 ROOT = "/v1beta/models"
 STREAM = "streamGenerateContent"
 
-_PAGING: Final = {"pageSize": re.compile(r"\d{1,6}", re.ASCII), "pageToken": re.compile(r"[A-Za-z0-9._~=+/-]{1,2048}")}
+_PAGING: Final = {"pageSize": re.compile(r"\d{1,6}", re.ASCII), "pageToken": re.compile(r"[!\"$%'-~]{1,2048}")}
 
 
 class Gemini:
@@ -31,6 +32,7 @@ class Gemini:
     model = staticmethod(paths.model)
     read_body = staticmethod(read_body)
     error = staticmethod(google_shape.written)
+    scrubbed = staticmethod(scrubbed)
     mend = staticmethod(errors.mend)
     key_refused = staticmethod(errors.key_refused)
     retry_delay = staticmethod(errors.retry_delay)

@@ -14,9 +14,9 @@ from gateway.dialects.gemini.scrub import scrubbed
 from gateway.dialects.gemini.wire import decoded
 from gateway.google_shape import DOMAIN, TYPES
 
-MAX_MESSAGE_CHARS = 2_000
+MAX_MESSAGE_CHARS = 16_000
 MAX_CODE_CHARS = 128
-MAX_READ_BYTES = 64 * 1024  # a larger error body is not looked into: it is nobody's message
+MAX_READ_BYTES = 256 * 1024  # a larger error body is not looked into: it is nobody's message
 
 STATUS_WORDS: Mapping[int, str] = {
     401: "UNAUTHENTICATED",
@@ -49,13 +49,13 @@ def mend(status: int, content_type: str, body: bytes, secret: str) -> bytes:
     message = told.get("message")
     if not message and content_type.startswith("text/plain"):
         message = scrubbed(body[:MAX_READ_BYTES], secret).decode(errors="replace")
-    if not isinstance(message, str) or not message.strip():
+    if not isinstance(message, str) or not (message := _without_id(message)):
         message = f"The upstream answered {status} and gave no readable reason."
     details = told.get("details")
     if not isinstance(details, list) or not details:
         code = _code(told)
         details = [_error_info("UPSTREAM_ERROR", {"upstream_code": code} if code else {})]
-    return _written(status, _status_word(status, told), _without_id(message)[:MAX_MESSAGE_CHARS], details)
+    return _written(status, _status_word(status, told), message[:MAX_MESSAGE_CHARS], details)
 
 
 def key_refused(status: int, body: bytes) -> bool:
