@@ -1,21 +1,24 @@
 """Which models may this client use?  Every list and every single model is made from the upstream's own list.
 
-Pages are kept for a minute, as the upstream wrote them, and narrowed for each client when they are handed out.
+The upstream's pages are kept for a minute, as it wrote them.  Who may use every model is handed them as they are; for
+others they are put together, narrowed and cut anew, since Google's SDKs stumble over a page that is empty.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 from msgspec import structs
 
 from gateway.call import Call
 from gateway.dialects.gemini import lists
-from gateway.errors import RouteUnknown, UpstreamBroke
+from gateway.errors import BadRequest, RouteUnknown, UpstreamBroke
 
 KEPT_SECONDS = 60.0
 MAX_PAGES = 64
 WHOLE_PAGES = "pageSize=1000"
+EVERY_MODEL = ("*",)
+PAGE_MODELS, MAX_PAGE_MODELS = 50, 1000  # as Google has it
 
 Ask = Callable[[Call], Awaitable[bytes]]
 
@@ -38,7 +41,9 @@ class Listing:
             return found
         if openai:
             return lists.openai([page async for page in self._all(call, ask)], call.client)
-        return lists.narrowed(await self._page(call, ask), call.client)
+        if call.client.models == EVERY_MODEL:
+            return lists.written(await self._page(call, ask))
+        return lists.narrowed([page async for page in self._all(call, ask)], call.client, *wanted(call.query))
 
     async def _all(self, call: Call, ask: Ask) -> AsyncIterator[lists.Page]:
         query = WHOLE_PAGES
@@ -62,3 +67,12 @@ class Listing:
             self._kept.clear()
         self._kept[call.query] = now, page
         return page
+
+
+def wanted(query: str) -> tuple[int, int]:
+    """Which models of a narrowed list a query asks for: how many, behind how many.  Raises `BadRequest`."""
+    asked = parse_qs(query)
+    size, token = int(asked.get("pageSize", ["0"])[0]), asked.get("pageToken", ["0"])[0]
+    if not (token.isascii() and token.isdigit() and len(token) < 7):
+        raise BadRequest("This page token is unknown. Send nextPageToken of the page before, or none.")
+    return min(size or PAGE_MODELS, MAX_PAGE_MODELS), int(token)

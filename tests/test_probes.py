@@ -1,5 +1,6 @@
 """Are the probes honest, and are the docs true?  Every example of `/openapi.json` is tried."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from gateway import __version__
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
-from tests.support.valkey import Valkey
+from tests.support.valkey import Valkey, valkey
 
 SPEC: dict[str, Any] = json.loads(resources.files("gateway").joinpath("docs/openapi.json").read_text())
 CALLS = [f"/v1beta/models/{{model}}:{method}" for method in (
@@ -90,6 +91,25 @@ async def test_a_lost_store_is_named(
     assert status == answer.status_code
     assert (status, {"status": said, "degraded": ["state"]}) == (ready.status_code, ready.json())
     assert 200 == alive.status_code
+
+
+async def test_a_store_that_is_lost_without_a_call_is_named(tmp_path: Path, upstream: Upstream) -> None:
+    """M6 R1: nobody has to call before `/readyz` and the gauge tell that a store has gone, and that it is back."""
+    cache = f"unix://{tmp_path}/nobody"
+    with valkey() as server:
+        async with running(tmp_path, upstream.url, redis_url=server.url, cache_redis_url=cache) as gateway:
+
+            async def until_degraded(*names: str) -> None:
+                while (await gateway.http.get("/readyz")).json()["degraded"] != list(names):  # noqa: ASYNC110  it is asked
+                    await asyncio.sleep(0.05)
+
+            await until_degraded("cache")
+            server.freeze()
+            await until_degraded("state", "cache")
+            assert 0 == gateway.metric("gateway_store_up", store="state")
+            server.thaw()
+            await until_degraded("cache")
+            assert 1 == gateway.metric("gateway_store_up", store="state")
 
 
 async def test_the_docs_load_nothing_from_elsewhere(stranger: httpx.AsyncClient) -> None:

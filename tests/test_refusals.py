@@ -11,6 +11,7 @@ from gateway import asgi
 from gateway.clients import new_key
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey
+from tests.support.wire import wire
 
 NOT_VALID = "API key not valid. Please pass a valid API key."
 MODEL = "A model name is 1 to 128 letters, digits, dots, dashes and underscores, like gemini-2.5-flash."
@@ -89,6 +90,26 @@ async def test_a_body_over_the_limit_is_refused_by_its_length(
     assert "The request body is larger than 1000 bytes. Send smaller pictures, or fewer of them." == error["message"]
     assert "close" == response.headers["connection"]
     assert [] == await upstream.log()
+
+
+async def test_a_length_over_the_limit_comes_before_a_limit_of_calls(tmp_path: Path, state: Valkey) -> None:
+    """interface.md, order of checks: a client whose calls are all under way is told of its body first."""
+    asked, one = asyncio.Event(), {"design": "concurrent = 1"}
+
+    async def play(*_: object) -> None:
+        asked.set()
+        await asyncio.sleep(20)
+
+    async with (
+        wire(play) as upstream,
+        running(tmp_path, upstream.url, clients=one, redis_url=state.url, max_body_bytes=1000) as gateway,
+    ):
+        first = asyncio.create_task(gateway.http.post(GENERATE, json=TEXT))
+        await asked.wait()
+        second = await gateway.http.post(GENERATE, content=b"x" * 3000, headers={"content-type": "application/json"})
+        third = await gateway.http.post(GENERATE, json=TEXT)
+        first.cancel()
+    assert (413, 429) == (second.status_code, third.status_code)
 
 
 async def test_a_chunked_body_over_the_limit_is_refused(tmp_path: Path, upstream: Upstream, state: Valkey) -> None:

@@ -56,6 +56,7 @@ def test_counts_survive_a_killed_worker(served: Served) -> None:
     [
         ("GATEWAY_FOO", "1", "GATEWAY_FOO"),
         ("GATEWAY_PORT", "99999", "GATEWAY_PORT"),
+        ("GATEWAY_REDIS_URL", "redis://h:notaport", "GATEWAY_REDIS_URL"),
         ("GATEWAY_CLIENTS_FILE", "/nonexistent/clients.toml", "clients add"),
         ("GATEWAY_UPSTREAM_KEY_FILE", "/nonexistent/key", "/nonexistent/key"),
     ],

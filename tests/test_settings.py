@@ -119,8 +119,10 @@ def test_a_stranger_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> No
         *[("upstream_keepalive", value) for value in ("maybe", "2")],
         ("state_lost", "open"),
         ("log_level", "loud"),
-        *[("redis_url", value) for value in ("localhost:6379", "http://x", f"x://:{SECRET}@h")],
-        ("upstream_proxy", f"{SECRET}@proxy:3128"),
+        *[("redis_url", value) for value in ("localhost:6379", "http://x", f"x://:{SECRET}@h", "redis://h:port")],
+        *[("redis_url", value) for value in ("unix://", "redis://", "redis+cluster://", "redis://h:99999")],
+        ("cache_redis_url", f"redis://:{SECRET}/x@h:6379"),
+        *[("upstream_proxy", value) for value in (f"{SECRET}@proxy:3128", "http://", "http://a b", "http://h:0")],
         *[("upstream_ca_file", value) for value in ("missing.pem", __file__)],
         *[("upstream_key", value) for value in ("two words", "line\nbreak", "k\u00e9y", "\x07", "x" * 1025, " ")],
         *[

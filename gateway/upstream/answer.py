@@ -7,7 +7,7 @@ from typing import Self
 import httpx
 
 from gateway import heap
-from gateway.errors import UpstreamBroke, UpstreamTimeout, UpstreamUnreachable
+from gateway.errors import UpstreamBroke, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.upstream.encoding import Decoder
 
 # httpx's exceptions, the most special first.  Unreachable means that nothing was sent.
@@ -79,14 +79,14 @@ async def read(response: httpx.Response, *, stream: bool, limit: int) -> Answer:
 
 
 async def plain(source: httpx.AsyncByteStream, decoder: Decoder | None, limit: int) -> AsyncIterator[bytes]:
-    """The bytes as they were before any coding.  Raises `UpstreamBroke` beyond the limit."""
+    """The bytes as they were before any coding.  Raises `UpstreamError` beyond the limit, which is ours."""
     taken = 0
     try:
         async for chunk in source:
             piece = decoder.feed(chunk) if decoder else chunk
             taken += len(piece)
             if taken > limit:
-                raise UpstreamBroke("The upstream's answer is larger than the gateway takes.")
+                raise UpstreamError("The upstream's answer is larger than the gateway takes.")
             yield piece
     except httpx.TransportError as error:
         raise failure_of(error) from None

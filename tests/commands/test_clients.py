@@ -89,7 +89,7 @@ def test_add_takes_every_key_of_the_file(path: Path) -> None:
     """There is an option for each key, and what is said is what the file says; what is not said is not in it."""
     line = """--requests-per-minute 120 --burst 20 --tokens-per-minute 500000 --tokens-per-day 20000000
         --images-per-day 2000 --concurrent 8 --cache private --cache-ttl 60 --expires 2027-06-30
-        --models gemini-2.5-* veo-3"""
+        --models gemini-2.5-* veo-3 --disabled"""
 
     assert [0, 0] == [main(["clients", "add", *words]) for words in (["design", *line.split()], ["plain"])]
     written = tomllib.loads(path.read_text())["clients"]
@@ -97,7 +97,8 @@ def test_add_takes_every_key_of_the_file(path: Path) -> None:
     del written["design"]["key_sha256"]
     assert """{'models': ['gemini-2.5-*', 'veo-3'], 'requests_per_minute': 120, 'burst': 20, \
 'tokens_per_minute': 500000, 'tokens_per_day': 20000000, 'images_per_day': 2000, 'concurrent': 8, 'cache': 'private', \
-'cache_ttl_seconds': 60, 'expires': datetime.date(2027, 6, 30)}""" == str(written["design"])
+'cache_ttl_seconds': 60, 'expires': datetime.date(2027, 6, 30), \
+'disabled': True}""" == str(written["design"])
 
 
 def test_an_added_client_stands_at_the_end(lived_in: Path) -> None:
@@ -162,6 +163,7 @@ def test_list_shows_what_each_client_may(lived_in: Path, capsys: pytest.CaptureF
         ("clients add x --cache on", 2, "argument --cache: invalid choice: 'on'"),
         ("clients add", 2, "the following arguments are required: NAME; see `tokenhot-gateway clients add --help`"),
         ("clients", 2, "the following arguments are required: COMMAND; see `tokenhot-gateway clients --help`"),
+        ("sandbox --port 99999", 2, "argument --port: '99999' is not a port, a number up to 65535; see `"),
         ("serve --wor 2", 2, "unrecognized arguments: --wor 2; see `tokenhot-gateway --help`"),
         ("serve --port 65536", 2, "GATEWAY_PORT: Input should be less than or equal to 65535; see the settings table"),
         ("serve", 2, "no upstream key; set GATEWAY_UPSTREAM_KEY"),

@@ -19,21 +19,21 @@ def some() -> Client:
 
 
 def test_narrowed(some: Client) -> None:
-    """A client sees what it may use, each model byte for byte, and the next page's token only where there is one."""
+    """A client sees what it may use of all pages, each model byte for byte, cut anew, and a token while there is more."""
     first, second = lists.page(BODY), lists.page(OTHER)
-    assert BODY[BODY.index(b'{"name"') : BODY.index(b',{"name":"models/gemini-emb')].replace(
-        b"}, {", b"},{"
-    ) in lists.narrowed(first, some)
-    assert {"models"} == set(json.loads(lists.narrowed(first, some)))
-    assert b'{"models":[{"name":"models/gemini-x", "extra": [1,  2]}],"nextPageToken":"p22"}' == lists.narrowed(
-        second, some
-    )
+    whole = lists.narrowed([first, second], some, 9, 0)
+    assert BODY[BODY.index(b'{"name"') : BODY.index(b',{"name":"models/gemini-emb')].replace(b"}, {", b"},{") in whole
+    assert {"models"} == set(json.loads(whole))
+    last = b'{"models":[{"name":"models/gemini-x", "extra": [1,  2]}]}'
+    assert (last, b'{"models":[]}') == tuple(lists.narrowed([first, second], some, 2, begin) for begin in (2, 9))
+    assert "2" == json.loads(lists.narrowed([first, second], some, 2, 0))["nextPageToken"]
 
 
-def test_an_empty_page_goes_on(client: Client) -> None:
-    """A page may hold nothing for this client and still have a next one."""
-    page = lists.page(b'{"models":[{"name":"models/veo-3"}],"nextPageToken":"2"}')
-    assert b'{"models":[],"nextPageToken":"2"}' == lists.narrowed(page, client)
+def test_a_page_passes_as_it_is() -> None:
+    """Who may use every model gets the upstream's pages with its own tokens, an empty one too."""
+    page = b'{"models":[{"name":"models/veo-3", "x": 1}],"nextPageToken":"a:2"}'
+    assert page == lists.written(lists.page(page))
+    assert b'{"models":[]}' == lists.written(lists.page(b'{"models":[]}'))
 
 
 def test_openai(some: Client) -> None:

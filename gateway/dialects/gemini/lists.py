@@ -53,10 +53,16 @@ def page(body: bytes) -> Page:
     return Page(models=tuple(_listed(one) for one in read.models), next_page_token=read.nextPageToken or "")
 
 
-def narrowed(page: Page, client: Client) -> bytes:
-    """Write what the client may use, in Google's shape; perhaps nothing, and still a next page."""
-    models = [one.written for one in page if client.may_use(one.name)]
-    return msgspec.json.encode(_Page(models=models, nextPageToken=page.next_page_token or None))
+def written(page: Page) -> bytes:
+    """Write a page as it is, in Google's shape."""
+    return msgspec.json.encode(_Page(models=[one.written for one in page], nextPageToken=page.next_page_token or None))
+
+
+def narrowed(pages: Iterable[Page], client: Client, size: int, begin: int) -> bytes:
+    """Write so many of the models that the client may use; the next page's token is where it begins."""
+    models = [one.written for page in pages for one in page if client.may_use(one.name)]
+    end = begin + size
+    return msgspec.json.encode(_Page(models=models[begin:end], nextPageToken=str(end) if end < len(models) else None))
 
 
 def openai(pages: Iterable[Page], client: Client) -> bytes:
