@@ -144,6 +144,7 @@ def create(
         url=settings.upstream_url,
         key=lambda: key.value,
         max_answer_bytes=settings.max_answer_bytes,
+        call_seconds=settings.call_timeout_seconds,
         metrics=metrics,
     )
     ledger = Ledger(metrics, log)

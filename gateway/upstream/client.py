@@ -24,6 +24,7 @@ from gateway.errors import (
     UpstreamError,
     UpstreamKeyRefused,
     UpstreamRefused,
+    UpstreamTimeout,
     UpstreamUnreachable,
 )
 from gateway.metrics import Metrics
@@ -34,6 +35,7 @@ from gateway.upstream.request import Requests
 MAX_ATTEMPTS = 3
 MAX_WAIT_SECONDS = 5.0  # longer waits are the caller's business
 BACKOFF_SECONDS = 0.5
+EARLY_SECONDS = 0.1  # timers are as exact as that
 ERROR_STATUSES = frozenset(map(str, range(400, 600)))
 WAIT = re.compile(r"\d{1,9}|\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII)  # RFC 9110, section 10.2.3
 
@@ -60,6 +62,7 @@ class ErrorReader(Protocol):
 class Account(Protocol):
     """Where it is written down what was sent and how long it took."""
 
+    started: float  # by `time.perf_counter`
     attempts: int
     sent: bool  # whether the upstream may have seen, and billed, any of it
     upstream_seconds: float
@@ -75,12 +78,14 @@ class Upstream:
         url: str,
         key: Callable[[], str],
         max_answer_bytes: int,
+        call_seconds: float,
         metrics: Metrics,
     ) -> None:
         self._transport = transport
         self._requests = Requests(url, key)
         self._key = key
         self._max_answer_bytes = max_answer_bytes
+        self._call_seconds = call_seconds
         self._metrics = metrics
         self._breakers = Breakers()
         self._budget = RetryBudget()
@@ -146,6 +151,11 @@ class Upstream:
             raise failure from None
         except GatewayError as error:
             outcome = error.reason.lower()
+            raise
+        except asyncio.CancelledError:
+            # Whoever leaves or shortens the deadline says nothing of the upstream; our own deadline does.
+            if time.perf_counter() - account.started >= self._call_seconds - EARLY_SECONDS:
+                outcome = UpstreamTimeout.reason.lower()
             raise
         finally:
             self._metrics.child(self._metrics.attempts, outcome).inc()

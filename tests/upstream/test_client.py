@@ -5,6 +5,7 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running
@@ -100,6 +101,27 @@ async def test_a_storm_opens_the_breaker(gateway: Gateway, upstream: Upstream) -
     await asyncio.sleep(int(refused.headers["retry-after"]))
     assert 200 == (await gateway.http.post(GENERATE, json=TEXT)).status_code
     assert 0 == gateway.metric("gateway_breaker_open")
+
+
+@pytest.mark.parametrize("terms", ["", 'cache = "private"'], ids=["asked by the call", "asked by a flight"])
+async def test_whose_patience_ended(tmp_path: Path, upstream: Upstream, terms: str) -> None:
+    """Issue 5: only our own deadline speaks against the upstream, not a caller's shorter one, nor one who hangs up."""
+    async with running(tmp_path, upstream.url, call_timeout_seconds=2, clients={"design": terms}) as gateway:
+
+        def attempts(outcome: str) -> float:
+            return gateway.metric("gateway_upstream_attempts_total", outcome=outcome)
+
+        hanging = asking("sandbox-fault: hang ")
+        assert 504 == (await gateway.http.post(GENERATE, json=hanging)).status_code
+        await gateway.at_rest()
+        assert (1, 0) == (attempts("upstream_timeout"), attempts("cancelled"))
+        assert 504 == (await gateway.http.post(GENERATE, json=hanging, headers={"x-server-timeout": "1"})).status_code
+        await gateway.at_rest()
+        assert (1, 1) == (attempts("upstream_timeout"), attempts("cancelled"))
+        with pytest.raises(httpx.ReadTimeout):
+            await gateway.http.post(STREAM, json=hanging, timeout=0.3)
+        await gateway.at_rest()
+        assert (1, 2) == (attempts("upstream_timeout"), attempts("cancelled"))
 
 
 STREAM_BREAKS: list[tuple[str, tuple[bytes, ...]]] = [
