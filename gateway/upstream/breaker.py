@@ -66,6 +66,10 @@ class Breakers:
     def __init__(self) -> None:
         self._by_model: dict[str, Breaker] = {}
 
+    def open(self) -> list[str]:
+        """The models whose breakers are open."""
+        return [model for model, breaker in self._by_model.items() if breaker.is_open]
+
     def of(self, model: str) -> Breaker:
         if model not in self._by_model and len(self._by_model) >= MAX_MODELS:
             model = ""

@@ -88,6 +88,7 @@ class Upstream:
         self._call_seconds = call_seconds
         self._metrics = metrics
         self._breakers = Breakers()
+        self._told: set[str] = set()  # labels whose breaker has been open
         self._budget = RetryBudget()
 
     async def send(self, call: Call, errors: ErrorReader, account: Account) -> Answer:
@@ -100,11 +101,11 @@ class Upstream:
         try:
             answer = await self._persist(call, errors, account)
         except (UpstreamUnreachable, UpstreamBroke):
-            self._record(call, breaker, failed=True)
+            self._record(breaker, failed=True)
             raise
         finally:
             account.upstream_seconds += time.perf_counter() - began
-        self._record(call, breaker, failed=overloaded(answer, errors))
+        self._record(breaker, failed=overloaded(answer, errors))
         self._check(answer, errors)
         return answer
 
@@ -189,12 +190,14 @@ class Upstream:
         wait = answer.headers.get("retry-after", "")
         return UpstreamRefused(answer.status, body, wait if WAIT.fullmatch(wait) else "")
 
-    def _record(self, call: Call, breaker: Breaker, *, failed: bool) -> None:
+    def _record(self, breaker: Breaker, *, failed: bool) -> None:
         was_open = breaker.is_open
         breaker.record(failed=failed)
-        if breaker.is_open != was_open:
-            gauge = self._metrics.child(self._metrics.breaker_open, self._metrics.model(call.model))
-            gauge.set(breaker.is_open)
+        if breaker.is_open != was_open:  # many models may share a label, which is open while one of them is
+            is_open = {self._metrics.model(model) for model in self._breakers.open()}
+            self._told |= is_open
+            for label in self._told:
+                self._metrics.child(self._metrics.breaker_open, label).set(label in is_open)
 
 
 def overloaded(answer: Answer, errors: ErrorReader) -> bool:

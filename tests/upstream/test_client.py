@@ -103,6 +103,19 @@ async def test_a_storm_opens_the_breaker(gateway: Gateway, upstream: Upstream) -
     assert 0 == gateway.metric("gateway_breaker_open")
 
 
+async def test_models_that_share_a_label_share_its_breakers(gateway: Gateway) -> None:
+    """M1 U9: the gauge of `other` says whether any model is left alone that has no label of its own."""
+    paths = [GENERATE.replace("gemini-2.5-flash", name) for name in ("stranger-1", "stranger-2")]
+    for path in paths:
+        for _ in range(25):
+            refused = await gateway.http.post(path, json=asking("sandbox-fault: cut "))
+    assert "BREAKER_OPEN" == refused.json()["error"]["details"][0]["reason"]
+    for still_open, path in ((1, paths[0]), (0, paths[1])):
+        await asyncio.sleep(int(refused.headers["retry-after"]))
+        await gateway.http.post(path, json=TEXT)
+        assert still_open == gateway.metric("gateway_breaker_open", model="other")
+
+
 @pytest.mark.parametrize("terms", ["", 'cache = "private"'], ids=["asked by the call", "asked by a flight"])
 async def test_whose_patience_ended(tmp_path: Path, upstream: Upstream, terms: str) -> None:
     """Issue 5: only our own deadline speaks against the upstream, not a caller's shorter one, nor one who hangs up."""
