@@ -104,7 +104,6 @@ class App(FastAPI):
     async def _live(self, _: FastAPI) -> AsyncIterator[None]:
         parts = self.parts
         parts.metrics.child(parts.metrics.build_info, __version__).set(1)
-        parts.metrics.buffered_limit.set(parts.settings.max_buffered_bytes)
         await asyncio.gather(parts.state.look(), parts.kept.look())
         work = (tick(parts), parts.limits.run(), parts.state.watch(), parts.kept.watch())
         chores = [asyncio.create_task(chore) for chore in work]
@@ -220,16 +219,18 @@ async def probe_error(_: Request, error: Exception) -> Response:
 
 
 async def tick(parts: Parts) -> None:
-    """Look after what changes by itself: files, a gauge that changes too often, and what bodies leave behind."""
-    heap = Heap()
+    """Look after what changes by itself: files, gauges that change too often, and what bodies leave behind."""
+    heap, files = Heap(), (parts.clients, parts.key)
     while True:
-        for file in (parts.clients, parts.key):
+        for file in files:
             match file.refresh():
                 case "changed":
                     parts.log.event("reloaded", file=file.path.name)
                 case "failed":
                     parts.metrics.reload_failures.inc()
                     parts.log.event("reload_failed", level="error", file=file.path.name, problem=file.problem)
+        parts.metrics.file_ignored.set(any(file.problem is not None for file in files))
         parts.metrics.buffered.set(parts.buffered.held)
+        parts.metrics.buffered_share.set(parts.buffered.held / parts.settings.max_buffered_bytes)
         heap.look(parts.buffered.released)
         await asyncio.sleep(TICK_SECONDS)

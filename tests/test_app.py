@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from gateway import files
+from gateway.app import TICK_SECONDS
 from gateway.clients import new_key
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, clients_toml, running
 from tests.support.valkey import Valkey, until
@@ -104,11 +105,15 @@ async def test_a_broken_clients_file_changes_nothing(gateway: Gateway, content: 
     assert line["problem"]
     assert hashlib.sha256(gateway.key.encode()).hexdigest() not in str(line)
     assert 1 == gateway.metric("gateway_config_reload_failures_total")
+    await until(lambda: gateway.metric("gateway_config_file_ignored") == 1)
     assert 200 == await status(gateway, gateway.key)
+    await asyncio.sleep(2 * TICK_SECONDS)  # for as long as it is there, though nothing more is counted
+    assert 1 == gateway.metric("gateway_config_file_ignored")
 
     newcomer = new_key()
     plain(gateway.clients_file, clients_toml({"newcomer": newcomer}, {}))
     await becomes(200, gateway, newcomer)
+    await until(lambda: gateway.metric("gateway_config_file_ignored") == 0)
     await told(gateway, "reload_failed")
     assert 1 == gateway.metric("gateway_config_reload_failures_total")
 

@@ -1,6 +1,7 @@
 """Are the numbers those of interface.md, bounded in their labels, and the same for any number of workers?"""
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.metrics import CollectorRegistry, Metrics, exposition
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running, saying
 from tests.support.served import Served
-from tests.support.valkey import Valkey
+from tests.support.valkey import Valkey, until
 
 PUBLISHED = {
     "gateway_requests_total": ("counter", "client model method code outcome"),
@@ -35,6 +36,8 @@ PUBLISHED = {
     "gateway_limited_total": ("counter", "client limit"),
     "gateway_in_flight_requests": ("gauge", "client"),
     "gateway_buffered_bytes": ("gauge", ""),
+    "gateway_buffered_ratio": ("gauge", ""),
+    "gateway_config_file_ignored": ("gauge", ""),
     "gateway_store_duration_seconds": ("histogram", "operation"),
     "gateway_store_up": ("gauge", "store"),
     "gateway_breaker_open": ("gauge", "model"),
@@ -178,6 +181,33 @@ def test_scrapes_under_way(served: Served) -> None:
     finally:
         for one in stuck:
             one.close()
+
+
+def sample(served: Served, name: str) -> float | None:
+    """A gauge without labels, as all workers together publish it."""
+    text = httpx.get(served.metrics_url, trust_env=False).text
+    values = [family.samples[0].value for family in text_string_to_metric_families(text) if family.name == name]
+    return values[0] if values else None
+
+
+async def test_the_worst_worker_speaks_for_all(tmp_path: Path, upstream: Upstream) -> None:
+    """Issue 5: of two workers one near its cap, and all that ignore a file, are seen, and that it is over too."""
+    with Served(tmp_path, upstream=upstream.url, max_buffered_bytes="40000") as served:
+        sent = json.dumps(saying("sandbox-fault: hang " + "x" * 36_000)).encode()
+        headers = {"x-goog-api-key": served.key, "content-type": "application/json"}
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+            hanging = asyncio.create_task(http.post(served.url + STREAM, content=sent, headers=headers))
+            await until(lambda: 0.9 <= (sample(served, "gateway_buffered_ratio") or 0) <= 1, 10)
+            hanging.cancel()
+            await asyncio.gather(hanging, return_exceptions=True)
+        await until(lambda: sample(served, "gateway_buffered_ratio") == 0, 10)
+
+        good = (tmp_path / "clients.toml").read_text()
+        for content, ignored in (("nonsense", 1), (good, 0)):
+            (tmp_path / "clients.toml").write_text(content)
+            await until(lambda ignored=ignored: sample(served, "gateway_config_file_ignored") == ignored, 10)
+            await asyncio.sleep(1)  # the other worker has seen it too
+            assert ignored == sample(served, "gateway_config_file_ignored")
 
 
 async def test_a_scrape_is_quick(gateway: Gateway) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,46 @@ import pytest
 
 from gateway import sweeper
 from gateway.logs import Log
+from gateway.metrics import CollectorRegistry
 from gateway.settings import Settings
 from tests.limits.gate import client, gate, leases, records
 from tests.limits.test_leases import expire
 from tests.support.gateway import clients_toml
 from tests.support.valkey import Valkey, until, valkey
 
-Lines = Callable[[], list[dict[str, Any]]]
+TERMS = {"design": "tokens_per_day = 1_000_000"}
+
+
+@dataclass(kw_only=True)
+class Sweep:
+    """A sweep under way, whom it looks after, and what it says."""
+
+    clients_file: Path
+    log_file: Path
+    registry: CollectorRegistry
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has logged."""
+        return [json.loads(line) for line in self.log_file.read_text().splitlines()]
+
+    def gauge(self, name: str, **labels: str) -> float | None:
+        """What it has published."""
+        return self.registry.get_sample_value(f"gateway_{name}", labels)
 
 
 @contextlib.asynccontextmanager
-async def sweeping(folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lines]:
-    """The sweep, a hundred times as often as in earnest, and what it has logged."""
+async def sweeping(folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sweep]:
+    """The sweep, a hundred times as often as in earnest."""
     monkeypatch.setattr(sweeper, "SWEEP_SECONDS", 0.05)
     clients, logged = folder / "clients.toml", folder / "log"
-    clients.write_text(clients_toml({"design": "k", "quiet": "q"}, {"design": "tokens_per_day = 1_000_000"}))
+    clients.write_text(clients_toml({"design": "k", "quiet": "q"}, TERMS))
     settings = Settings(redis_url=url, clients_file=clients, upstream_key="sk-none")
     with logged.open("ab") as file:
         log = Log(fd=file.fileno())
-        task = asyncio.create_task(sweeper.sweep(settings, log))
+        sweep = Sweep(clients_file=clients, log_file=logged, registry=CollectorRegistry())
+        task = asyncio.create_task(sweeper.sweep(settings, log, sweep.registry))
         try:
-            yield lambda: [json.loads(line) for line in logged.read_text().splitlines()]
+            yield sweep
             assert not task.done()
         finally:
             task.cancel()
@@ -46,10 +66,33 @@ async def test_what_a_dead_worker_left_is_swept(tmp_path: Path, monkeypatch: pyt
             for _ in range(5):
                 await dead.admit(client())
         expire(server)
-        async with sweeping(tmp_path, server.url, monkeypatch) as lines:
+        async with sweeping(tmp_path, server.url, monkeypatch) as sweep:
             await until(lambda: leases(server) == 0)
         assert ["lost"] * 5 == [record["outcome"] for record in records(server)]
-        assert [] == lines()
+        assert [] == sweep.lines()
+
+
+async def test_budgets_that_are_gone_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issue 5: the gauges of a budget or a client that leaves the file become 0, and are as before when it is back."""
+    with valkey() as server:
+        async with gate(server.url) as one:
+            await one.admit(client(tokens_per_day=1_000_000))
+        async with sweeping(tmp_path, server.url, monkeypatch) as sweep:
+
+            def budget() -> tuple[float | None, float | None]:
+                labels = {"client": "design", "limit": "tokens_per_day"}
+                return sweep.gauge("limit", **labels), sweep.gauge("limit_used", **labels)
+
+            await until(lambda: None not in budget())
+            before = budget()
+            assert 1_000_000 == before[0]
+            assert before[1]
+            for keys, terms in (({"design": "k"}, {}), ({"quiet": "q"}, TERMS)):
+                sweep.clients_file.write_text(clients_toml(keys, terms))
+                await until(lambda: budget() == (0, 0))
+                sweep.clients_file.write_text(clients_toml({"design": "k"}, TERMS))
+                await until(lambda: budget() == before)
+        assert [] == sweep.lines()
 
 
 def _fill(server: Valkey, percent: int) -> None:
@@ -61,15 +104,18 @@ def _fill(server: Valkey, percent: int) -> None:
 async def test_a_store_that_fills_up_is_told_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """R6: one warning above 80 % of the memory, one line when there is room again, and none in between."""
     with valkey(maxmemory="40mb", maxmemory_policy="noeviction") as server:
-        async with sweeping(tmp_path, server.url, monkeypatch) as lines:
+        async with sweeping(tmp_path, server.url, monkeypatch) as sweep:
+            lines = sweep.lines
             _fill(server, 85)
             await until(lambda: len(lines()) == 1)
+            assert 0.8 <= (sweep.gauge("store_full_ratio", store="state") or 0) <= 0.95
             _fill(server, 75)  # between the two bounds: nothing new
             visits = server.ask("INFO", "commandstats")["cmdstat_info"]["calls"]
             await until(lambda: server.ask("INFO", "commandstats")["cmdstat_info"]["calls"] > visits + 5)
             assert 1 == len(lines())
             server.ask("DEL", "ballast")
             await until(lambda: len(lines()) == 2)
+            assert 0 < (sweep.gauge("store_full_ratio", store="state") or 0) < 0.7
         told = [(line["event"], line["level"], line["store"]) for line in lines()]
     assert [("store_filling", "warning", "state"), ("store_has_room", "info", "state")] == told
     assert 80 <= lines()[0]["full_percent"] <= 95
@@ -84,9 +130,10 @@ async def test_what_cannot_be_known_is_no_alarm(
         server.ask("SETRANGE", "ballast", 38_000_000, "x")
         if options:
             server.ask("ACL", "SETUSER", "default", "-info")
-        async with sweeping(tmp_path, server.url, monkeypatch) as lines:
+        async with sweeping(tmp_path, server.url, monkeypatch) as sweep:
             async with gate(server.url) as one:
                 await one.admit(client())
             await until(lambda: server.ask("HEXISTS", "gw:{design}:limits", "seen") == 1)
             await asyncio.sleep(0.2)
-        assert [] == lines()
+        assert [] == sweep.lines()
+        assert 0 == sweep.gauge("store_full_ratio", store="state")
