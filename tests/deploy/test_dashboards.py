@@ -128,6 +128,10 @@ async def test_every_expression_has_data_and_alerts_tell_faults(tmp_path: Path, 
         await until_true(lambda: not without_data(server, wanted), lambda: without_data(server, wanted))
         await until_true(lambda: server.firing() >= FAULTS, server.firing)
         assert [] == [rule for rule in server.rules() if rule["health"] != "ok"]
+        (fails,) = [expr for name, expr in wanted.items() if "For which models does it fail?" in name]
+        assert {"200", "502"} <= {
+            one["metric"]["code"] for one in server.query(fails)
+        }  # a broken stream, a broken call
 
         for name in BOARDS:
             drawn = page(name, View(server=server, minutes=1, scrape=1))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,17 +52,26 @@ class Watched:
         calls = [*3 * [("batch", GENERATE, HELLO)], ("nobody", GENERATE, HELLO), ("news", PICTURE, HELLO)]
         calls += [("design", GENERATE, saying("sandbox-fault: key"))]
         calls += [("design", GENERATE, saying("sandbox-fault: nousage"))] * 6
+        calls += [("design", STREAM, saying("sandbox-fault: cut"))]
         calls += [("design", PRO, saying("sandbox-fault: cut"))] * 25
         return await self._make(calls)
 
     async def _make(self, calls: list[tuple[str, str, dict[str, Any]]]) -> list[int]:
         async with httpx.AsyncClient(base_url=self.url, timeout=20, trust_env=False) as http:
             return [
-                (
-                    await http.post(path, json=body, headers={"x-goog-api-key": self.keys.get(client, "none")})
-                ).status_code
+                await status(
+                    http.stream("POST", path, json=body, headers={"x-goog-api-key": self.keys.get(client, "none")})
+                )
                 for client, path, body in calls
             ]
+
+
+async def status(asked: AbstractAsyncContextManager[httpx.Response]) -> int:
+    """The status of an answer, taken to its end, which may be that it breaks off."""
+    async with asked as response:
+        with contextlib.suppress(httpx.RemoteProtocolError):
+            await response.aread()
+        return response.status_code
 
 
 @contextlib.contextmanager
