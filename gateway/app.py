@@ -104,6 +104,7 @@ class App(FastAPI):
     async def _live(self, _: FastAPI) -> AsyncIterator[None]:
         parts = self.parts
         parts.metrics.child(parts.metrics.build_info, __version__).set(1)
+        parts.metrics.buffered_limit.set(parts.settings.max_buffered_bytes)
         await asyncio.gather(parts.state.look(), parts.kept.look())
         work = (tick(parts), parts.limits.run(), parts.state.watch(), parts.kept.watch())
         chores = [asyncio.create_task(chore) for chore in work]

@@ -115,6 +115,12 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stuck_bytes = 0
         super().on_body(body)
 
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        # A last piece of more than 64 KiB has paused reading; then the caller's hanging up would never be seen.
+        if not self.pipeline:
+            self.flow.resume_reading()
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
         """Answer what the parser or the checks above refused, in the shape of every other error of ours."""
         if self.cycle is not None and not self.cycle.response_complete:

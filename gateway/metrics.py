@@ -46,6 +46,7 @@ COUNTERS = {
 GAUGES = {
     "in_flight": ("in_flight_requests", "Calls under way.", "client", "livesum"),
     "buffered": ("buffered_bytes", "Bytes of bodies held.", "", "livesum"),
+    "buffered_limit": ("buffered_bytes_limit", "Bytes of bodies that may be held.", "", "livesum"),
     "buffered_share": ("buffered_ratio", "Bytes held of those that may be, in the fullest worker.", "", "livemax"),
     "store_up": ("store_up", "Whether the store answers.", "store", "livemin"),
     "store_full": ("store_full_ratio", "Memory the store uses of what it may; 0 without a bound.", "store", "livemax"),
@@ -91,6 +92,7 @@ class Metrics:
     key_refused: Counter
     in_flight: Gauge
     buffered: Gauge
+    buffered_limit: Gauge
     buffered_share: Gauge
     store_up: Gauge
     store_full: Gauge

@@ -2,8 +2,13 @@
 
 import asyncio
 import random
+from pathlib import Path
 
-from tests.support.gateway import GENERATE, STREAM, Gateway, Upstream, saying
+import pytest
+
+from tests.support.gateway import GENERATE, STREAM, Gateway, Upstream, running, saying
+from tests.support.valkey import Valkey
+from tests.support.wire import wire
 
 CALLS, LEAVING = 64, 16
 
@@ -82,3 +87,22 @@ async def test_a_hung_up_stream_ends_the_upstream_call(gateway: Gateway, upstrea
             break
         await asyncio.sleep(0.01)
     assert "cancelled" == seen["end"]
+
+
+@pytest.mark.parametrize("size", [10, 60_000, 70_000, 900_000, 5_000_000])
+async def test_a_caller_with_a_body_of_any_size_is_seen_to_leave(tmp_path: Path, state: Valkey, size: int) -> None:
+    """D4 D5: behind a large body too the socket is read on, so that the end of it ends the call."""
+    asked = asyncio.Event()
+
+    async def play(_: bytes, reader: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()  # until the gateway hangs up
+
+    async with wire(play) as upstream, running(tmp_path, upstream.url, redis_url=state.url) as gateway:
+        body = {"contents": [{"parts": [{"text": "x" * size}]}]}
+        caller = asyncio.create_task(gateway.http.post(STREAM, json=body))
+        await asked.wait()
+        caller.cancel()
+        entry = await gateway.entry()
+        await gateway.at_rest()
+    assert ("client_gone", 499) == (entry["outcome"], entry["status"])

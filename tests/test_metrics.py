@@ -36,6 +36,7 @@ PUBLISHED = {
     "gateway_limited_total": ("counter", "client limit"),
     "gateway_in_flight_requests": ("gauge", "client"),
     "gateway_buffered_bytes": ("gauge", ""),
+    "gateway_buffered_bytes_limit": ("gauge", ""),
     "gateway_buffered_ratio": ("gauge", ""),
     "gateway_config_file_ignored": ("gauge", ""),
     "gateway_store_duration_seconds": ("histogram", "operation"),
