@@ -67,6 +67,19 @@ async def test_one_turn_of_the_loop_is_one_pipeline(server: Valkey) -> None:
     assert ["ping"] + ["echo"] * 100 == one.seen
 
 
+async def test_what_is_slow_delays_nothing_quick(server: Valkey) -> None:
+    """R2: a command that may take longer is waited for, on a connection of its own; all others are answered at once."""
+    async with store(server.url) as one:
+        await one.ping()
+        slow = one.command("BLPOP", "nothing", 0.5, timeout=1)
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        await one.ping()
+        assert time.monotonic() - began < 0.2
+        assert await slow is None
+        assert one.up
+
+
 @pytest.mark.parametrize("connections", [1, 4])
 async def test_cancelled_callers_leave_no_answer_behind(server: Valkey, connections: int) -> None:
     """R4: with half of the callers leaving at any moment, nobody ever gets the reply of another."""
@@ -111,7 +124,8 @@ def test_packing_is_what_redis_py_would_send(commands: list[tuple[list[Part], li
     """Our packing, partly done beforehand, and the client library's are the same bytes."""
     loop = asyncio.new_event_loop()
     ours = [
-        Command("get", "", Opening.of("GET", *known), rest, None, 0, loop.create_future()) for known, rest in commands
+        Command("get", "", Opening.of("GET", *known), rest, None, 0, 1, loop.create_future())
+        for known, rest in commands
     ]
     loop.close()
     theirs = Connection().pack_commands([["GET", *known, *rest] for known, rest in commands])

@@ -35,9 +35,10 @@ def _ignore(*_: object) -> None: ...
 class Store:
     """One store, whether a server or a cluster.  `up` is what the last command or probe found.
 
-    `timeout` is in seconds, from asking to the reply.  `connections` is how many pipelines may be under way to one
-    server.  `full_is_away`: a full store is of no use.  `on_change(up, why)` is told of each change of `up`;
-    `observe(operation, seconds)` of each reply, the operation being the name of a script or command.
+    `timeout` is in seconds, from asking to the reply.  A command that may take longer says so; it travels on other
+    connections, so that what is quick waits behind nothing slow.  `connections` is how many pipelines of each kind may
+    be under way to one server.  `full_is_away`: a full store is of no use.  `on_change(up, why)` is told of each change
+    of `up`; `observe(operation, seconds)` of each reply, the operation being the name of a script or command.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Store:
         self._timeout, self._connections, self._on_change = timeout, connections, on_change
         self._not_now = NOT_NOW | {FULL} if full_is_away else NOT_NOW
         self._servers = servers(url, timeout)
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[tuple[str, float], Line] = {}  # by server and patience
         self._asked: list[Command] = []  # in this turn of the loop
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -67,9 +68,9 @@ class Store:
         """The same for a script that is bound already, which costs less."""
         return self._ask(bound.script.name, bound.key, bound.opening, args, bound)
 
-    def command(self, name: str, key: str, *args: Part) -> asyncio.Future[Any]:
+    def command(self, name: str, key: str, *args: Part, timeout: float | None = None) -> asyncio.Future[Any]:
         """Run a command on one key.  Fails as `script` does."""
-        return self._ask(name.lower(), key, NOTHING, (name, key, *args), None)
+        return self._ask(name.lower(), key, NOTHING, (name, key, *args), None, patience=timeout)
 
     async def fullness(self, keys: Iterable[str]) -> float:
         """Of the servers of these keys the fullest: 1 has no room left, 0 knows no bound.  Raises `StoreAway`."""
@@ -106,7 +107,14 @@ class Store:
         await asyncio.sleep(0)  # a closed transport lets go of its socket in the next turn
 
     def _ask(
-        self, operation: str, key: str, opening: Opening, args: tuple[Part, ...], bound: Bound | None
+        self,
+        operation: str,
+        key: str,
+        opening: Opening,
+        args: tuple[Part, ...],
+        bound: Bound | None,
+        *,
+        patience: float | None = None,
     ) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Any] = loop.create_future()
@@ -115,7 +123,7 @@ class Store:
             return reply
         if not self._asked:
             loop.call_soon(self._dispatch)
-        self._asked.append(Command(operation, key, opening, args, bound, loop.time(), reply))
+        self._asked.append(Command(operation, key, opening, args, bound, loop.time(), patience or self._timeout, reply))
         return reply
 
     def _dispatch(self) -> None:
@@ -126,7 +134,7 @@ class Store:
         asked, self._asked = self._asked, []
         for command in asked:
             try:
-                self._line(self._servers.home(command.key)).waiting.append(command)
+                self._line(self._servers.home(command.key), command.patience).waiting.append(command)
             except RedisClusterException as error:
                 self.lost(error, [command], sent=False)
         for line in self._lines.values():
@@ -141,18 +149,18 @@ class Store:
         else:
             self._dispatch()
 
-    def _line(self, home: str) -> Line:
-        if home not in self._lines:
+    def _line(self, home: str, patience: float) -> Line:
+        if (home, patience) not in self._lines:
             connections = [self._servers.connect(home) for _ in range(self._connections)]
-            self._lines[home] = Line(self, connections, self._timeout)
-        return self._lines[home]
+            self._lines[home, patience] = Line(self, connections, patience)
+        return self._lines[home, patience]
 
     def refused(self, command: Command, error: ResponseError) -> None:
         """Say it again where that helps."""
         if isinstance(error, AskError):
             self.spawn(self._redirect(command.again(), error))
         elif isinstance(error, NoScriptError):
-            self._line(self._servers.home(command.key)).waiting.append(command.again())
+            self._line(self._servers.home(command.key), command.patience).waiting.append(command.again())
         elif str(error).partition(" ")[0] in self._not_now:
             self.lost(error, [command], sent=False)
         elif isinstance(error, TryAgainError):  # its slot is on the move; that is no reason to give up all others
@@ -162,7 +170,7 @@ class Store:
 
     async def _redirect(self, command: Command, error: AskError) -> None:
         try:
-            line = self._line(await self._servers.follow(error))
+            line = self._line(await self._servers.follow(error), command.patience)
         except (KeyError, *FAILURES) as unknown:
             self.lost(unknown, [command], sent=False)
             return

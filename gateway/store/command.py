@@ -82,6 +82,7 @@ class Command:
     args: Sequence[Part]
     bound: Bound | None  # the script, where the server may not know it
     since: float  # on the loop's clock
+    patience: float  # seconds from then to the reply
     reply: asyncio.Future[Any]
 
     def again(self) -> "Command":
