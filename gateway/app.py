@@ -34,7 +34,7 @@ from gateway.store import Store
 from gateway.upstream import PyqwestTransport, Upstream
 
 NOWHERE = "unix:///nonexistent"  # where the state is when nobody said: away
-KEEPING = {"timeout": 1.0, "connections": 4, "full_is_away": False}  # answers of some MB; of a full store reads go on
+KEEPING = {"connections": 4, "full_is_away": False}  # answers of some MB; of a full store reads go on
 TICK_SECONDS = 0.25  # how often changed files are looked for
 
 
@@ -151,7 +151,10 @@ def create(
     state = watched_store(settings.redis_url or NOWHERE, "state", metrics, log)
     limits = gate(settings, state, catalogue, ledger)
     kept = watched_store(settings.cache_redis_url or settings.redis_url or NOWHERE, "cache", metrics, log, **KEEPING)
-    cache = Cache(Shelf(kept), ledger, hold=buffered.hold, call_seconds=settings.call_timeout_seconds)
+    cache = Cache(
+        Shelf(kept), ledger,
+        upstream=settings.upstream_url, hold=buffered.hold, call_seconds=settings.call_timeout_seconds,
+    )  # fmt: skip
     pipeline = Pipeline(
         limits=limits,
         cache=cache,

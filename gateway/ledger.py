@@ -108,13 +108,12 @@ class Ledger:
         entry.client = client
         self._metrics.child(self._metrics.in_flight, client.name).inc()
 
-    def looked(self, entry: Entry, result: str, seconds: float) -> None:
+    def looked(self, entry: Entry, result: str, waited_seconds: float) -> None:
         """Say what the cache did; whoever waited for another call's answer has waited for the upstream."""
         entry.cache = result
+        entry.upstream_seconds += waited_seconds
         if entry.client is not None:
             self.cached(entry.client.name, result)
-        if result == "collapsed":
-            entry.upstream_seconds += seconds
 
     def cached(self, client: str, result: str) -> None:
         """The cache did something: beside how it found an answer, whether one was stored or refused."""

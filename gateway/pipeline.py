@@ -12,7 +12,7 @@ from functools import partial
 from gateway import logs, relay, sse
 from gateway.asgi import Buffered, Hold, Receive, Reply, Request, Scope, Send, read_body
 from gateway.auth import Auth
-from gateway.cache import Cache, Flight
+from gateway.cache import Cache, Flight, Lookup
 from gateway.call import Call, Meter
 from gateway.clients import Client
 from gateway.dialects import ALL, Route
@@ -155,16 +155,21 @@ class Pipeline:
                     call, lambda page: self._page(exchange, page), openai=route.openai_list
                 )
                 return await live.whole(200, relay.JSON, body)
-            before = time.perf_counter()
-            async with await self._cache.open(call, partial(self._fill, exchange)) as found:
-                exchange.found = found
-                self._ledger.looked(exchange.entry, found.result, time.perf_counter() - before)
+            async with await self._find(exchange, call) as found:
                 if found.flight is None:
                     await self._ask(exchange, call, live, exchange.hold)
                 else:
                     await self._play(exchange, call, found.flight, live)
                 await live.end()
         return None
+
+    async def _find(self, exchange: Exchange, call: Call) -> Lookup:
+        """Where the answer comes from; counted also for those who leave, or run out of time, while they wait for it."""
+        found = exchange.found = Lookup()
+        try:
+            return await self._cache.open(call, partial(self._fill, exchange), found)
+        finally:
+            self._ledger.looked(exchange.entry, found.result, found.waited_seconds)
 
     async def _ask(self, exchange: Exchange, call: Call, sink: Sink, hold: Hold) -> Meter:
         """Ask the upstream, and pass on what it says, whose bytes count in `hold`."""

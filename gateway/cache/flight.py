@@ -10,12 +10,15 @@ they are, and an error keeps the frames of all who raised it, which keep their b
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
 from types import TracebackType
 
 from gateway.asgi import Hold
 from gateway.cache.kept import Chunk, Kept
 from gateway.errors import Draining
+
+PIECE_BYTES = 64 * 1024  # thousands of small writes in one turn of the loop would stall it
 
 
 class Flight:
@@ -37,6 +40,7 @@ class Flight:
         self._content_type, self._tokens = "", 0
         self._chunks: list[bytes] = []
         self._more = asyncio.Event()
+        self._stirred = asyncio.Event()
         self._turnstile = asyncio.Lock()
         self._users = 0
         self._task: asyncio.Task[None] | None = None
@@ -80,13 +84,14 @@ class Flight:
         self._more.set()
 
     def carried_by(self, task: asyncio.Task[None]) -> None:
-        """From here on a task brings it, for as long as anybody uses it; `landed` is to be called when it is done."""
+        """From here on a task brings it, which is tended; `landed` is to be called when it is done."""
         self.asked, self._task = True, task
 
     def landed(self, error: BaseException | None) -> None:
         """The task is done; the error counts unless the flight has ended before."""
         self.end(error=error)
         self._task = None
+        self._stirred.set()
         if not self._users:
             self._let_go()
 
@@ -95,13 +100,31 @@ class Flight:
         self._users += 1
 
     def leave(self) -> None:
-        """One less does.  Without anybody the task is cancelled, and nobody joins what is being given up."""
+        """One less does."""
         self._users -= 1
         if self._users:
             return
         if self._task is None:
             self._let_go()
         elif not self.ended.is_set():
+            self._stirred.set()
+
+    @property
+    def used(self) -> bool:
+        """Whether anybody in this worker waits."""
+        return self._users > 0
+
+    async def landed_within(self, seconds: float) -> bool:
+        """Wait for the end of the task, for so long or until the last user leaves; whether it has ended."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stirred.wait()
+        self._stirred.clear()
+        return self._task is None
+
+    def give_up(self) -> None:
+        """Cancel the task, unless it has brought the answer; nobody joins what is being given up."""
+        if self._task is not None and not self.ended.is_set():
             self._on_close(self)
             self._task.cancel()
 
@@ -127,7 +150,7 @@ class Flight:
         return self.kept
 
     async def play(self) -> AsyncIterator[Chunk]:
-        """The chunks, as they come; for one caller.  Raises what it ended with."""
+        """The chunks, as they come, or joined where they are there; for one caller.  Raises what it ended with."""
         at = 0
         while not self.ended.is_set():
             self._more.clear()
@@ -135,8 +158,8 @@ class Flight:
                 yield self._chunks[at]
                 at += 1
             await self._more.wait()
-        for chunk in (self._chunks if self.kept is None else self.kept.chunks)[at:]:
-            yield chunk
+        for piece in joined((self._chunks if self.kept is None else self.kept.chunks)[at:]):
+            yield piece
         await self.answer()
 
     @property
@@ -147,3 +170,21 @@ class Flight:
         self.kept = self.error = self._trace = None
         self._chunks = []
         self.hold.resize(0)
+
+
+def joined(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """The same bytes in fewer pieces; what is large is not copied."""
+    small: list[Chunk] = []
+    size = 0
+    for chunk in chunks:
+        if size + len(chunk) > PIECE_BYTES and small:
+            yield _one(small)
+            small, size = [], 0
+        small.append(chunk)
+        size += len(chunk)
+    if small:
+        yield _one(small)
+
+
+def _one(chunks: list[Chunk]) -> Chunk:
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -3,7 +3,7 @@
     created   13 digits: milliseconds since 1970 (look.lua reads them)
     checksum  32 bytes: SHA-256 of the name, of `created` and of all that follows the checksum
     length    4 bytes: of the head
-    head      msgpack: content type, tokens, the length of each chunk
+    head      msgpack: content type, tokens, seconds it is kept for, the length of each chunk
     body      the chunks
 
 The status is not kept: only a 200 ever is.  The name is hashed in, so a value found under another name is damaged.
@@ -32,6 +32,7 @@ class Kept:
     chunks: Sequence[Chunk]  # of a stream, as they were written; of a unary answer one
     tokens: int  # what it cost, and whoever gets it again saves
     created: float  # seconds since 1970
+    ttl_seconds: int = 0  # it is kept for, once it is
 
     @property
     def age(self) -> int:
@@ -48,15 +49,16 @@ class Head(msgspec.Struct, array_like=True, gc=False):
 
     content_type: str
     tokens: int
+    ttl_seconds: int
     lengths: list[int]
 
 
 _HEAD = msgspec.msgpack.Decoder(Head)
 
 
-def written(name: str, kept: Kept) -> bytes:
-    """The value to be stored under this name."""
-    head = msgspec.msgpack.encode(Head(kept.content_type, kept.tokens, list(map(len, kept.chunks))))
+def written(name: str, kept: Kept, ttl_seconds: int) -> bytes:
+    """The value to be stored under this name, for so long."""
+    head = msgspec.msgpack.encode(Head(kept.content_type, kept.tokens, ttl_seconds, list(map(len, kept.chunks))))
     created, length = b"%013d" % round(kept.created * 1000), struct.pack(">I", len(head))
     checksum = _checksum(name, created, length, head, *kept.chunks)
     return b"".join((created, checksum, length, head, *kept.chunks))
@@ -76,7 +78,13 @@ def read(name: str, value: bytes) -> Kept | None:
     for size in head.lengths:
         chunks.append(view[at : at + size])
         at += size
-    return Kept(content_type=head.content_type, chunks=chunks, tokens=head.tokens, created=int(created) / 1000)
+    return Kept(
+        content_type=head.content_type,
+        chunks=chunks,
+        tokens=head.tokens,
+        created=int(created) / 1000,
+        ttl_seconds=head.ttl_seconds,
+    )
 
 
 def _checksum(name: str, created: bytes, *rest: Chunk) -> bytes:

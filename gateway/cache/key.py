@@ -1,7 +1,8 @@
 """Which calls are the same call?
 
-Those whose every input that reaches the upstream is the same, byte for byte: nothing is read into a body, so no two
-readings of one key exist.  Each part is preceded by its length, so no part can pretend to be the end of another.
+Those whose every input that reaches the upstream is the same, byte for byte, and the upstream too: nothing is read into
+a body, so no two readings of one key exist.  Each part is preceded by its length, so no part can pretend to be the end
+of another.
 The model is part of the path, and `content-type` is constant; of the headers only `accept` crosses from the caller.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Iterable
 from gateway.call import Call
 from gateway.clients import Client
 
-VERSION = b"1"  # of the key and of the value behind it
+VERSION = b"2"  # of the key and of the value behind it
 LARGE_BYTES = 1024 * 1024  # from here on hashing happens in a thread, so that the loop never stalls
 
 
@@ -26,10 +27,11 @@ def pattern(client_name: str | None) -> str:
     return f"gw:cache:client:{client_name}:*" if client_name else "gw:cache:*"
 
 
-async def name_of(call: Call) -> str:
-    """Where the answer to this call is kept: `gw:cache:SCOPE:{HASH}`."""
+async def name_of(call: Call, upstream: str) -> str:
+    """Where this upstream's answer to this call is kept: `gw:cache:SCOPE:{HASH}`."""
     scope = scope_of(call.client)
-    parts = (VERSION, *(text.encode() for text in (scope, call.method, call.model, call.query, call.accept)), call.body)
+    texts = (scope, upstream, call.method, call.model, call.query, call.accept)
+    parts = (VERSION, *(text.encode() for text in texts), call.body)
     if len(call.body) < LARGE_BYTES:
         return f"gw:cache:{scope}:{{{digest(parts)}}}"
     return f"gw:cache:{scope}:{{{await asyncio.to_thread(digest, parts)}}}"

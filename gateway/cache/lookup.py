@@ -1,5 +1,8 @@
 """What does a caller learn of where the answer came from?  RFC 9211, as far as it is promised."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -9,16 +12,17 @@ from gateway.cache.kept import Kept
 Result = Literal["hit", "miss", "bypass", "collapsed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Lookup:
-    """Where the answer to one call comes from.  Leave its context when its caller does not wait any more."""
+    """Where the answer to one call comes from, as far as is known.  Its context ends when its caller waits no more."""
 
-    result: Result
-    detail: str  # of `cache-status`
+    result: Result = "bypass"
+    detail: str = "fwd=bypass"  # of `cache-status`
     flight: Flight | None = None  # what brings the answer; None: the upstream is asked directly and nothing is kept
     leads: bool = False  # the flight's call to the upstream is this one's
     ttl: int = 0  # seconds, of a hit: how long this client is given answers
     tells_stored: bool = False  # a unary answer is judged before its head is sent
+    waited_seconds: float = 0.0  # for what another call asked
 
     async def __aenter__(self) -> Self:
         return self
@@ -26,6 +30,27 @@ class Lookup:
     async def __aexit__(self, *_: object) -> None:
         if self.flight:
             self.flight.leave()
+
+    @contextmanager
+    def waiting(self, flight: Flight) -> Iterator[None]:
+        """While this lasts the caller waits; if another's call has been asked, for its answer."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            if flight.asked:
+                self.result, self.detail = "collapsed", "fwd=miss; collapsed"
+                self.waited_seconds += time.perf_counter() - began
+
+    def missed(self, detail: str = "fwd=miss", flight: Flight | None = None) -> None:
+        """It is not there; a flight is that of a call to the upstream of this one's own."""
+        self.result, self.detail, self.flight, self.leads = "miss", detail, flight, flight is not None
+
+    def answered(self, flight: Flight, ttl: int) -> None:
+        """By what is kept, or by what another call has asked."""
+        self.flight = flight
+        if not flight.asked:
+            self.result, self.detail, self.ttl = "hit", "hit", ttl
 
     async def landed(self) -> None:
         """Wait until what this call leads has ended: its cost is booked with this call."""
@@ -41,8 +66,8 @@ class Lookup:
         """`cache-status`, and `age` of a hit; as far as is known by now."""
         status = f"tokenhot-gateway; {self.detail}"
         if kept := self.hit:
-            age = kept.age
-            return [(b"cache-status", f"{status}; ttl={self.ttl - age}".encode()), (b"age", b"%d" % age)]
+            age, ttl = kept.age, min(self.ttl, kept.ttl_seconds)  # another may have had it kept for less
+            return [(b"cache-status", f"{status}; ttl={max(ttl - age, 0)}".encode()), (b"age", b"%d" % age)]
         if self.tells_stored and self.flight and self.flight.storable:
             status += "; stored"
         return [(b"cache-status", status.encode())]

@@ -6,100 +6,91 @@ Whatever the store does, the call goes on: a store that is away or full keeps no
 
 import asyncio
 import secrets
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
 from gateway.cache import kept
+from gateway.cache.claim import GRANTED, Claim
 from gateway.cache.kept import Kept
 from gateway.cache.key import LARGE_BYTES
 from gateway.store import Store
 from gateway.store.command import Script
 
-LOOK, CLAIM = Script.read("gateway.cache", "look"), Script.read("gateway.cache", "claim")
+LOOK, DROP = Script.read("gateway.cache", "look"), Script.read("gateway.cache", "drop")
 LEASE_SECONDS = 10.0
-LARGE, CLAIMED = 2, 1  # what look.lua returns beside the answer
+WAITING_MS = 1000  # several looks of those who wait
+TAKEN = 0  # what look.lua returns while another has the claim
 HANDED_BYTES = 64 * 1024  # beyond, a second round trip costs less than Lua's copies
-VALUE_BYTES = 16 * 1024 * 1024  # what a link of 1 Gbit/s carries within the store's patience, many times over
+VALUE_SECONDS = 1.0  # for what is large to travel; all else must be known to be away within the store's own patience
+VALUE_BYTES = 16 * 1024 * 1024  # what a link of 1 Gbit/s carries within that time, many times over
 LARGE_AT_ONCE = 2  # on their way; more would wait for each other, and the store be taken for one that is away
-
-
-class Claim:
-    """The right to get one answer, which others wait for.  Held as far as the store knows of it."""
-
-    def __init__(self, store: Store, name: str, word: str, lease_seconds: float) -> None:
-        self.key, self.word = name.replace("gw:cache:", "gw:claim:", 1), word
-        self._store, self._lease = store, lease_seconds
-        self._timer: asyncio.TimerHandle | None = None
-
-    def keep(self) -> None:
-        """Renew it from now on, until it is released."""
-        self._timer = asyncio.get_running_loop().call_later(self._lease / 3, self._renew)
-
-    def release(self) -> None:
-        """Let another have it, now rather than at the end of the lease."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._tell(0)
-
-    def won(self, reply: asyncio.Future[object]) -> None:
-        """Release it if it has been granted to somebody who had already left."""
-        if not reply.cancelled() and reply.exception() is None and reply.result() == 1:
-            self._tell(0)
-
-    def _renew(self) -> None:
-        self._tell(round(self._lease * 1000))
-        self.keep()
-
-    def _tell(self, milliseconds: int) -> None:
-        reply = self._store.script(CLAIM, (self.key,), (self.word, milliseconds))
-        reply.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen: the lease ends by itself
 
 
 class Shelf:
     """The answers of one store."""
 
-    def __init__(self, store: Store, *, lease_seconds: float = LEASE_SECONDS, value_bytes: int = VALUE_BYTES) -> None:
-        self._store, self._lease, self._value_bytes = store, lease_seconds, value_bytes
+    def __init__(
+        self,
+        store: Store,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        value_seconds: float = VALUE_SECONDS,
+        value_bytes: int = VALUE_BYTES,
+    ) -> None:
+        self.lease_seconds = lease_seconds
+        self._store, self._value_seconds, self._value_bytes = store, value_seconds, value_bytes
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._words = (f"{run}-{number:x}" for run in [secrets.token_hex(8)] for number in count(1))
 
     async def find(self, name: str, oldest: float) -> Kept | None:
         """The answer kept under this name, made no earlier than `oldest` (seconds since 1970)."""
-        found = await self._look(name, oldest, Claim(self._store, name, "", self._lease))
+        found = await self._find(name, oldest, Claim(self._store, name, "", self.lease_seconds))
         return found if isinstance(found, Kept) else None
 
     async def find_or_claim(self, name: str, oldest: float) -> Kept | Claim | None:
-        """The same, else the right to get it; None while another has that right."""
-        claim = Claim(self._store, name, next(self._words), self._lease)
-        found = await self._look(name, oldest, claim)
-        return found if isinstance(found, Kept) else claim if found else None
+        """The same, else the right to get it, as far as the store says otherwise; None while another has that right."""
+        return await self._find(name, oldest, Claim(self._store, name, next(self._words), self.lease_seconds))
 
-    async def _look(self, name: str, oldest: float, claim: Claim) -> Kept | bool:
-        """The answer, else whether the claim is granted: it is where the store does not say otherwise."""
-        args = (round(oldest * 1000), claim.word, round(self._lease * 1000), HANDED_BYTES)
-        try:
-            found = await self._claimed(claim, self._store.script(LOOK, (name, claim.key), args))
-            if found == LARGE:
-                return await self._fetched(name) or True
-        except Exception:  # noqa: BLE001  away, full, read-only: it says so itself, and the call goes on
-            return True
-        if isinstance(found, int):
-            return found == CLAIMED
-        return kept.read(name, found) or True  # what is damaged is replaced by the next answer
+    async def _find(self, name: str, oldest: float, claim: Claim) -> Kept | Claim | None:
+        """Look, and look again where the answer was damaged: all but one who find that wait like after any miss."""
+        with suppress(Exception):  # away, full, read-only: it says so itself, and the call goes on
+            for _ in range(2):
+                found = await self._look(name, oldest, claim)
+                if found == TAKEN:
+                    return None
+                if found == GRANTED:
+                    break
+                if answer := await self._read(name, found):
+                    return answer
+        return claim
 
-    async def _claimed(self, claim: Claim, reply: asyncio.Future[Any]) -> Any:
+    async def _look(self, name: str, oldest: float, claim: Claim) -> bytes | int:
+        args = (round(oldest * 1000), claim.word, claim.lease_ms, WAITING_MS, HANDED_BYTES)
+        reply = self._store.script(LOOK, (name, *claim.keys), args)
         try:
-            return await asyncio.shield(reply)
+            await asyncio.shield(reply)
         except asyncio.CancelledError:
-            reply.add_done_callback(claim.won)
+            self._store.spawn(_give_back(claim, reply))
             raise
+        finally:
+            if reply.done():
+                claim.learn(reply)
+        found: bytes | int = reply.result()
+        return found
 
-    async def _fetched(self, name: str) -> Kept | None:
-        async with self._large:
-            value = await self._store.command("GET", name) or b""
-            if len(value) < LARGE_BYTES:
-                return kept.read(name, value)
-            return await asyncio.to_thread(kept.read, name, value)
+    async def _read(self, name: str, found: bytes | int) -> Kept | None:
+        """The answer in what was found; one that is damaged is forgotten."""
+        if isinstance(found, bytes):
+            value, answer = found, kept.read(name, found)
+        else:
+            async with self._large:
+                value = await self._store.command("GET", name, timeout=self._value_seconds) or b""
+                large = len(value) >= LARGE_BYTES
+                answer = await asyncio.to_thread(kept.read, name, value) if large else kept.read(name, value)
+        if answer is None:
+            await self._store.script(DROP, (name,), (value[: kept.HEAD_AT], len(value)))
+        return answer
 
     def takes(self, size: int) -> bool:
         """Whether an answer of so many bytes can be kept, as far as is known now."""
@@ -108,13 +99,21 @@ class Shelf:
     async def put(self, name: str, answer: Kept, ttl_seconds: int) -> bool:
         """Keep an answer; whether the store took it."""
         if answer.size < LARGE_BYTES:
-            return await self._set(name, kept.written(name, answer), ttl_seconds)
+            return await self._set(name, kept.written(name, answer, ttl_seconds), ttl_seconds)
         async with self._large:
-            return await self._set(name, await asyncio.to_thread(kept.written, name, answer), ttl_seconds)
+            value = await asyncio.to_thread(kept.written, name, answer, ttl_seconds)
+            return await self._set(name, value, ttl_seconds)
 
     async def _set(self, name: str, value: bytes, ttl_seconds: int) -> bool:
         try:
-            await self._store.command("SET", name, value, "PX", ttl_seconds * 1000)
+            await self._store.command("SET", name, value, "PX", ttl_seconds * 1000, timeout=self._value_seconds)
         except Exception:  # noqa: BLE001  as above
             return False
         return True
+
+
+async def _give_back(claim: Claim, reply: asyncio.Future[Any]) -> None:
+    """Let go of what may be granted to a caller who has left."""
+    await asyncio.wait([reply])
+    claim.learn(reply)
+    await claim.release()

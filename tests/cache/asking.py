@@ -10,12 +10,13 @@ from typing import Any
 from msgspec import structs
 
 from gateway.asgi import Buffered
-from gateway.cache import Cache, Flight, Shelf
+from gateway.cache import Ask, Cache, Flight, Lookup, Shelf
 from gateway.call import Asked, Call
 from gateway.clients import Client
 from gateway.store import Store
 from tests.support.valkey import until
 
+UPSTREAM = "http://upstream"
 JSON, SSE = "application/json", "text/event-stream"
 
 
@@ -92,10 +93,14 @@ class Worker:
         self.store = Store(url, timeout=timeout, connections=4, full_is_away=False)
         self.shelf = Shelf(self.store, **options)
         self.buffered = Buffered(2**30)
-        self.cache = Cache(self.shelf, self, hold=self.buffered.hold, call_seconds=call_seconds)
+        self.cache = Cache(self.shelf, self, upstream=UPSTREAM, hold=self.buffered.hold, call_seconds=call_seconds)
 
     def cached(self, name: str, result: str) -> None:
         self.counted[name, result] += 1
+
+    async def open(self, one: Call, ask: Ask) -> Lookup:
+        """What the pipeline does first."""
+        return await self.cache.open(one, ask, Lookup())
 
     async def get(self, one: Call, ask: Upstream) -> tuple[str, bytes]:
         """How an answer came, and all of it."""
@@ -106,7 +111,7 @@ class Worker:
         """The same with the headers, as they are when the first byte is sent."""
         headers: dict[str, str] = {}
         body = []
-        async with await self.cache.open(one, ask) as found:
+        async with await self.open(one, ask) as found:
             assert found.flight is not None
             if not one.stream:
                 await found.flight.answer()

@@ -63,7 +63,7 @@ class Chaos:
             try:
                 async with (
                     asyncio.timeout(patience),
-                    await self._random.choice(self._workers).cache.open(one, self.ask) as found,
+                    await self._random.choice(self._workers).open(one, self.ask) as found,
                 ):
                     assert found.flight is not None
                     whole = b"".join([bytes(chunk) async for chunk in found.flight.play()])

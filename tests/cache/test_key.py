@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.cache.key import LARGE_BYTES, digest, name_of
 from gateway.call import Asked
-from tests.cache.asking import call, client
+from tests.cache.asking import UPSTREAM, call, client
 
 KEYS = int(os.environ.get("TEST_CACHE_KEYS", "50000"))  # the full count is 1000000
 BATCH = 1000
@@ -86,18 +86,23 @@ SILENT: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("what", TELLING)
 async def test_whatever_reaches_the_upstream_is_in_the_key(what: str) -> None:
     """C3, C4: another scope, action, model, query, accept, or byte of the body is another answer."""
-    assert await name_of(BASE) != await name_of(call(**({"of": client("a")} | TELLING[what])))
+    assert await name_of(BASE, UPSTREAM) != await name_of(call(**({"of": client("a")} | TELLING[what])), UPSTREAM)
+
+
+async def test_another_upstream_is_asked_anew() -> None:
+    """C4: what one upstream said, such as the sandbox, is no answer of another's."""
+    assert await name_of(BASE, UPSTREAM) != await name_of(BASE, "http://another")
 
 
 @pytest.mark.parametrize("what", SILENT)
 async def test_what_changes_no_answer_is_not_in_the_key(what: str) -> None:
     """C4: what is ours alone splits nothing."""
-    assert await name_of(BASE) == await name_of(call(**({"of": client("a")} | SILENT[what])))
+    assert await name_of(BASE, UPSTREAM) == await name_of(call(**({"of": client("a")} | SILENT[what])), UPSTREAM)
 
 
 async def test_sharing_clients_have_one_key() -> None:
     """C1: an answer crosses only between clients that both chose to share."""
-    shared = [await name_of(call(client(name, cache="shared"))) for name in ("a", "b")]
+    shared = [await name_of(call(client(name, cache="shared")), UPSTREAM) for name in ("a", "b")]
     assert shared[0] == shared[1]
     assert shared[0].startswith("gw:cache:shared:{")
 
@@ -105,5 +110,5 @@ async def test_sharing_clients_have_one_key() -> None:
 async def test_a_large_body_is_hashed_as_a_small_one() -> None:
     """Beside the loop or on it, the key is the same function."""
     body = b"x" * LARGE_BYTES
-    parts = (b"1", b"client:a", b"generateContent", b"gemini-2.5-flash", b"", b"*/*", body)
-    assert f"gw:cache:client:a:{{{digest(parts)}}}" == await name_of(call(client("a"), body=body))
+    parts = (b"2", b"client:a", UPSTREAM.encode(), b"generateContent", b"gemini-2.5-flash", b"", b"*/*", body)
+    assert f"gw:cache:client:a:{{{digest(parts)}}}" == await name_of(call(client("a"), body=body), UPSTREAM)

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.cache.kept import Kept
 from gateway.cache.key import name_of
-from tests.cache.asking import Upstream, Worker, call, client, said, stream
+from tests.cache.asking import UPSTREAM, Upstream, Worker, call, client, said, stream
 from tests.support.valkey import Valkey, until
 
 
@@ -18,9 +18,9 @@ async def test_the_headers_of_hits_and_misses(one: Worker) -> None:
     assert {"cache-status": "tokenhot-gateway; fwd=miss; stored"} == (await one.told(asked, ask))[1]
     await one.at_rest()
     kept = Kept(content_type="application/json", chunks=(b"{}",), tokens=9, created=time.time() - 60.5)
-    await one.shelf.put(await name_of(asked), kept, 3600)
+    await one.shelf.put(await name_of(asked, UPSTREAM), kept, 3600)
     assert {"cache-status": "tokenhot-gateway; hit; ttl=3540", "age": "60"} == (await one.told(asked, ask))[1]
-    async with await one.cache.open(asked, ask) as found:
+    async with await one.open(asked, ask) as found:
         assert found.hit is not None
         await found.landed()  # at once: it owes nothing
         assert (9, 2) == (found.hit.tokens, found.hit.size)
@@ -52,7 +52,7 @@ async def test_the_header_of_other_misses(asked: Any, ask: dict[str, Any], statu
 )
 async def test_what_is_never_looked_up(asked: Any, one: Worker, state: Valkey) -> None:
     """C10: off unless configured, and only for what generates; the store is not even asked."""
-    async with await one.cache.open(asked, Upstream()) as found:
+    async with await one.open(asked, Upstream()) as found:
         assert ("bypass", None) == (found.result, found.flight)
         assert [(b"cache-status", b"tokenhot-gateway; fwd=bypass")] == found.headers()
     assert [] == state.ask("KEYS", "*")
@@ -90,7 +90,7 @@ async def test_max_age_asks_for_a_younger_answer_and_keeps_it(one: Worker, other
     """C9: an answer too old for one caller is fetched anew, once, and stays good for others until then."""
     ask = Upstream()
     old = Kept(content_type="application/json", chunks=(b"old",), tokens=1, created=time.time() - 100)
-    await one.shelf.put(await name_of(call()), old, 3600)
+    await one.shelf.put(await name_of(call(), UPSTREAM), old, 3600)
     assert ("hit", b"old") == await one.get(call(cache_control="max-age=200"), ask)
 
     ask.open.clear()
@@ -121,6 +121,6 @@ async def test_no_store_leaves_no_trace(one: Worker, state: Valkey) -> None:
     await one.get(call(), ask)
     await one.at_rest()
     before = state.ask("KEYS", "*")
-    async with await one.cache.open(call(cache_control="no-store"), ask) as found:
+    async with await one.open(call(cache_control="no-store"), ask) as found:
         assert found.flight is None
     assert before == state.ask("KEYS", "*")

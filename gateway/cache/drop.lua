@@ -1,0 +1,14 @@
+-- drop.lua: forget an answer that is damaged, unless another has taken its place.
+--
+-- KEYS[1]  the answer
+-- ARGV[1]  its first bytes: when it was made, and its checksum
+-- ARGV[2]  its length
+-- Returns 1 when it is forgotten now.
+
+if redis.call("STRLEN", KEYS[1]) ~= tonumber(ARGV[2]) then
+    return 0
+end
+if redis.call("GETRANGE", KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then
+    return 0
+end
+return redis.call("UNLINK", KEYS[1])
