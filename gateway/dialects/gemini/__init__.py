@@ -19,6 +19,7 @@ from gateway.dialects.gemini.scrub import scrubbed
 
 ROOT = "/v1beta/models"
 STREAM = "streamGenerateContent"
+_IMAGE_MODEL = re.compile(r"image|banana", re.IGNORECASE)  # also of those that no catalogue knows yet
 
 _PAGING: Final = {"pageSize": re.compile(r"\d{1,6}", re.ASCII), "pageToken": re.compile(r"[!\"$%'-~]{1,2048}")}
 
@@ -73,7 +74,8 @@ class Gemini:
 
     def meter(self, call: Call) -> Meter:
         """Make the reader of this call's answer."""
-        return GeminiMeter(generates=call.generates)
+        pictures = call.asked.image_output or _IMAGE_MODEL.search(call.model) is not None
+        return GeminiMeter(generates=call.generates, pictures=pictures)
 
 
 def _query(route: Route, query: dict[str, list[str]], *, sse: bool) -> str:

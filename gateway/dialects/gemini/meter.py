@@ -4,14 +4,15 @@ A meter sees an answer as whole JSON objects: the one of a unary answer, or ever
 not expected is never an error, since the answer itself must pass; only what is not a JSON object at all is.
 """
 
-import re
+from collections import defaultdict
 
 import msgspec
 from msgspec import Raw
 
 from gateway.call import Usage
+from gateway.dialects.gemini.links import Links
 from gateway.dialects.gemini.tally import Tally
-from gateway.dialects.gemini.wire import ABSENT, Content, Part, decoded, lenient, number, word
+from gateway.dialects.gemini.wire import ABSENT, Content, decoded, lenient, number, word
 
 NORMAL_ENDS = frozenset({b"STOP", b"MAX_TOKENS", b"1", b"2"})
 UNSET = frozenset({b"", b"0", b"FINISH_REASON_UNSPECIFIED", b"BLOCK_REASON_UNSPECIFIED"})
@@ -54,17 +55,13 @@ _ENVELOPE = msgspec.json.Decoder(Envelope)
 _FEEDBACK = msgspec.json.Decoder(Feedback)
 _TEXT = msgspec.json.Decoder(str)
 
-# Some channels answer with a picture's address instead of a picture; the address expires.
-_MARKDOWN_IMAGE = re.compile(r"!\[[^\[\]]{0,200}\]\(")
-_LONE_URL = re.compile(r"\s*https?://\S+\s*")
-_CARRY = 256  # characters kept, for a link that is cut across events
-
 
 class GeminiMeter:
-    """The meter of one call."""
+    """The meter of one call; `pictures`: each candidate should bring one."""
 
-    def __init__(self, *, generates: bool) -> None:
+    def __init__(self, *, generates: bool, pictures: bool = False) -> None:
         self.errored = False
+        self._pictures = pictures
         self._generates = generates  # else one whole JSON object is all there is to wait for
         self._seen = False
         self._tally = Tally()
@@ -72,7 +69,7 @@ class GeminiMeter:
         self._ends: dict[int, bytes] = {}  # finish reasons by candidate; b"" while it goes on
         self._blocked = False
         self._by_reference = False
-        self._tail = ""
+        self._links = defaultdict[tuple[int, bytes], Links](Links)  # by candidate, thoughts apart
 
     def event(self, data: bytes) -> None:
         """See one whole JSON object of the answer.  Raises `ValueError` when it is not one."""
@@ -93,13 +90,9 @@ class GeminiMeter:
         for part in candidate.content or ():
             if blob := part.inline:
                 self._images += blob.is_image
-            self._by_reference = self._by_reference or self._refers(part)
-
-    def _refers(self, part: Part) -> bool:
-        text = lenient(_TEXT, part.text) or ""
-        seen = self._tail + text
-        self._tail = seen[-_CARRY:]
-        return bool(part.file_data or part.fileData or _MARKDOWN_IMAGE.search(seen) or _LONE_URL.fullmatch(text))
+            if text := lenient(_TEXT, part.text):
+                self._links[key, word(part.thought)].see(text)
+            self._by_reference = self._by_reference or bool(part.file_data or part.fileData)
 
     @property
     def usage(self) -> Usage:
@@ -114,9 +107,14 @@ class GeminiMeter:
 
     @property
     def storable(self) -> bool:
-        """Whether every candidate ended normally with inline content."""
+        """Whether every candidate ended normally, and no picture may be a link."""
         normal = bool(self._ends) and NORMAL_ENDS.issuperset(self._ends.values())
-        return normal and not (self._blocked or self.errored or self._by_reference)
+        return normal and not (self._blocked or self.errored or self._by_reference or self._links_pictures)
+
+    @property
+    def _links_pictures(self) -> bool:
+        missing = self._pictures and self._images < len(self._ends)
+        return any(links.shown or (missing and links.any) for links in self._links.values())
 
 
 def _read(data: bytes) -> tuple[Envelope, list[Candidate]]:

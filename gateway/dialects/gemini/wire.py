@@ -33,6 +33,7 @@ class Part(msgspec.Struct, gc=False):
     """A piece of a turn."""
 
     text: Raw = ABSENT
+    thought: Raw = ABSENT
     inline_data: Blob | None = None
     inlineData: Blob | None = None
     file_data: Raw = ABSENT
