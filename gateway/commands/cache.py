@@ -16,7 +16,7 @@ from gateway.cache.key import pattern
 from gateway.clients import NAME
 from gateway.commands import CommandError, WrongUseError
 from gateway.embedded import StoreError, borrow
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError, watched_clients
 from gateway.store import Store
 from gateway.store.command import StoreAway
 
@@ -31,9 +31,22 @@ def run(settings: Settings, action: str, client: str | None) -> int:
         raise WrongUseError(f"{client!r} is no client's name; see `tokenhot-gateway clients list`")
     try:
         sys.stdout.write(asyncio.run(_stats(settings) if action == "stats" else _purge(settings, client)))
+        if client is not None and client in _sharing(settings):
+            raise CommandError(
+                f"{client} shares: its answers are among those of all who share, and none of these was forgotten; "
+                "forget all with `tokenhot-gateway cache purge`, or wait for their ttl"
+            )
     except (StoreAway, StoreError) as error:
         raise CommandError(f"the cache store cannot be used: {error}; is GATEWAY_CACHE_REDIS_URL right?") from None
     return 0
+
+
+def _sharing(settings: Settings) -> set[str]:
+    """Whose answers lie in the shared scope, as far as the clients file can be read."""
+    try:
+        return {client.name for client in watched_clients(settings).value if client.cache == "shared"}
+    except SettingsError:
+        return set()
 
 
 async def _stats(settings: Settings) -> str:

@@ -14,7 +14,7 @@ from gateway.commands.cache import run
 from gateway.embedded import Embedded
 from gateway.settings import Settings
 from gateway.store import Store
-from tests.support.gateway import GENERATE
+from tests.support.gateway import GENERATE, clients_toml
 from tests.support.processes import until
 from tests.support.served import Served
 from tests.support.valkey import Valkey, cluster, valkey
@@ -59,6 +59,22 @@ def test_one_clients_answers_are_forgotten(state: Valkey, capsys: pytest.Capture
     assert 0 == run(settings, "purge", None)
     assert {"all": "0"} == counts(settings, capsys)
     assert "kept" == state.ask("GET", "gw:{design}:limits")
+
+
+def test_who_shares_is_told_that_it_was_not_forgotten(
+    tmp_path: Path, state: Valkey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """C9: the answers of a client that shares are in the shared scope; a purge by its name fails, and says so."""
+    file = tmp_path / "clients.toml"
+    file.write_text(clients_toml({"design": "a", "facts": "b"}, {"design": 'cache = "shared"'}))
+    settings = Settings(redis_url=state.url, clients_file=file)
+    fill(state.url, 1)
+    with pytest.raises(CommandError, match="design shares") as told:
+        run(settings, "purge", "design")
+    assert 1 == told.value.exit_status
+    assert "1 answer forgotten\n" == capsys.readouterr().out, "its own, from before it shared"
+    assert 0 == run(settings, "purge", "facts")
+    assert {"shared": "1", "client:design-2": "1", "all": "2"} == counts(settings, capsys)
 
 
 def test_many_are_forgotten_within_a_second(state: Valkey, capsys: pytest.CaptureFixture[str]) -> None:
