@@ -1,6 +1,7 @@
 """The cache as callers and operators see it: through a whole gateway, on real sockets."""
 
 import asyncio
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,9 @@ async def test_a_store_that_is_away_is_never_the_callers_error(
             await ask()
             await until(lambda: 1 == gateway.metric("gateway_cache_requests_total", result="stored"))
             store.freeze()
+            began = time.monotonic()
             assert "hit" not in await ask()
+            assert time.monotonic() - began < 0.6, "one look, of 250 ms"
             assert 0 == gateway.metric("gateway_store_up", store="cache")
             assert ["cache"] == (await gateway.http.get("/readyz")).json()["degraded"]
             store.thaw()

@@ -49,6 +49,7 @@ async def test_identical_calls_under_way_are_one(tmp_path: Path, state: Valkey) 
         await until(lambda: heard.heads)
         others = [ask(gateway) for gateway in ([one, other] * CALLERS)[1:CALLERS]]
         await until(lambda: CALLERS == sum(each.metric("gateway_in_flight_requests") for each in (one, other)))
+        await asyncio.sleep(0.2)  # until they have been admitted too
         leader.cancel()
         await until(lambda: one.app.parts.pipeline._drains.count)
         opened.set()
@@ -132,7 +133,7 @@ async def asking_slowly(gateway: Gateway, path: str, body: bytes, more: str = ""
 
 @pytest.mark.parametrize("path", [GENERATE, STREAM], ids=["unary", "stream"])
 async def test_what_is_passed_on_from_the_cache_is_held(caching: Gateway, state: Valkey, path: str) -> None:
-    """D8: bytes of hits and of followers' answers count as held while they are sent, each answer once."""
+    """D8 L11: bytes of hits and of followers' answers count as held while they are sent, each answer once."""
     size, held = 8_000_000, caching.app.parts.buffered
     body = json.dumps(saying(f"large sandbox-size: {size} ")).encode()
     followers = await asyncio.gather(*(asking_slowly(caching, path, body) for _ in range(5)))
@@ -146,7 +147,10 @@ async def test_what_is_passed_on_from_the_cache_is_held(caching: Gateway, state:
     for _, each in hits:
         each.transport.abort()
     await caching.at_rest()
-    assert {"miss": 1, "collapsed": 4, "hit": 2} == Counter(entry["cache"] for entry in await caching.entries(7))
+    entries = await caching.entries(7)
+    assert {"miss": 1, "collapsed": 4, "hit": 2} == Counter(entry["cache"] for entry in entries)
+    assert {"client_gone"} == {entry["outcome"] for entry in entries}
+    assert 0 == caching.metric("gateway_cache_saved_tokens_total"), "nobody was saved anything"
 
 
 async def test_a_deadline_within_an_answer(caching: Gateway, state: Valkey) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.cache.kept import Kept
 from gateway.cache.key import name_of
+from gateway.errors import NotCached
 from tests.cache.asking import UPSTREAM, Upstream, Worker, call, client, said, stream
 from tests.support.valkey import Valkey, until
 
@@ -84,6 +85,26 @@ async def test_answers_are_private_unless_both_share(one: Worker, other: Worker)
         "b": ("hit", said(call(client("b")), 2)),
         "d": ("hit", said(call(client("c")), 3)),
     } == got
+
+
+async def test_the_ttl_is_that_of_the_answer(one: Worker) -> None:
+    """RFC 9211: of a shared answer that another client had kept for less, no caller is told that it stays for longer."""
+    ask, brief = Upstream(), call(client("a", cache="shared", cache_ttl_seconds=5))
+    await one.get(brief, ask)
+    await one.at_rest()
+    long = call(client("b", cache="shared", cache_ttl_seconds=3600))
+    assert "tokenhot-gateway; hit; ttl=5" == (await one.told(long, ask))[1]["cache-status"]
+
+
+async def test_only_if_cached_may_ask_for_a_young_one(one: Worker) -> None:
+    """C9: a kept answer older than the caller's max-age is none for them, and the upstream is left alone."""
+    ask = Upstream()
+    old = Kept(content_type="application/json", chunks=(b"old",), tokens=1, created=time.time() - 100)
+    await one.shelf.put(await name_of(call(), UPSTREAM), old, 3600)
+    with pytest.raises(NotCached):
+        await one.get(call(cache_control="only-if-cached, max-age=50"), ask)
+    assert ("hit", b"old") == await one.get(call(cache_control="only-if-cached, max-age=200"), ask)
+    assert [] == ask.asked
 
 
 async def test_max_age_asks_for_a_younger_answer_and_keeps_it(one: Worker, other: Worker) -> None:

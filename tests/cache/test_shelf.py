@@ -11,6 +11,7 @@ from redis import Redis
 from gateway.cache import Flight
 from gateway.cache.kept import Kept
 from gateway.cache.key import name_of
+from gateway.cache.shelf import DROP
 from gateway.call import Call
 from tests.cache.asking import UPSTREAM, Upstream, Worker, asking, call, client, said, stream, worker
 from tests.support.valkey import Valkey, cluster
@@ -22,6 +23,31 @@ MEBIBYTE = 1024 * 1024
 def kept(body: bytes = b"{}", *, age: float = 0) -> Kept:
     """An answer made so many seconds ago."""
     return Kept(content_type="application/json", chunks=(body,), tokens=1, created=time.time() - age)
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+async def test_a_damaged_value_is_one_miss_over_all_workers(
+    size: int, one: Worker, other: Worker, state: Valkey
+) -> None:
+    """R7 C7: of all who find it in one moment one asks anew, and the others get that answer."""
+    ask, name = Upstream(), await name_of(call(), UPSTREAM)
+    await one.shelf.put(name, kept(bytes(size)), 60)
+    state.ask("SETRANGE", name, size, "?")
+    ask.open.clear()
+    tasks = [asyncio.create_task(each.get(call(), ask)) for each in (one, other) * 10]
+    await asyncio.sleep(0.3)
+    ask.open.set()
+    assert {said(call(), 1)} == {body for _, body in await asyncio.gather(*tasks)}
+    assert 1 == len(ask.asked)
+
+
+async def test_only_what_is_damaged_is_forgotten(one: Worker, state: Valkey) -> None:
+    """R7: an answer that has taken the place of a damaged one meanwhile stays."""
+    await one.shelf.put(NAME, kept(b"good"), 60)
+    length = state.ask("STRLEN", NAME)
+    for front, size in ((b"0" * 49, length), (b"", length + 1)):
+        assert 0 == await one.store.script(DROP, (NAME,), (front, size))
+    assert await one.shelf.find(NAME, 0) is not None
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "swap", "junk"])

@@ -104,7 +104,7 @@ async def test_many_pictures_at_once_do_not_make_the_store_look_away(one: Worker
     names = [f"gw:cache:client:a:{{{number}}}" for number in range(24)]
     for name in names[::2]:
         await one.shelf.put(name, kept(bytes(MEBIBYTE)), 60)
-    async with thin_link(state, 30 * MEBIBYTE) as url, worker(url, timeout=0.4) as far:
+    async with thin_link(state, 30 * MEBIBYTE) as url, worker(url, timeout=0.4, value_seconds=0.4) as far:
         began = time.monotonic()
         found = asyncio.gather(*(far.shelf.find(name, 0) for name in names[::2]))
         stored = asyncio.gather(*(far.shelf.put(name, kept(bytes(MEBIBYTE)), 60) for name in names[1::2]))
@@ -112,3 +112,14 @@ async def test_many_pictures_at_once_do_not_make_the_store_look_away(one: Worker
         assert all(await stored)
         assert far.store.up
         assert time.monotonic() - began > 0.4
+
+
+async def test_a_large_answer_may_take_longer_than_a_look(one: Worker, state: Valkey) -> None:
+    """R2 R6: what needs more than the store's patience to travel is stored and found, and the store is not away."""
+    name, large = "gw:cache:client:a:{1}", kept(bytes(6 * MEBIBYTE))
+    async with thin_link(state, 12 * MEBIBYTE) as url, worker(url, timeout=0.25) as far:
+        began = time.monotonic()
+        assert await far.shelf.put(name, large, 60)
+        assert await far.shelf.find(name, 0) is not None
+        assert far.store.up
+        assert time.monotonic() - began > 0.8
