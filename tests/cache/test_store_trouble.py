@@ -59,7 +59,7 @@ async def test_a_store_that_is_away_changes_no_answer(fault: str) -> None:
             began = time.monotonic()
             for number in range(3, 103):
                 assert ("miss", said(call(), number)) == await one.get(call(), ask)
-            assert time.monotonic() - began < 0.2
+            assert time.monotonic() - began < 1  # a hundred times the store's patience would be 20
             assert "miss" == (await one.get(call(cache_control="no-cache"), ask))[0]
             told = (await one.told(call(), ask))[1]
             assert {"cache-status": "tokenhot-gateway; fwd=miss"} == told, "it is not said to be stored"
@@ -117,7 +117,7 @@ async def test_many_pictures_at_once_do_not_make_the_store_look_away(one: Worker
 async def test_a_large_answer_may_take_longer_than_a_look(one: Worker, state: Valkey) -> None:
     """R2 R6: what needs more than the store's patience to travel is stored and found, and the store is not away."""
     name, large = "gw:cache:client:a:{1}", kept(bytes(6 * MEBIBYTE))
-    async with thin_link(state, 12 * MEBIBYTE) as url, worker(url, timeout=0.25) as far:
+    async with thin_link(state, 12 * MEBIBYTE) as url, worker(url, timeout=0.25, value_seconds=5) as far:
         began = time.monotonic()
         assert await far.shelf.put(name, large, 60)
         assert await far.shelf.find(name, 0) is not None
