@@ -14,7 +14,7 @@ from gateway.store.command import Script, StoreAway
 
 CLAIM = Script.read("gateway.cache", "claim")
 GRANTED = 1  # what look.lua returns
-RETRY_SECONDS, RETRIES = 0.1, 1200  # a store that is away for longer may hold a claim to the end of its lease
+RETRY_SECONDS, RETRIES = 0.25, 480  # a store that is away for longer may hold a claim to the end of its lease
 
 
 class Claim:
