@@ -25,7 +25,7 @@ mkdir -p $folders
 if [ "${1:-}" = sandbox ] && ! grep -q '^COMPOSE_PROFILES=sandbox' .env; then
   cat >> .env <<'ENV'
 
-# The stand-in upstream. For the real one delete these lines and put its key into deploy/secrets/upstream.key.
+# The stand-in upstream. For the real one delete these lines: docs/operations.md, First start. With alerts: sandbox,alerting
 COMPOSE_PROFILES=sandbox
 GATEWAY_UPSTREAM_URL=http://sandbox:8090
 GATEWAY_UPSTREAM_PROXY=
