@@ -27,6 +27,10 @@ stores_apart() {
     attached $store | grep -vE '_stores true$' || true
     docker compose ps --format '{{.Ports}}' $store | grep -- '->' || true
   done
+  members=$(docker compose ps --quiet gateway state cache)
+  attached state | while read -r network _; do
+    docker network inspect --format '{{range $id, $each := .Containers}}{{$id}} {{$each.Name}}{{"\n"}}{{end}}' "$network"
+  done | grep -vF "$members" | grep . || true
 }
 one_way_out() {
   for service in gateway state cache prometheus; do attached $service | grep -v ' true$' || true; done

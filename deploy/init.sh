@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make what `docker compose up` needs and git must not have: .env, deploy/config/, deploy/secrets/, deploy/certificates/
+# Make what `docker compose up` needs and git must not have: .env, the folders deploy/config, secrets, certificates and state,
 # and a first client, `demo`, whose key goes into deploy/demo.key.  What is already there stays as it is.
 #   sh deploy/init.sh            then put the upstream's key into deploy/secrets/upstream.key
 #   sh deploy/init.sh sandbox    in front of a stand-in upstream, which costs nothing and needs no key
@@ -19,13 +19,13 @@ fill STORE_PASSWORD "$(random)"
 fill GRAFANA_PASSWORD "$(random)"
 fill RUN_AS "$owner"
 
-folders='deploy/config deploy/secrets deploy/certificates'
+folders='deploy/config deploy/secrets deploy/certificates deploy/state'
 mkdir -p $folders
 [ -s deploy/config/clients.toml ] || cp deploy/clients.example.toml deploy/config/clients.toml
 if [ "${1:-}" = sandbox ] && ! grep -q '^COMPOSE_PROFILES=sandbox' .env; then
   cat >> .env <<'ENV'
 
-# The stand-in upstream. For the real one delete these lines and put its key into deploy/secrets/upstream.key.
+# The stand-in upstream. For the real one delete these lines: docs/operations.md, First start. With alerts: sandbox,alerting
 COMPOSE_PROFILES=sandbox
 GATEWAY_UPSTREAM_URL=http://sandbox:8090
 GATEWAY_UPSTREAM_PROXY=

@@ -1,6 +1,9 @@
 """Does the compose file describe a locked-up service whose parts agree with each other, with .env and with the settings?"""
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ RUNNING = [name for name in SERVICES if name != "clients"]  # that one runs a co
 ENV_EXAMPLE = (ROOT / ".env.example").read_text()
 VARIABLE = re.compile(r"\$\{([A-Z_]+)(?:(:?[-?])((?:[^{}]|\{[^{}]*\})*))?\}")
 
+COMPOSE_COMMANDS = (["docker", "compose"], ["docker-compose"])
+
 every_service = pytest.mark.parametrize("name", SERVICES)
 every_running_service = pytest.mark.parametrize("name", RUNNING)
 
@@ -33,6 +38,39 @@ def is_inside(name: str) -> bool:
     return all((COMPOSE["networks"][network] or {}).get("internal") for network in SERVICES[name]["networks"])
 
 
+def test_compose_takes_the_file(tmp_path: Path) -> None:
+    """Every key and value has the form that compose asks for, in every profile; no engine is needed for that."""
+    found = [each for each in COMPOSE_COMMANDS if shutil.which(each[0])]
+    found = [
+        each for each in found if not subprocess.run([*each, "version"], check=False, capture_output=True).returncode
+    ]
+    if not found:
+        pytest.skip("no docker compose is installed")
+    filled = tmp_path / "env"
+    filled.write_text("STORE_PASSWORD=x\nGRAFANA_PASSWORD=x\nRUN_AS=10001:10001\n")
+    command = [*found[0], "--env-file", str(filled), "--profile", "*", "config", "--quiet"]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("site", ["http://", "https://localhost"])
+def test_caddy_takes_its_configuration(tmp_path: Path, site: str) -> None:
+    """The installed Caddy, old or new, loads what deploy/caddy/start.sh would have it run."""
+    caddy = shutil.which("caddy")
+    if not caddy:
+        pytest.skip("no caddy is installed")
+    instead = tmp_path / "caddy"
+    validate = f"{caddy} validate --adapter caddyfile --config {ROOT}/deploy/caddy/Caddyfile"
+    instead.write_text(f'#!/bin/sh\ncase $1 in run) exec {validate} ;; *) exec {caddy} "$@" ;; esac\n')
+    instead.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SITE": site, "POOL": "10.94.64"}
+    environment |= {name: str(tmp_path / "kept") for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
+    start = ["sh", str(ROOT / "deploy/caddy/start.sh")]
+    done = subprocess.run(start, check=False, env=environment, capture_output=True, text=True)
+    assert "Valid configuration" in done.stdout + done.stderr, done.stderr
+    assert done.returncode == 0
+
+
 @every_service
 def test_z1_every_container_is_locked_up(name: str) -> None:
     """Z1: read-only, no capabilities, no new privileges, an init, no root, default seccomp, temporary files not run."""
@@ -42,6 +80,7 @@ def test_z1_every_container_is_locked_up(name: str) -> None:
     assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else [])
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["init"] is True
+    assert service["restart"] == "unless-stopped"
     assert not {"privileged", "pid", "ipc", "devices"} & set(service)
     assert all({"noexec", "nosuid", "nodev"} <= set(each.partition(":")[2].split(",")) for each in service["tmpfs"])
     user = service.get("user", "the image's")
@@ -51,10 +90,11 @@ def test_z1_every_container_is_locked_up(name: str) -> None:
 
 @every_service
 def test_z1_every_container_is_limited(name: str) -> None:
-    """Z1: processes, memory and processor time have a limit."""
+    """Z1, X4: processes, memory and processor time have a limit; that of open files is above what calls need."""
     service = SERVICES[name]
     assert service["pids_limit"] > 0
     assert float(resolved(service["cpus"])) > 0
+    assert service["ulimits"] == {"core": 0, "nofile": 16384}
     assert re.fullmatch(r"[1-9][0-9]*[mg]", resolved(service["mem_limit"]))
 
 
@@ -98,7 +138,9 @@ def test_z2_every_image_has_an_exact_version() -> None:
 def test_no_secret_stands_in_the_files() -> None:
     """S1: passwords come from .env, which git does not have; the upstream key comes as a file and in no variable."""
     ignored = (ROOT / ".gitignore").read_text().split()
-    assert {".env", "deploy/secrets/", "deploy/config/", "deploy/certificates/", "deploy/demo.key"} <= set(ignored)
+    folders = {"deploy/secrets/", "deploy/config/", "deploy/certificates/", "deploy/state/"}
+    files = {".env", "deploy/demo.key", "backup.tgz", "deploy/alertmanager/webhook_url", "docker-compose.override.yml"}
+    assert folders | files <= set(ignored)
     assert "GATEWAY_UPSTREAM_KEY" not in TEXT + ENV_EXAMPLE
     assert re.search(r"^STORE_PASSWORD=$", ENV_EXAMPLE, re.MULTILINE)
     assert re.search(r"^GRAFANA_PASSWORD=$", ENV_EXAMPLE, re.MULTILINE)
@@ -174,6 +216,10 @@ def test_what_is_mounted_is_there_or_made_by_init() -> None:
             source, target, *mode = volume.split(":")
             if source.startswith("./"):
                 assert (ROOT / source).is_dir() or source[2:] in made, source
-                assert mode == ["ro"] or (name, target) in {("clients", "/config"), ("proxy", "/data")}
+                assert mode == ["ro"] or (name, target) in {
+                    ("clients", "/config"),
+                    ("proxy", "/data"),
+                    ("state", "/data"),
+                }
             else:
                 assert source in COMPOSE["volumes"]
