@@ -180,6 +180,8 @@ def run(create: Callable[[Settings], App], arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    from gateway.__main__ import leave
     from gateway.app import create
 
     run(create, sys.argv[1:])
+    leave(0)
