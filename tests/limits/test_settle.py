@@ -220,7 +220,7 @@ async def test_a_cancelled_admission_takes_nothing(one: Gate, server: Valkey) ->
     await until(lambda: leases(server) == 0)
     assert len(begun) == len(records(server)) < 100
     assert len(begun) == state(server).get("tokens_day", 0)  # every one may have been cut off in time
-    assert state(server).get("requests", 0) <= len(begun)
+    assert state(server).get("requests", 0) <= len(begun) + 1e-6
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="no Redis here")
