@@ -3,6 +3,8 @@
 `admit` takes a place and a reservation in one script of the state store; `Permit.settle` gives them back and writes
 the call's record in another.  Either may be cut short: a call whose admission has an unknown end is settled by its
 id, a settlement that the store did not take waits in a queue, and settling an id twice changes nothing.
+Tokens are reserved by an estimate, and what an answer costs beyond it is charged when it ends: calls under way can
+overshoot `tokens_per_minute` by that error each, and whoever comes next waits until it has drained.
 A worker renews the leases of its calls every second; one that dies leaves them to expire.
 """
 
