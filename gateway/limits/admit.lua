@@ -18,23 +18,24 @@ local function check(number, limit, used, more, ms_per_unit, ms)
     refused, wait = number, over * ms_per_unit + ms
   end
 end
-check(1, burst, requests.level, 1, 60000 / pace, 0)
-check(2, token_pace, tokens.level, cost, 60000 / token_pace, 0)
+check(1, burst, requests[LEVEL], 1, 60000 / pace, 0)
+check(2, token_pace, tokens[LEVEL], cost, 60000 / token_pace, 0)
 check(3, day_tokens, tokens_day, cost, 0, midnight)
 check(4, day_images, images_day, images, 0, midnight)
 check(5, concurrent, redis.call("ZCARD", leases), 1, 0, 1000)
 if redis.call("ZSCORE", settled, id) then refused = -1 end
 
 local function take(bucket, amount)
-  bucket.level, bucket.held = bucket.level + amount, bucket.held + amount
+  bucket[LEVEL], bucket[HELD] = bucket[LEVEL] + amount, bucket[HELD] + amount
   return amount
 end
 if refused == 0 then
   local requests_took, tokens_took = take(requests, pace > 0 and 1 or 0), take(tokens, token_pace > 0 and cost or 0)
   tokens_day, images_day = tokens_day + cost, images_day + images
   redis.call("ZADD", leases, now + lease_ms, id)
-  local lease = cmsgpack.pack(now, requests_took, requests.share, tokens_took, tokens.share)
-  redis.call("HSET", limits, id, lease .. ARGV[2])
+  local lease = cmsgpack.pack(now, requests_took, requests[SHARE], tokens_took, tokens[SHARE])
+  keep(id, lease .. ARGV[2])
+elseif now < at then -- the clock went back: the buckets drain from here on
+  keep()
 end
-if refused == 0 or now < at then keep() end -- the clock went back: the buckets drain from here on
-return cmsgpack.pack({ refused, wait, requests.level, tokens.level, tokens_day, images_day, midnight })
+return cmsgpack.pack({ refused, wait, requests[LEVEL], tokens[LEVEL], tokens_day, images_day, midnight })

@@ -33,11 +33,11 @@ redis.call("HDEL", limits, id)
 local own_request = release(requests, begun, requests_took, requests_share)
 local own_tokens = release(tokens, begun, tokens_took, tokens_share)
 local more, more_images = spent - (call[2] or 0), images - (call[3] or 0)
-if outcome == "" then requests.level = math.max(0, requests.level - own_request) end
+if outcome == "" then requests[LEVEL] = math.max(0, requests[LEVEL] - own_request) end
 if more < 0 then
-  tokens.level = math.max(0, tokens.level - math.min(-more, own_tokens))
+  tokens[LEVEL] = math.max(0, tokens[LEVEL] - math.min(-more, own_tokens))
 elseif lease and token_pace > 0 then
-  tokens.level = tokens.level + more
+  tokens[LEVEL] = tokens[LEVEL] + more
 end
 if math.floor(begun / 86400000) == today then
   tokens_day, images_day = math.max(0, tokens_day + more), math.max(0, images_day + more_images)

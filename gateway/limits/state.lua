@@ -20,29 +20,28 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local today = math.floor(now / 86400000)
 
 local at, day, tokens_day, images_day = now, today, 0, 0
+local LEVEL, HELD, SHARE, SINCE = 1, 2, 3, 4 -- of a bucket
 local requests, tokens = { 0, 0, 1, 0 }, { 0, 0, 1, 0 }
 local state = redis.call("HGET", limits, "state")
 if state then at, day, tokens_day, images_day, requests, tokens = cmsgpack.unpack(state) end
 if day ~= today then tokens_day, images_day = 0, 0 end
 
-local function drained(bucket, per_minute)
-  local level, held, share, since = unpack(bucket)
-  level = math.max(0, level - math.max(0, now - at) * per_minute / 60000)
-  if held > level then held, share = level, share * level / held end
-  if share < 1e-9 then share, since = 1, now end
-  return { level = level, held = held, share = share, since = since }
+local function drain(bucket, per_minute)
+  local level = math.max(0, bucket[LEVEL] - math.max(0, now - at) * per_minute / 60000)
+  if bucket[HELD] > level then bucket[HELD], bucket[SHARE] = level, bucket[SHARE] * level / bucket[HELD] end
+  if bucket[SHARE] < 1e-9 then bucket[SHARE], bucket[SINCE] = 1, now end
+  bucket[LEVEL] = level
 end
-requests, tokens = drained(requests, pace), drained(tokens, token_pace)
+drain(requests, pace)
+drain(tokens, token_pace)
 
 local function release(bucket, begun, took, share) -- a call is no longer under way; returns what it took and is there
-  local own = begun >= bucket.since and took * bucket.share / share or 0
-  bucket.held = math.max(0, bucket.held - own)
+  local own = begun >= bucket[SINCE] and took * bucket[SHARE] / share or 0
+  bucket[HELD] = math.max(0, bucket[HELD] - own)
   return own
 end
 
-local function packed(bucket) return { bucket.level, bucket.held, bucket.share, bucket.since } end
-local function keep()
-  state = cmsgpack.pack(now, today, tokens_day, images_day, packed(requests), packed(tokens))
-  redis.call("HSET", limits, "state", state)
+local function keep(...) -- and with it what else belongs into that hash
+  redis.call("HSET", limits, "state", cmsgpack.pack(now, today, tokens_day, images_day, requests, tokens), ...)
 end
 
