@@ -4,4 +4,4 @@
 -- KEYS     1 a key that nobody else needs
 -- Returns  OK
 
-return redis.call("SET", KEYS[1], 1, "PX", 1000)
+return redis.call("SET", KEYS[1], 1, "PX", 1)
