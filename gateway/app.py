@@ -198,10 +198,13 @@ def watched_store(url: str, name: str, metrics: Metrics, log: logs.Log, **option
         else:
             log.event("degraded", level="error", store=name, why=why[: logs.FIELD_CHARS])
 
+    def mistaken(operation: str, why: str) -> None:
+        log.event("store_error", level="error", store=name, operation=operation, why=why[: logs.FIELD_CHARS])
+
     def observe(operation: str, seconds: float) -> None:
         metrics.child(metrics.store_duration, operation).observe(seconds)
 
-    return Store(url, on_change=changed, observe=observe, **options)
+    return Store(url, on_change=changed, on_error=mistaken, observe=observe, **options)
 
 
 def way_out(settings: Settings) -> httpx.AsyncBaseTransport:

@@ -67,6 +67,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.method in {"generateContent", "streamGenerateContent"}
 
     @property
+    def costs(self) -> bool:
+        """Whether it costs tokens, even if its answer need not say how many."""
+        return self.generates or self.method in {"embedContent", "batchEmbedContents"}
+
+    @property
     def http_method(self) -> str:
         return "GET" if self.lists else "POST"
 

@@ -88,7 +88,7 @@ class Ledger:
 
     async def _close(self, entry: Entry) -> None:
         call = entry.call
-        if call is not None and call.generates and entry.sent and not entry.whole and entry.outcome not in EXACT:
+        if call is not None and call.costs and entry.sent and not entry.whole and entry.outcome not in EXACT:
             entry.usage = structs.replace(entry.usage, source="estimated")  # it cost something, nobody knows what
         if entry.client is not None:
             self._metrics.child(self._metrics.in_flight, entry.client.name).dec()

@@ -16,6 +16,8 @@ from tests.support.valkey import Valkey
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 HANGING = {"json": saying("sandbox-fault: hang "), "headers": {"x-server-timeout": "1"}}
+EMBED = "/v1beta/models/gemini-embedding-001:embedContent"
+HANGING_EMBEDDING = {"json": {"content": {"parts": [{"text": "sandbox-fault: hang "}]}}, "headers": HANGING["headers"]}
 ENDS: list[tuple[str, dict[str, Any], int, str, str]] = [
     (GENERATE, {"json": TEXT}, 200, "ok", "reported"),
     (STREAM, {"json": TEXT}, 200, "ok", "reported"),
@@ -27,6 +29,7 @@ ENDS: list[tuple[str, dict[str, Any], int, str, str]] = [
     (STREAM, {"json": saying("sandbox-fault: cut ")}, 200, "upstream_broke", "estimated"),
     (STREAM, {"json": saying("sandbox-fault: streamerror ")}, 200, "upstream_error", "reported"),
     (GENERATE, HANGING, 504, "upstream_timeout", "estimated"),
+    (EMBED, HANGING_EMBEDDING, 504, "upstream_timeout", "estimated"),
     (GENERATE, {"json": TEXT, "headers": {"x-goog-api-key": new_key()}}, 401, "unauthenticated", "none"),
     (GENERATE, {"json": TEXT, "headers": {"content-type": "text/plain"}}, 415, "refused", "none"),
     ("/nowhere", {}, 404, "refused", "none"),

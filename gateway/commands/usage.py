@@ -19,7 +19,7 @@ from dataclasses import astuple, dataclass, fields
 from gateway.clients import Clients
 from gateway.commands import CommandError, WrongUseError
 from gateway.embedded import StoreError, borrow
-from gateway.limits.account import key
+from gateway.limits.account import CLIENTS, key
 from gateway.settings import Settings
 from gateway.store import Store
 from gateway.store.command import StoreAway
@@ -59,7 +59,7 @@ def run(settings: Settings, since: str, by: str, form: str) -> int:
     """Print what was used `since` so long ago, by `client`, `model` or `day`.  Raises `CommandError`."""
     seconds = _seconds(since)
     try:
-        names = sorted(Clients.parse(settings.clients_file.read_bytes()).by_name)
+        names = Clients.parse(settings.clients_file.read_bytes()).by_name
     except (OSError, ValueError) as error:
         raise CommandError(f"the clients file {settings.clients_file} cannot be read: {error}") from None
     try:
@@ -79,9 +79,10 @@ def _seconds(since: str) -> int:
 async def _sums(settings: Settings, names: Iterable[str], since: float, by: str) -> Mapping[str, Sum]:
     sums: dict[str, Sum] = defaultdict(Sum)
     async with _state(settings) as store:
-        for name in names:
+        former = {name.decode() for name in await store.command("ZRANGE", CLIENTS, 0, -1)}
+        for name in former.union(names):
             async for record in records(store, name, since):
-                sums[{"client": name, "model": record["model"], "day": _day(record)}[by]].add(record)
+                sums[{"client": name, "model": record["model"] or "-", "day": _day(record)}[by]].add(record)
     return sums
 
 

@@ -3,18 +3,18 @@
 `admit` takes a place and a reservation in one script of the state store; `Permit.settle` gives them back and writes
 the call's record in another.  Either may be cut short: a call whose admission has an unknown end is settled by its
 id, a settlement that the store did not take waits in a queue, and settling an id twice changes nothing.
+Tokens are reserved by an estimate, and what an answer costs beyond it is charged when it ends: calls under way can
+overshoot `tokens_per_minute` by that error each, and whoever comes next waits until it has drained.
 A worker renews the leases of its calls every second; one that dies leaves them to expire.
 """
 
 import asyncio
 import secrets
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from itertools import count
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
 
 import msgspec
 
@@ -22,42 +22,20 @@ from gateway.call import Call
 from gateway.catalogue import Catalogue
 from gateway.clients import Client
 from gateway.errors import GatewayError, RateLimited, StateLost
-from gateway.limits.account import Account
+from gateway.limits.account import CLIENTS, NAMES, Account
+from gateway.limits.counts import Counts
+from gateway.limits.endings import CHUNK, Ending, Endings
 from gateway.limits.estimate import estimate
 from gateway.limits.headers import Levels, refusal, refused, standing
 from gateway.limits.local import Hold, Local
 from gateway.limits.permit import Charge, Permit
 from gateway.store import Store
-from gateway.store.command import Bound, StoreAway
+from gateway.store.command import StoreAway
 
 PACKED = msgspec.msgpack.Encoder().encode
 LEVELS = msgspec.msgpack.Decoder(Levels).decode
 BEAT_SECONDS = 1.0
-CHUNK = 100  # scripts sent at once when there is much to tell
-
-
-class Counts(Protocol):
-    """Who counts what happens here."""
-
-    def limited(self, client: str, limit: str) -> None:
-        """A call was refused."""
-
-    def lost(self, client: str, model: str, method: str) -> None:
-        """A call ended with its worker."""
-
-    def late(self) -> None:
-        """A call was settled after it had been recorded as lost; nothing has changed."""
-
-    def dropped(self) -> None:
-        """A usage record could not be kept until the store takes it."""
-
-
-class Ending(NamedTuple):
-    """What settle.lua is told of one call, now or when the store is back."""
-
-    settle: Bound
-    facts: bytes
-    again: bool = False
+LOST = 100  # calls that visit.lua takes back at most
 
 
 class Limits:
@@ -85,7 +63,7 @@ class Limits:
         self._lease_ms = round(lease_seconds * 1000)
         self._local = Local(replicas * workers)
         self._accounts: dict[str, Account] = {}
-        self._queue, self._room = deque[Ending](), queue
+        self._endings = Endings(store, counts, self._accounts, queue)
         self._ids = (f"{run}-{number:x}" for run in [secrets.token_hex(5)] for number in count(1))
 
     def refuse_early(self, client: Client) -> None:
@@ -128,7 +106,8 @@ class Limits:
     async def sweep(self, clients: Iterable[Client]) -> Mapping[tuple[str, str], int]:
         """Take back the leases of dead workers.  Returns what is used of each budget, by client and limit."""
         used: dict[tuple[str, str], int] = {}
-        for accounts in _chunks([self._account(client) for client in clients]):
+        present = [self._account(client) for client in clients]
+        for accounts in _chunks([*present, *await self._former(present)]):
             for account, spent in zip(accounts, await asyncio.gather(*map(self._visit, accounts)), strict=True):
                 for limit, units in zip(("tokens_per_day", "images_per_day"), spent, strict=False):
                     if getattr(account.allowed, limit):
@@ -138,17 +117,14 @@ class Limits:
     async def run(self) -> None:
         """Renew leases and tell the store what it missed, until cancelled."""
         while True:
-            await self._flush()
+            await self._endings.flush()
             for accounts in _chunks([account for account in self._accounts.values() if account.live]):
                 await asyncio.gather(*map(self._visit, accounts))
             await asyncio.sleep(min(BEAT_SECONDS, self._lease_ms / 5000))
 
     async def aclose(self) -> None:
         """Tell the store what it missed, if it is there; count what cannot be told."""
-        await asyncio.sleep(0)  # the last settlements may only now find their way into the queue
-        await self._flush()
-        for _ in self._queue:
-            self._counts.dropped()
+        await self._endings.aclose()
 
     def _account(self, client: Client) -> Account:
         account = self._accounts.get(client.name)
@@ -156,6 +132,19 @@ class Limits:
             account = Account.of(client, self._lease_ms, account.live if account else set())
             self._accounts[client.name] = account
         return account
+
+    async def _former(self, present: list[Account]) -> list[Account]:
+        """Clients that are no longer in the clients file, and may have calls under way all the same."""
+        names = [account.client.name for account in present]
+        try:
+            known = await self._store.script(NAMES, [CLIENTS], names)
+        except StoreAway:
+            return []
+        former = {name.decode() for name in known}.difference(names)
+        return [
+            self._accounts.get(name) or self._account(Client.model_construct(name=name, key_sha256=()))
+            for name in former
+        ]
 
     def _judge(self, account: Account, reply: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         levels = LEVELS(reply)
@@ -179,55 +168,37 @@ class Limits:
         return error
 
     async def _end(self, permit: Permit, charge: Charge, outcome: str) -> None:
-        self._account(permit.call.client).live.discard(permit.id)
+        account = self._accounts[permit.call.client.name]
+        account.live.discard(permit.id)
         if permit.hold is not None:
-            self._local.settle(permit.hold, charge.tokens, charge.images)
+            self._local.settle(account.client, permit.hold, charge.tokens, charge.images)
         with suppress(StoreAway):
-            await self._tell(self._ending(permit, charge, outcome))
+            await self._endings.tell(self._ending(permit, charge, outcome))
 
     def _void(self, permit: Permit) -> None:
         """The call never began, whatever the store may have made of it."""
-        self._tell(self._ending(permit, Charge(), ""))
+        self._endings.tell(self._ending(permit, Charge(), ""))
 
     def _ending(self, permit: Permit, charge: Charge, outcome: str) -> Ending:
         call = permit.call
         spent = (charge.source, charge.tokens, charge.tokens_in, charge.tokens_out, charge.images)
         facts = (permit.id, outcome, *spent, call.model, call.method, call.request_id, permit.at)
-        return Ending(self._account(call.client).settle, PACKED(facts))
-
-    def _tell(self, ending: Ending) -> asyncio.Future[int]:
-        told = self._store.run(ending.settle, ending.facts)
-        told.add_done_callback(partial(self._told, ending))
-        return told
-
-    def _told(self, ending: Ending, told: asyncio.Future[int]) -> None:
-        """Keep what the store may not have heard; that it may hear it twice does no harm."""
-        if told.cancelled() or isinstance(told.exception(), StoreAway):
-            if len(self._queue) < self._room:
-                self._queue.append(ending._replace(again=True))
-            else:
-                self._counts.dropped()
-        elif told.exception() is not None:
-            self._counts.dropped()
-        elif told.result() == 0 and not ending.again:
-            self._counts.late()
-
-    async def _flush(self) -> None:
-        while self._queue and self._store.up:
-            await asyncio.wait([self._tell(self._queue.popleft()) for _ in range(min(CHUNK, len(self._queue)))])
+        return Ending(call.client.name, PACKED(facts))
 
     async def _visit(self, account: Account) -> tuple[int, ...]:
         """Renew the leases of this worker's calls and take back those of dead workers.
 
         Returns the tokens and images of today; nothing while the store is away.
         """
-        try:
-            *spent, lost = await self._store.run(account.visit, *account.live)
-        except StoreAway:
-            return ()
-        for model, method in lost:
-            self._counts.lost(account.client.name, model.decode(), method.decode())
-        return tuple(spent)
+        while True:
+            try:
+                *spent, lost = await self._store.run(account.visit, *account.live)
+            except StoreAway:
+                return ()
+            for model, method in lost:
+                self._counts.lost(account.client.name, model.decode(), method.decode())
+            if len(lost) < LOST:
+                return tuple(spent)
 
 
 def _chunks(accounts: list[Account]) -> Iterable[list[Account]]:

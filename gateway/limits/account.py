@@ -13,7 +13,9 @@ from gateway.limits.allowed import Allowed
 from gateway.limits.headers import policy
 from gateway.store.command import Bound, Script
 
-ADMIT, SETTLE, VISIT = (Script.read("gateway.limits", name) for name in ("admit", "settle", "visit"))
+ADMIT, SETTLE, VISIT = (Script.read("gateway.limits", name, "state") for name in ("admit", "settle", "visit"))
+NAMES = Script.read("gateway.limits", "names")
+CLIENTS = "gw:clients"  # the names of all; on a cluster it lives alone
 KEYS = ("limits", "leases", "settled", "usage")  # in the order of the scripts
 
 

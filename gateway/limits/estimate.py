@@ -13,8 +13,7 @@ CHARS_PER_TOKEN = 4
 TOKENS_PER_PICTURE = 258
 TOKENS_PER_OTHER_MEDIUM = 60 * 32  # as a minute of audio: the length of a clip cannot be told from its bytes
 
-GENERATE = frozenset({"generateContent", "streamGenerateContent"})
-EMBED = frozenset({"embedContent", "batchEmbedContents"})
+MAX_ANSWERS = 8  # Google's own bound of candidateCount, which a caller may exceed in writing only
 
 
 class Estimate(NamedTuple):
@@ -31,19 +30,19 @@ class Estimate(NamedTuple):
 
 def estimate(call: Call, catalogue: Catalogue) -> Estimate:
     """Reads what the call asks for; lists and `countTokens` cost no tokens."""
-    asked, embeds = call.asked, call.method in EMBED
-    if not embeds and call.method not in GENERATE:
+    asked = call.asked
+    if not call.costs:
         return Estimate()
     tokens_in = (
         -(-asked.text_chars // CHARS_PER_TOKEN)
         + asked.images * TOKENS_PER_PICTURE
         + asked.other_media * TOKENS_PER_OTHER_MEDIUM
     )
-    if embeds:
+    if not call.generates:
         return Estimate(tokens_in=tokens_in)
     output = catalogue.output_tokens(call.model)
     if asked.max_output_tokens is not None:
         output = min(output, max(0, asked.max_output_tokens))
-    answers = max(1, asked.candidates)
+    answers = min(max(1, asked.candidates), MAX_ANSWERS)
     pictures = asked.image_output or catalogue.kind(call.model) == "image"
     return Estimate(tokens_in=tokens_in, tokens_out=output * answers, images=answers if pictures else 0)

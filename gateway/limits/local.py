@@ -7,7 +7,7 @@ those of admit.lua, less what needs a server: leases and records.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.clients import Client
 from gateway.limits.allowed import LIMITS, Allowed
@@ -15,6 +15,36 @@ from gateway.limits.estimate import Estimate
 from gateway.limits.headers import refusal
 
 DAY = 86400
+LEAST = 1e-9  # a share below this is none
+
+
+@dataclass(slots=True)
+class Bucket:
+    """As in state.lua: `held` of its level is of calls under way, and of what those took `share` is there."""
+
+    level: float = 0
+    held: float = 0
+    share: float = 1
+    since: float = 0
+
+    def drain(self, now: float, amount: float) -> None:
+        self.level = max(0, self.level - amount)
+        if self.held > self.level:
+            self.held, self.share = self.level, self.share * self.level / self.held
+        if self.share < LEAST:
+            self.share, self.since = 1, now
+
+    def take(self, amount: float) -> float:
+        """Returns the share that the call has to remember."""
+        self.level += amount
+        self.held += amount
+        return self.share
+
+    def release(self, took: float, share: float, begun: float) -> float:
+        """The call is no longer under way; returns what it took and is there."""
+        own = took * self.share / share if begun >= self.since else 0
+        self.held = max(0, self.held - own)
+        return own
 
 
 @dataclass(slots=True)
@@ -23,7 +53,7 @@ class Taken:
 
     at: float
     requests: float = 0
-    tokens: float = 0
+    tokens: Bucket = field(default_factory=Bucket)
     day: int = 0
     tokens_day: int = 0
     images_day: int = 0
@@ -33,11 +63,12 @@ class Taken:
 class Hold:
     """What one call has taken, to be corrected when it ends."""
 
-    client: Client
+    begun: float
+    day: int
     tokens: int
     images: int
-    day: int
-    until: float  # when its tokens will have drained
+    took: int  # of the tokens per minute
+    share: float
 
 
 class Local:
@@ -58,7 +89,7 @@ class Local:
         midnight = DAY - self._wall() % DAY
         rows = (  # of each limit: how much, used, to be used more, seconds until one unit is free, or all are
             (allowed.burst, taken.requests, 1, 60 / (allowed.requests_per_minute or 1), None),
-            (allowed.tokens_per_minute, taken.tokens, tokens, 60 / (allowed.tokens_per_minute or 1), None),
+            (allowed.tokens_per_minute, taken.tokens.level, tokens, 60 / (allowed.tokens_per_minute or 1), None),
             (allowed.tokens_per_day, taken.tokens_day, tokens, 0, midnight),
             (allowed.images_per_day, taken.images_day, images, 0, midnight),
             (allowed.concurrent, in_flight, 1, 0, 1.0),
@@ -71,19 +102,22 @@ class Local:
         if waits:
             seconds, limit = max(waits)
             raise refusal(client, limit, seconds)
-        taken.requests += 1
-        taken.tokens += tokens
+        taken.requests += 1 if allowed.requests_per_minute else 0
+        took = tokens if allowed.tokens_per_minute else 0
         taken.tokens_day += tokens
         taken.images_day += images
-        until = taken.at + taken.tokens * 60 / (allowed.tokens_per_minute or 1)
-        return Hold(client=client, tokens=tokens, images=images, day=taken.day, until=until)
+        share = taken.tokens.take(took)
+        return Hold(begun=taken.at, day=taken.day, tokens=tokens, images=images, took=took, share=share)
 
-    def settle(self, hold: Hold, tokens: int, images: int) -> None:
-        """Correct what a call took to what it used."""
-        taken = self._now(hold.client, Allowed.to(hold.client, self._parts))
-        more = tokens - hold.tokens
-        if more > 0 or taken.at < hold.until:
-            taken.tokens = max(0, taken.tokens + more)
+    def settle(self, client: Client, hold: Hold, tokens: int, images: int) -> None:
+        """Correct what a call took to what it used; `client` as it is by now."""
+        allowed = Allowed.to(client, self._parts)
+        taken = self._now(client, allowed)
+        more, own = tokens - hold.tokens, taken.tokens.release(hold.took, hold.share, hold.begun)
+        if more < 0:
+            taken.tokens.level = max(0, taken.tokens.level - min(-more, own))
+        elif allowed.tokens_per_minute:
+            taken.tokens.level += more
         if taken.day == hold.day:
             taken.tokens_day = max(0, taken.tokens_day + more)
             taken.images_day = max(0, taken.images_day + images - hold.images)
@@ -93,12 +127,8 @@ class Local:
         now, today = self._clock(), int(self._wall() // DAY)
         taken = self._clients.setdefault(client.name, Taken(now))
         passed, taken.at = now - taken.at, now
-        taken.requests = _drained(taken.requests, passed, allowed.requests_per_minute)
-        taken.tokens = _drained(taken.tokens, passed, allowed.tokens_per_minute)
+        taken.requests = max(0, taken.requests - passed * allowed.requests_per_minute / 60)
+        taken.tokens.drain(now, passed * allowed.tokens_per_minute / 60)
         if taken.day != today:
             taken.day, taken.tokens_day, taken.images_day = today, 0, 0
         return taken
-
-
-def _drained(level: float, seconds: float, per_minute: int) -> float:
-    return max(0, level - seconds * per_minute / 60) if per_minute else 0

@@ -3,7 +3,8 @@
 All commands of one turn of the event loop go out as one pipeline; what is asked while it is under way goes with the
 next.  Replies are read by the line to the server, not by whoever asked, so a cancelled caller leaves no connection
 half-read.  A store that does not answer in time is *away*: from then on nobody waits, every command fails at once
-with `StoreAway`, until a small write has succeeded (full and read-only servers still answer pings).
+with `StoreAway`, until a small script has written something (full and read-only servers still answer pings).
+An error of one command alone, such as a mistake in a script, is a `StoreAway` of that command alone.
 
 Nothing is repeated but what did not run: NOSCRIPT, MOVED and ASK.
 """
@@ -24,9 +25,10 @@ NOT_NOW = frozenset(
     "READONLY LOADING BUSY MISCONF NOREPLICAS MASTERDOWN CLUSTERDOWN NOAUTH NOPERM".split()  # noqa: SIM905
 )
 FULL = "OOM"
+UNKNOWN = (KeyError, *FAILURES)  # which server holds a key
 PROBE_SECONDS = 0.25
 WATCH_SECONDS = 1.0
-ROOM = Script.read("gateway.store", "room")
+PING, ROOM = (Script.read("gateway.store", name) for name in ("ping", "room"))
 
 
 def _ignore(*_: object) -> None: ...
@@ -38,7 +40,8 @@ class Store:
     `timeout` is in seconds, from asking to the reply.  A command that may take longer says so; it travels on other
     connections, so that what is quick waits behind nothing slow.  `connections` is how many pipelines of each kind may
     be under way to one server.  `full_is_away`: a full store is of no use.  `on_change(up, why)` is told of each change
-    of `up`; `observe(operation, seconds)` of each reply, the operation being the name of a script or command.
+    of `up`, `on_error(operation, why)` of each new error of a command alone, `observe(operation, seconds)` of each
+    reply; an operation is the name of a script or command.
     """
 
     def __init__(
@@ -49,11 +52,14 @@ class Store:
         connections: int = 1,
         full_is_away: bool = True,
         on_change: Callable[[bool, str], None] = _ignore,
+        on_error: Callable[[str, str], None] = _ignore,
         observe: Callable[[str, float], None] = _ignore,
     ) -> None:
         self.up = True
         self.observe = observe
-        self._timeout, self._connections, self._on_change = timeout, connections, on_change
+        self._timeout, self._connections = timeout, connections
+        self._on_change, self._on_error = on_change, on_error
+        self._errors: dict[str, str] = {}  # by operation, the last that was told
         self._not_now = NOT_NOW | {FULL} if full_is_away else NOT_NOW
         self._servers = servers(url, timeout)
         self._lines: dict[tuple[str, float], Line] = {}  # by server and patience
@@ -61,7 +67,7 @@ class Store:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Part]) -> asyncio.Future[Any]:
-        """Run a script, all keys under one hash tag.  Fails with `StoreAway`; a mistake in it is a `ResponseError`."""
+        """Run a script, all keys under one hash tag.  Fails with `StoreAway`."""
         return self.run(script.on(keys), *args)
 
     def run(self, bound: Bound, *args: Part) -> asyncio.Future[Any]:
@@ -75,17 +81,20 @@ class Store:
     async def fullness(self, keys: Iterable[str]) -> float:
         """Of the servers of these keys the fullest: 1 has no room left, 0 knows no bound.  Raises `StoreAway`."""
         await self.ping()  # so that the servers are known
-        homes = {self._servers.home(key): key for key in keys}
+        try:
+            homes = {self._servers.home(key): key for key in keys}
+        except RedisClusterException as error:
+            raise StoreAway(str(error), sent=False) from error
         rooms = await asyncio.gather(*(self.script(ROOM, [key], []) for key in homes.values()))
         return max((used / allowed for used, allowed in rooms if allowed), default=0.0)
 
     async def ping(self) -> None:
         """Find out whether the store is there and takes writes.  Raises `StoreAway`."""
-        await self._ask("ping", "gw:probe", NOTHING, ("SET", "gw:probe", 1, "PX", 1), None)
+        await self.script(PING, ["gw:probe"], [])
 
     async def look(self) -> None:
         """Know from here on whether it is there, whatever the answer."""
-        with suppress(StoreAway, ResponseError):
+        with suppress(StoreAway):
             await self.ping()
 
     async def watch(self) -> None:
@@ -133,12 +142,15 @@ class Store:
             return
         asked, self._asked = self._asked, []
         for command in asked:
-            try:
-                self._line(self._servers.home(command.key), command.patience).waiting.append(command)
-            except RedisClusterException as error:
-                self.lost(error, [command], sent=False)
+            self._enqueue(command)
         for line in self._lines.values():
             line.flow()
+
+    def _enqueue(self, command: Command) -> None:
+        try:
+            self._line(self._servers.home(command.key), command.patience).waiting.append(command)
+        except UNKNOWN as error:
+            self.lost(error, [command], sent=False)
 
     async def _learn(self) -> None:
         try:
@@ -160,18 +172,25 @@ class Store:
         if isinstance(error, AskError):
             self.spawn(self._redirect(command.again(), error))
         elif isinstance(error, NoScriptError):
-            self._line(self._servers.home(command.key), command.patience).waiting.append(command.again())
+            self._enqueue(command.again())
         elif str(error).partition(" ")[0] in self._not_now:
             self.lost(error, [command], sent=False)
         elif isinstance(error, TryAgainError):  # its slot is on the move; that is no reason to give up all others
             command.fail(StoreAway(str(error), sent=False))
         else:
-            command.fail(error)
+            self._failed(command, str(error))
+
+    def _failed(self, command: Command, why: str) -> None:
+        """One command failed by itself.  It is said once, since what is told again and again would fill the log."""
+        if self._errors.get(command.operation) != why:
+            self._errors[command.operation] = why
+            self._on_error(command.operation, why)
+        command.fail(StoreAway(why, sent=True))  # a script may have done half of its work
 
     async def _redirect(self, command: Command, error: AskError) -> None:
         try:
             line = self._line(await self._servers.follow(error), command.patience)
-        except (KeyError, *FAILURES) as unknown:
+        except UNKNOWN as unknown:
             self.lost(unknown, [command], sent=False)
             return
         if not isinstance(error, MovedError):
@@ -204,11 +223,15 @@ class Store:
                 connection = self._servers.connect(self._servers.home(key))
                 try:
                     async with asyncio.timeout(self._timeout):
-                        await connection.send_command("SET", f"gw:probe:{{{tag}}}", 1, "PX", 1000)
-                        await connection.read_response()
+                        for how, script in (("EVAL", PING.source), ("EVALSHA", PING.sha)):  # calls need both
+                            await connection.send_command(how, script, 1, f"gw:probe:{{{tag}}}")
+                            await connection.read_response()
                 finally:
                     await connection.disconnect(nowait=True)
+                for line in self._lines.values():
+                    line.renew()
                 self.up = True
+                self._errors.clear()
                 self._on_change(True, "")
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -48,9 +48,10 @@ class Script:
     sha: str
 
     @classmethod
-    def read(cls, package: str, name: str) -> Self:
-        """Read `name`.lua out of a package."""
-        return cls.of(name, resources.files(package).joinpath(f"{name}.lua").read_text())
+    def read(cls, package: str, name: str, *before: str) -> Self:
+        """Read `name`.lua out of a package; with the text of others `before` it, since scripts share nothing else."""
+        files = [resources.files(package).joinpath(f"{part}.lua") for part in (*before, name)]
+        return cls.of(name, "".join(file.read_text() for file in files))
 
     @classmethod
     def of(cls, name: str, source: str) -> Self:

@@ -73,6 +73,11 @@ class Line:
         self._closed.append(wire.connection)
         self.flow()
 
+    def renew(self) -> None:
+        """Connect anew: its address may lead to another server by now."""
+        for wire in list(self._idle):
+            wire.drop(ConnectionError("not needed"))
+
     async def aclose(self) -> None:
         for wire in self._open:
             for command in wire.close():
@@ -127,14 +132,14 @@ class Wire(asyncio.Protocol):
                     command.succeed(reply)
                     owner.observe(command.operation, now - command.since)
         except (RedisError, ValueError, IndexError) as error:  # IndexError: nobody has asked for it
-            self._break(error)
+            self.drop(error)
         else:
             if not self._asked:
                 self._timer.cancel()
                 self._line.freed(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._break(error or ConnectionError("closed by the server"))
+        self.drop(error or ConnectionError("closed by the server"))
 
     def close(self) -> list[Command]:
         """Returns what was under way."""
@@ -149,9 +154,10 @@ class Wire(asyncio.Protocol):
         if now - due > STILL_SECONDS:
             self._timer = self._loop.call_at(now + GRACE_SECONDS, self._expire, now + GRACE_SECONDS)
         else:
-            self._break(TimeoutError())
+            self.drop(TimeoutError())
 
-    def _break(self, error: Exception) -> None:
+    def drop(self, error: Exception) -> None:
+        """Close it; what is under way fails with the error."""
         if self._broken:  # by us: the transport says so once more
             return
         self._broken = True

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.crc import key_slot
-from redis.exceptions import AskError, MovedError
+from redis.exceptions import AskError, MovedError, RedisClusterException
 
 CLUSTER = "redis+cluster://"
 
@@ -21,7 +21,7 @@ class Servers(Protocol):
         """Whether `home` can tell."""
 
     async def learn(self) -> None:
-        """Ask the servers themselves where keys live."""
+        """Ask the servers themselves where keys live.  Raises `RedisClusterException` when none can tell."""
 
     def home(self, key: str) -> str:
         """The server that holds a key.  Raises `RedisClusterException` when none does."""
@@ -72,16 +72,24 @@ class Cluster:
         address = url.replace(CLUSTER, "redis://", 1)
         client = RedisCluster.from_url(address, **options, protocol=2, driver_info=None, require_full_coverage=False)
         self._nodes = client.nodes_manager
+        self._seeds = dict(self._nodes.startup_nodes)
 
     @property
     def known(self) -> bool:
         return self._nodes.default_node is not None
 
     async def learn(self) -> None:
-        await self._nodes.initialize()
+        self._nodes.startup_nodes = self._seeds | self._nodes.startup_nodes  # redis-py forgets them
+        try:
+            await self._nodes.initialize()
+        except LookupError as error:
+            raise RedisClusterException("no server has any slots yet") from error
 
     def home(self, key: str) -> str:
-        return self._nodes.get_node_from_slot(key_slot(key.encode())).name
+        try:
+            return self._nodes.get_node_from_slot(key_slot(key.encode())).name
+        except LookupError as error:
+            raise RedisClusterException("no server has the slot of this key") from error
 
     def connect(self, home: str) -> AbstractConnection:
         node = self._nodes.nodes_cache[home]

@@ -106,6 +106,23 @@ def test_since_leaves_out_what_is_older(settings: Settings, server: Valkey, caps
     assert [3, 2 * PAGE + 1] == [row["calls"] for row in printed(capsys)]
 
 
+def test_a_client_that_left_the_file_is_still_counted(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """A2: what a client used stays in the report when the client is taken out of the file; lists have no model."""
+
+    async def leave() -> None:
+        async with gate(str(settings.redis_url), timeout=5) as one:
+            await (await one.admit(client("left"), method="listModels", model="")).settle(NOTHING, "ok")
+            await one.limits.sweep([client(name) for name in ("design", "facts", "left")])
+
+    asyncio.run(leave())
+    run(settings, "1h", "client", "json")
+    assert {"design": 3, "facts": 1, "left": 1} == {row["client"]: row["calls"] for row in printed(capsys)}
+    run(settings, "1h", "model", "json")
+    assert {"gemini-2.5-flash": 3, "gemini-2.5-flash-image": 1, "-": 1} == {
+        row["model"]: row["calls"] for row in printed(capsys)
+    }
+
+
 def test_a_strange_time_is_wrong_use(settings: Settings) -> None:
     """What cannot be a time is refused before anything is asked."""
     for since in ("", "24", "h", "-1h", "1w", "1h "):

@@ -103,13 +103,17 @@ def records(server: Valkey, name: str = "design") -> list[dict[str, str]]:
     return [fields for _, fields in server.ask("XRANGE", key(name, "usage"), "-", "+")]
 
 
-LEVELS = ("at", "requests", "tokens", "day", "tokens_day", "images_day")
-READ = """local levels = redis.call('HGET', KEYS[1], 'levels')
-    local words = levels and {cmsgpack.unpack(levels)} or {}
+LEVELS = ("at", "day", "tokens_day", "images_day", "requests", "tokens", "requests_held", "tokens_held")
+READ = """local state = redis.call('HGET', KEYS[1], 'state')
+    if not state then return {} end
+    local at, day, tokens_day, images_day, requests, tokens = cmsgpack.unpack(state)
+    local words = {at, day, tokens_day, images_day, requests[1], tokens[1], requests[2], tokens[2]}
     for at, level in ipairs(words) do words[at] = string.format('%.17g', level) end
     return words"""
 WRITE = """for at, level in ipairs(ARGV) do ARGV[at] = tonumber(level) end
-    redis.call('HSET', KEYS[1], 'levels', cmsgpack.pack(unpack(ARGV)))"""
+    local _, _, _, _, requests, tokens = cmsgpack.unpack(redis.call('HGET', KEYS[1], 'state'))
+    requests[1], tokens[1], requests[2], tokens[2] = unpack(ARGV, 5)
+    redis.call('HSET', KEYS[1], 'state', cmsgpack.pack(ARGV[1], ARGV[2], ARGV[3], ARGV[4], requests, tokens))"""
 
 
 def state(server: Valkey, name: str = "design") -> dict[str, float]:
@@ -128,7 +132,7 @@ def change(server: Valkey, name: str = "design", **levels: float) -> None:
 def leases(server: Valkey, name: str = "design") -> int:
     """How many calls the store takes to be under way."""
     both = """local fields = redis.call('HLEN', KEYS[2])
-        for _, name in ipairs({'levels', 'seen'}) do fields = fields - redis.call('HEXISTS', KEYS[2], name) end
+        for _, name in ipairs({'state', 'seen'}) do fields = fields - redis.call('HEXISTS', KEYS[2], name) end
         return {redis.call('ZCARD', KEYS[1]), fields}"""
     held, described = server.ask("EVAL", both, 2, key(name, "leases"), key(name, "limits"))
     assert held == described

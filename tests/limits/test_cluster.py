@@ -65,7 +65,7 @@ async def test_a_slot_that_moves_is_followed(ports: list[int], nodes: list[Any])
         nodes[source].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
         keys = nodes[source].execute_command("CLUSTER", "GETKEYSINSLOT", slot, 10)
         nodes[source].execute_command("MIGRATE", "127.0.0.1", ports[target], "", 0, 5000, "KEYS", *keys)
-        assert await one.store.command("HGET", key("mover", "limits"), "levels")  # ASK
+        assert await one.store.command("HGET", key("mover", "limits"), "state")  # ASK
         assert None is not (await one.admit(mover)).hold  # TRYAGAIN: a script finds all keys or none
         for at in (target, source, 3 - source - target):
             nodes[at].execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])

@@ -20,6 +20,7 @@ from tests.limits.gate import call, client
         ({"max_output_tokens": 65_536}, 0, 1024, 0),
         ({"max_output_tokens": -5, "candidates": -5}, 0, 0, 0),
         ({"max_output_tokens": 100, "candidates": 3}, 0, 300, 0),
+        ({"candidates": 2**31 - 1, "image_output": True}, 0, 8192, 8),
         ({"method": "streamGenerateContent", "model": "gemini-2.5-pro"}, 0, 3072, 0),
         ({"model": "gemini-2.5-flash-image", "candidates": 2}, 0, 2780, 2),
         ({"model": "nobody-knows-it", "image_output": True}, 0, 1024, 1),

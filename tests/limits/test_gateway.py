@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from gateway import app
-from tests.limits.gate import leases, pass_time, records, state
-from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
+from tests.limits.gate import leases, pass_time, records
+from tests.limits.gate import state as levels
+from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running, saying
 from tests.support.valkey import Valkey, until, valkey
 
 BURST, PACE = 20, 6000  # calls at once, calls a minute
@@ -83,7 +84,7 @@ async def test_the_ledger_holds_at_saturation(
                 store.thaw()
             answers = await load
             times = sorted(int(record["at"]) for record in records(store))
-            levels = state(store)
+            after = levels(store)
 
     assert {200, 429} == {status for _, status in answers}
     assert len(times) == sum(status == 200 for _, status in answers)
@@ -91,7 +92,7 @@ async def test_the_ledger_holds_at_saturation(
         assert last - first + 1 <= BURST + (ended - begun) * PACE / 60_000 + 1e-6
     refused, ahead = replayed(times)
     assert [] == refused
-    assert abs(max(0, ahead - levels["at"]) - levels["requests"] * 60_000 / PACE) <= 1
+    assert abs(max(0, ahead - after["at"]) - after["requests"] * 60_000 / PACE) <= 1
 
 
 @pytest.mark.parametrize(("mode", "during"), [("local", {200}), ("closed", {503})])
@@ -136,6 +137,56 @@ async def test_a_full_store(tmp_path: Path, upstream: Upstream, mode: str, durin
             await until(lambda: "recovered" in events(gateway))
             told = events(gateway)
     assert ["degraded", "recovered"] == told
+
+
+async def leave(gateway: Gateway, path: str, text: str) -> None:
+    """Call and hang up soon."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await gateway.http.post(path, json=saying(text))
+
+
+async def test_every_end_gives_its_place_back(tmp_path: Path, upstream: Upstream, state: Valkey) -> None:
+    """A2, A7, A8: after refusals and errors of the upstream and callers who hang up, no place and no reservation is held,
+    each call has one record, and what is charged is what the records say.
+    """
+    terms = {"design": "concurrent = 50\ntokens_per_minute = 20_000\ntokens_per_day = 10_000_000"}
+    async with running(tmp_path, upstream.url, redis_url=state.url, clients=terms) as gateway:
+        gateway.app.parts.pipeline._drains.seconds = 0.5
+        for path, faults in ((GENERATE, "400 429 503 empty"), (STREAM, "400 cut nousage")):
+            for fault in faults.split():
+                with suppress(httpx.RemoteProtocolError):
+                    await gateway.http.post(path, json=saying(f"sandbox-fault: {fault} "))
+            await leave(gateway, path, "sandbox-fault: hang ")
+            await leave(gateway, path, "sandbox-fault: slow=0.6 ")
+            await gateway.http.post(path, json=saying("sandbox-fault: hang "), headers={"x-server-timeout": "1"})
+        entries = await gateway.entries(13)
+        await until(lambda: len(records(state)) == 13)
+        kept = records(state)
+        assert {line["request_id"]: line["outcome"] for line in entries} == {
+            record["request"]: record["outcome"] for record in kept
+        }
+        assert 0 == leases(state)
+        assert 0 == levels(state)["tokens_held"]
+        charged = sum(int(record["tokens"]) for record in kept)
+        assert charged == levels(state)["tokens_day"] >= levels(state)["tokens"] > 0
+        assert {"client_gone", "upstream_error", "upstream_broke", "upstream_timeout", "ok"} <= {
+            record["outcome"] for record in kept
+        }
+
+
+async def test_callers_who_left_are_waited_for_within_bounds(tmp_path: Path, upstream: Upstream, state: Valkey) -> None:
+    """D6: no more answers than the pool holds are waited for after their callers have left, and each frees its place."""
+    async with running(tmp_path, upstream.url, redis_url=state.url) as gateway:
+        drains = gateway.app.parts.pipeline._drains
+        drains.limit, drains.seconds = 2, 1.5
+        began = time.monotonic()
+        await asyncio.gather(*(leave(gateway, GENERATE, "sandbox-fault: hang ") for _ in range(5)))
+        assert 2 == drains.count
+        await gateway.entries(3)  # these were not waited for
+        assert time.monotonic() - began < 1.5
+        await gateway.entries(2)
+        assert 0 == drains.count
 
 
 @pytest.mark.parametrize("terms", ["requests_per_minute = 7", "tokens_per_minute = 3000"])

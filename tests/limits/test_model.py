@@ -45,8 +45,32 @@ class Lease:
     tokens: int
     images: int
     day: int
-    requests_until: float
-    tokens_until: float
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """What is in it: of calls that have ended, which drains first, and of each call under way, from all alike."""
+
+    ended: float = 0
+    held: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def level(self) -> float:
+        return self.ended + sum(self.held.values())
+
+    def drained(self, amount: float) -> "Bucket":
+        held = self.level - self.ended
+        left = max(0, held - max(0, amount - self.ended))
+        return Bucket(max(0, self.ended - amount), {call: own * left / held for call, own in self.held.items() if held})
+
+    def taken(self, call: str, amount: float) -> "Bucket":
+        return Bucket(self.ended, self.held | {call: amount})
+
+    def over(self, call: str, more: float) -> "Bucket":
+        """A call ends and has used so much more, or less, than it took."""
+        own = self.held.get(call, 0)
+        stays = own + (more if more > 0 else -min(own, -more))
+        return Bucket(self.ended + stays, {other: part for other, part in self.held.items() if other != call})
 
 
 @dataclass
@@ -55,8 +79,8 @@ class Model:
 
     seen: float | None = None
     at: float | None = None
-    requests: float = 0
-    tokens: float = 0
+    requests: Bucket = field(default_factory=Bucket)
+    tokens: Bucket = field(default_factory=Bucket)
     day: int = 0
     tokens_day: int = 0
     images_day: int = 0
@@ -66,7 +90,7 @@ class Model:
     def at_time(self, now: float) -> "Model":
         """The same, with everything drained that drains until then."""
         passed = 0 if self.at is None else max(0, now - self.at)
-        requests, tokens = max(0, self.requests - passed * 30 / 60_000), max(0, self.tokens - passed * 3000 / 60_000)
+        requests, tokens = self.requests.drained(passed * 30 / 60_000), self.tokens.drained(passed * 3000 / 60_000)
         later = replace(self, at=now, requests=requests, tokens=tokens)
         if (today := int(now // DAY)) != self.day:
             later = replace(later, day=today, tokens_day=0, images_day=0)
@@ -84,13 +108,17 @@ class Model:
         for call in lost:
             del self.leases[call]
             self.ends[call] = "lost"
+        if lost:
+            self.keep(self.at_time(now))
+            for call in lost:
+                self.requests, self.tokens = self.requests.over(call, 0), self.tokens.over(call, 0)
         return lost
 
     def refused(self, tokens: int, images: int) -> set[int]:
         """The limits that are in the way."""
         over = (
-            self.requests + 1 > 5 + 1e-6,
-            tokens > 0 and self.tokens + tokens > 3000 + 1e-6,
+            self.requests.level + 1 > 5 + 1e-6,
+            tokens > 0 and self.tokens.level + tokens > 3000 + 1e-6,
             tokens > 0 and self.tokens_day + tokens > 9000,
             images > 0 and self.images_day + images > 4,
             len(self.leases) + 1 > 3,
@@ -112,10 +140,9 @@ class Model:
         if self.day == (lease.day if lease else began // DAY):
             self.tokens_day = max(0, self.tokens_day + tokens - (lease.tokens if lease else 0))
             self.images_day = max(0, self.images_day + images - (lease.images if lease else 0))
-        if lease and (tokens > lease.tokens or now < lease.tokens_until):
-            self.tokens = max(0, self.tokens + tokens - lease.tokens)
-        if lease and outcome == "" and now < lease.requests_until:
-            self.requests = max(0, self.requests - 1)
+        if lease:
+            self.tokens = self.tokens.over(call, tokens - lease.tokens)
+            self.requests = self.requests.over(call, -1 if outcome == "" else 0)
 
 
 class Scripts(RuleBasedStateMachine):
@@ -131,6 +158,7 @@ class Scripts(RuleBasedStateMachine):
         limits = PACKED((*Allowed.to(CLIENT), LEASE))
         self.scripts = {script.name: clocked(script).on(keys, limits) for script in (ADMIT, SETTLE, VISIT)}
         self.model, self.calls = Model(), 0
+        self.spent: dict[str, list[float]] = {}  # when each call was admitted, and the tokens it used
         self.forgotten: set[str] = set()  # calls that have ended so long ago that their ids are not kept any more
         self._set_clock(20_000 * DAY + DAY / 2)
 
@@ -166,8 +194,7 @@ class Scripts(RuleBasedStateMachine):
         jumped = self.model.at is not None and self.now < self.model.at
         assert (int(levels.refused) in refused) if refused else not levels.refused
         if not refused:
-            later.requests += 1
-            later.tokens += tokens
+            later.requests, later.tokens = later.requests.taken(call, 1), later.tokens.taken(call, tokens)
             later.tokens_day += tokens
             later.images_day += images
             self.model.leases[call] = Lease(
@@ -175,9 +202,8 @@ class Scripts(RuleBasedStateMachine):
                 tokens=tokens,
                 images=images,
                 day=later.day,
-                requests_until=self.now + later.requests * 2000,
-                tokens_until=self.now + later.tokens * 20,
             )
+            self.spent[call] = [self.now, 0]
         if jumped or not refused:
             self.model.keep(later)
 
@@ -205,6 +231,8 @@ class Scripts(RuleBasedStateMachine):
     def _settle(self, call: str, outcome: str, tokens: int, images: int, ago: int = 0) -> None:
         began = int(self.now) - ago
         facts = (call, outcome, "reported", tokens, 0, 0, images, "m", "x", "r", began)
+        if lease := self.model.leases.get(call):
+            self.spent[call][1] = min(tokens, lease.tokens)  # what it had not reserved is an error of the estimate
         settled = self._run("settle", PACKED(facts))
         assert (call not in self.model.ends) == bool(settled)
         self.model.settle(call, outcome, (tokens, images), self.now, began)
@@ -216,12 +244,18 @@ class Scripts(RuleBasedStateMachine):
         renewed = data.draw(st.sets(st.sampled_from(calls))) if calls else set()
         tokens, images, lost = self._run("visit", *renewed)
         today = self.model.at_time(self.now)
-        assert [[b"m", b"x"]] * len(self.model.visit(self.now, renewed)) == lost
+        ended = dict(self.model.leases)
+        gone = self.model.visit(self.now, renewed)
+        assert [[b"m", b"x"]] * len(gone) == lost
+        for call in gone:
+            self.spent[call][1] = ended[call].tokens
         assert [today.tokens_day, today.images_day] == [tokens, images]
 
     @rule(seconds=st.sampled_from([0.001, 0.5, 1, 3, 6, 6, 11, 70, 86_400, -3600]))
     def let_time_pass(self, seconds: float) -> None:
         self._set_clock(self.now + seconds * 1000)
+        if seconds < 0:
+            self.spent = {call: [math.inf, 0] for call in self.spent}  # times of before mean nothing now
         if seconds * 1000 >= DAY:
             self.forgotten |= self.model.ends.keys()
 
@@ -255,13 +289,27 @@ class Scripts(RuleBasedStateMachine):
         """A6, A7, A8: levels, leases and records are the model's, and nothing is reserved when nothing is under way."""
         leases = dict(self.server.ask("ZRANGE", key("design", "leases"), 0, -1, "WITHSCORES"))
         assert {call: lease.expiry for call, lease in self.model.leases.items()} == leases
-        assert set(leases) == set(self.server.ask("HKEYS", key("design", "limits"))) - {"levels", "seen"}
+        assert set(leases) == set(self.server.ask("HKEYS", key("design", "limits"))) - {"state", "seen"}
         ends = {record["call"]: record["outcome"] for record in records(self.server)}
         assert {call: end for call, end in self.model.ends.items() if end} == ends
         there = state(self.server)
-        for name in ("seen", "at", "requests", "tokens", "day", "tokens_day", "images_day"):
+        for name in ("seen", "at", "day", "tokens_day", "images_day"):
             if name in there:
                 assert math.isclose(getattr(self.model, name), there[name], abs_tol=1e-6), name
+        for name in ("requests", "tokens") if "at" in there else ():
+            bucket: Bucket = getattr(self.model, name)
+            assert math.isclose(bucket.level, there[name], abs_tol=1e-4), name
+            assert math.isclose(bucket.level - bucket.ended, there[f"{name}_held"], abs_tol=1e-4), name
+
+    @invariant()
+    def no_window_is_over_its_bound(self) -> None:
+        """L2, A5: in any window no more tokens were used than the bucket holds and what drained meanwhile."""
+        calls = sorted(self.spent.values())
+        for first, (start, _) in enumerate(calls):
+            used = 0.0
+            for at, tokens in calls[first:]:
+                used += tokens
+                assert used <= 3000 + (at - start) * 3000 / 60_000 + 1e-3 or math.isinf(at)
 
 
 TestScripts = Scripts.TestCase

@@ -68,23 +68,30 @@ def valkey(binary: str = "", **options: str) -> Iterator[Valkey]:
 
 
 @contextlib.contextmanager
+def member(home: Path, port: int) -> Iterator[Any]:
+    """A server that might be one of a cluster and holds no slots yet; a plain client of it."""
+    words = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(home), "--save", ""]
+    words += ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--logfile", str(home / "log")]
+    process = subprocess.Popen([str(get_binary_path()), *words], stdout=subprocess.DEVNULL)
+    node: Any = Redis(port=port, decode_responses=True)
+    try:
+        _answers(node.execute_command)
+        yield node
+    finally:
+        node.close()
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
 def cluster() -> Iterator[list[int]]:
     """Three servers that share the slots; their ports."""
     with tempfile.TemporaryDirectory(prefix="gw-") as folder, contextlib.ExitStack() as stack:
-        ports = [_free_port() for _ in range(3)]
+        ports, nodes = [free_port() for _ in range(3)], []
         for port in ports:
-            home = Path(folder, str(port))
-            home.mkdir()
-            words = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(home), "--save", ""]
-            words += ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--logfile", str(home / "log")]
-            process = subprocess.Popen([str(get_binary_path()), *words], stdout=subprocess.DEVNULL)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-        nodes: list[Any] = [Redis(port=port, decode_responses=True) for port in ports]
-        for node in nodes:
-            stack.callback(node.close)
+            (home := Path(folder, str(port))).mkdir()
+            nodes.append(stack.enter_context(member(home, port)))
         for number, node in enumerate(nodes):
-            _answers(node.execute_command)
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", number * 5462, min(number * 5462 + 5461, 16383))
             node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", ports[number])
@@ -119,8 +126,9 @@ def _answers(ask: Any) -> None:
         time.sleep(0.01)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on, with room for a cluster's own bus 10000 above."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-        return port if port < 55000 else _free_port()  # the cluster's own bus is 10000 above
+        return port if port < 55000 else free_port()
