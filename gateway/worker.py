@@ -154,10 +154,17 @@ def harden() -> None:
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+def share_the_core() -> None:
+    """Keep our two threads from preempting each other: who is woken, for the lock that the other holds, may wait."""
+    with contextlib.suppress(AttributeError, OSError):  # not on macOS; not where a sandbox forbids it
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 def run(create: Callable[[Settings], App], arguments: Sequence[str]) -> None:
     """Serve the app that `create` makes until told to leave; `arguments` are LISTENER LIFELINE READY NOTICE."""
     harden()
     heap.keep_at_hand()
+    share_the_core()
     listener, lifeline, ready = map(int, arguments[:3])
     settings = load()
     app = create(settings)

@@ -75,7 +75,7 @@ class Gemini:
     def meter(self, call: Call) -> Meter:
         """Make the reader of this call's answer."""
         pictures = call.asked.image_output or _IMAGE_MODEL.search(call.model) is not None
-        return GeminiMeter(generates=call.generates, pictures=pictures)
+        return GeminiMeter(generates=call.generates, pictures=pictures, keeps=call.client.cache != "off")
 
 
 def _query(route: Route, query: dict[str, list[str]], *, sse: bool) -> str:

@@ -57,10 +57,11 @@ _TEXT = msgspec.json.Decoder(str)
 
 
 class GeminiMeter:
-    """The meter of one call; `pictures`: each candidate should bring one."""
+    """The meter of one call; `pictures`: each candidate should bring one; `keeps`: the answer may be kept at all."""
 
-    def __init__(self, *, generates: bool, pictures: bool = False) -> None:
+    def __init__(self, *, generates: bool, pictures: bool = False, keeps: bool = True) -> None:
         self.errored = False
+        self._keeps = keeps
         self._pictures = pictures
         self._generates = generates  # else one whole JSON object is all there is to wait for
         self._seen = False
@@ -90,7 +91,7 @@ class GeminiMeter:
         for part in candidate.content or ():
             if blob := part.inline:
                 self._images += blob.is_image
-            if text := lenient(_TEXT, part.text):
+            if self._keeps and (text := lenient(_TEXT, part.text)):
                 self._links[key, word(part.thought)].see(text)
             self._by_reference = self._by_reference or bool(part.file_data or part.fileData)
 
@@ -108,7 +109,7 @@ class GeminiMeter:
     @property
     def storable(self) -> bool:
         """Whether every candidate ended normally, and no picture may be a link."""
-        normal = bool(self._ends) and NORMAL_ENDS.issuperset(self._ends.values())
+        normal = self._keeps and bool(self._ends) and NORMAL_ENDS.issuperset(self._ends.values())
         return normal and not (self._blocked or self.errored or self._by_reference or self._links_pictures)
 
     @property
