@@ -43,7 +43,12 @@ class Served:
             argv = [sys.executable, "-c", SERVE, str(notice)]
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(argv, env=self.environment, stdout=output, stderr=output)
-        ready = self.event("ready")
+        try:
+            ready = self.event("ready")
+        except BaseException:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(20)
+            raise
         self.url, self.metrics_url = ready["url"], ready["metrics"]
 
     def __enter__(self) -> Self:
