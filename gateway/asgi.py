@@ -128,13 +128,11 @@ async def read_body(
 ) -> bytes:
     """Read a whole body into the budget; one that has `arrived` needs no deadline, which costs more than its reading.
 
-    Raises `BodyTooLarge` (by the declared length at once, else at the first byte beyond), `BodyTimeout`, `Overloaded`
-    and `ClientGone`.
+    A declared length has been held against the limit before.  Raises `BodyTooLarge` at the first byte beyond,
+    `BodyTimeout`, `Overloaded` and `ClientGone`.
     """
     declared = request.content_length
     if declared is not None:
-        if declared > limit:
-            raise BodyTooLarge(limit)
         hold.request(declared)
     body = io.BytesIO()  # grows in place and gives its bytes away uncopied: a list and a join hold them twice
 

@@ -1,17 +1,17 @@
 """The first look: does `make run` still give a key that works when its files were lost?"""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 
+from tests.deploy.watched import event
 from tests.support.gateway import GENERATE, TEXT
+from tests.support.processes import until
 
 DEMO = Path(__file__).parent.parent / "deploy" / "demo.sh"
 
@@ -27,12 +27,8 @@ def first_look(folder: Path) -> int:
     with (folder / "log").open("w+") as log:
         process = subprocess.Popen(["sh", str(DEMO)], cwd=folder, env=environment, stdout=log, stderr=log)
         try:
-            deadline = time.monotonic() + 20
-            while '"event":"ready"' not in (said := (folder / "log").read_text()):
-                assert process.poll() is None, said
-                assert time.monotonic() < deadline, said
-                time.sleep(0.02)
-            url = next(json.loads(line)["url"] for line in said.splitlines() if '"event":"ready"' in line)
+            url = until(20, lambda: event(folder / "log", "ready"))["url"]
+            said = (folder / "log").read_text()
             key = re.findall(r"^Your key: (thg_\w{38})$", said, re.MULTILINE)[0]
             assert f"-H 'x-goog-api-key: {key}'" in said
             return httpx.post(f"{url}{GENERATE}", json=TEXT, headers={"x-goog-api-key": key}).status_code
