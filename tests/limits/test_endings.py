@@ -91,7 +91,7 @@ async def test_closing_waits_for_what_is_being_told(server: Valkey) -> None:
 async def test_what_was_heard_long_ago_is_not_told_again(server: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     """A2: a settlement that the store may have forgotten is dropped and counted; one it never heard is told all the same."""
     design = client()
-    async with gate(server.url, timeout=0.1) as one:
+    async with gate(server.url, timeout=1) as one:
         await (await one.admit(design)).settle(used(0), "ok")  # from now on the server knows the script
         heard, unheard = await one.admit(design), await one.admit(design)
         server.freeze()
@@ -110,7 +110,7 @@ async def test_what_was_heard_long_ago_is_not_told_again(server: Valkey, monkeyp
 async def test_a_first_telling_that_comes_too_late_is_counted(server: Valkey) -> None:
     """A2: a call that was recorded as lost while its end waited in the queue is one late settlement."""
     design = client()
-    async with gate(server.url, timeout=0.1) as one, gate(server.url, timeout=5) as parent:
+    async with gate(server.url, timeout=1) as one, gate(server.url, timeout=5) as parent:
         permit = await one.admit(design)
         server.freeze()
         with suppress(Exception):
