@@ -29,6 +29,7 @@ from gateway.errors import (
     UpstreamRefused,
 )
 from gateway.exchange import Exchange, Leaving, error_headers
+from gateway.framing import JSON, is_json
 from gateway.ledger import Ledger
 from gateway.limits import Limits
 from gateway.listing import Listing
@@ -127,7 +128,7 @@ class Pipeline:
         request = exchange.request
         if request.http_method != "POST":
             return b""
-        if not relay.is_json(request.headers.get(b"content-type") or relay.JSON):
+        if not is_json(request.headers.get(b"content-type") or JSON):
             raise ContentType("Send the body as application/json.")
         if b"content-encoding" in request.headers:
             raise ContentType("Send the body without a content-encoding.")
@@ -154,7 +155,7 @@ class Pipeline:
                 body = await self._listing.answer(
                     call, lambda page: self._page(exchange, page), openai=route.openai_list
                 )
-                return await live.whole(200, relay.JSON, body)
+                return await live.whole(200, JSON, body)
             async with await self._find(exchange, call) as found:
                 if found.flight is None:
                     await self._ask(exchange, call, live, exchange.hold)
@@ -229,7 +230,7 @@ class Pipeline:
                 entry.began()
                 await reply.refuse(
                     status,
-                    [*exchange.headers(relay.JSON), *error_headers(error)],
+                    [*exchange.headers(JSON), *error_headers(error)],
                     body,
                     unread=exchange.unread,
                 )

@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("live",),
     ("exchange", "patience"),
     ("*", "auth", "limits", "cache", "upstream", "ledger", "dialects"),
-    ("asgi", "listener", "store", "embedded", "metrics", "headers", "sse", "json_array", "logs"),
+    ("asgi", "listener", "store", "embedded", "metrics", "headers", "framing", "sse", "json_array", "logs"),
     ("call", "catalogue", "clients", "errors", "google_shape", "settings", "files", "heap"),
     ("sandbox",),
 )
