@@ -7,7 +7,7 @@ pipeline, which is plain ASGI, since FastAPI's layers would cost as much as the 
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,12 @@ from gateway.files import Fixed, Watched
 from gateway.heap import Heap
 from gateway.ledger import Ledger
 from gateway.limits import Limits
+from gateway.memory import Buffered
 from gateway.metrics import CollectorRegistry, Metrics
 from gateway.pipeline import Pipeline
 from gateway.settings import Settings, watched_clients, watched_key
 from gateway.store import Store
-from gateway.upstream import PyqwestTransport, Upstream
+from gateway.upstream import PyqwestTransport, Trouble, Upstream
 
 NOWHERE = "unix:///nonexistent"  # where the state is when nobody said: away
 KEEPING = {"connections": 4, "full_is_away": False}  # answers of some MB; of a full store reads go on
@@ -47,7 +48,7 @@ class Parts:
     key: Watched[str] | Fixed[str]
     metrics: Metrics
     log: logs.Log
-    buffered: asgi.Buffered
+    buffered: Buffered
     state: Store
     kept: Store
     ledger: Ledger
@@ -75,9 +76,9 @@ class App(FastAPI):
         else:
             await self._pipeline(scope, receive, send)
 
-    def refused(self, request_id: str, error: GatewayError) -> None:
+    def refused(self, request_id: str, error: GatewayError, address: str | None) -> None:
         """Count what the listener has answered itself."""
-        self.parts.ledger.refused(request_id, error)
+        self.parts.ledger.refused(request_id, error, address)
 
     def ready(self) -> bool:
         """Whether calls are taken."""
@@ -138,15 +139,8 @@ def create(
     if log is None:
         log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
         logs.take_over(log, settings.log_level)
-    buffered = asgi.Buffered(settings.max_buffered_bytes)
-    upstream = Upstream(
-        transport or way_out(settings),
-        url=settings.upstream_url,
-        key=lambda: key.value,
-        max_answer_bytes=settings.max_answer_bytes,
-        call_seconds=settings.call_timeout_seconds,
-        metrics=metrics,
-    )
+    buffered = Buffered(settings.max_buffered_bytes)
+    upstream = build_upstream(settings, transport, lambda: key.value, metrics, log)
     ledger = Ledger(metrics, log)
     state = watched_store(settings.redis_url or NOWHERE, "state", metrics, log)
     limits = gate(settings, state, catalogue, ledger)
@@ -154,6 +148,7 @@ def create(
     cache = Cache(
         Shelf(kept), ledger,
         upstream=settings.upstream_url, hold=buffered.hold, call_seconds=settings.call_timeout_seconds,
+        stream_seconds=settings.stream_timeout_seconds,
     )  # fmt: skip
     pipeline = Pipeline(
         limits=limits,
@@ -165,12 +160,33 @@ def create(
         log=log,
         max_body_bytes=settings.max_body_bytes,
         call_seconds=settings.call_timeout_seconds,
+        stream_seconds=settings.stream_timeout_seconds,
         idle_seconds=settings.idle_timeout_seconds,
     )
     return App(Parts(
         settings=settings, clients=clients, key=key, metrics=metrics, log=log, buffered=buffered,
         state=state, kept=kept, ledger=ledger, limits=limits, cache=cache, upstream=upstream, pipeline=pipeline,
     ))  # fmt: skip
+
+
+def build_upstream(
+    settings: Settings,
+    transport: httpx.AsyncBaseTransport | None,
+    key: Callable[[], str],
+    metrics: Metrics,
+    log: logs.Log,
+) -> Upstream:
+    """The upstream, whose trouble is told."""
+    trouble = Trouble(lambda why: log.event("upstream_unreachable", level="error", why=why))
+    return Upstream(
+        transport or way_out(settings),
+        url=settings.upstream_url,
+        key=key,
+        max_answer_bytes=settings.max_answer_bytes,
+        call_seconds=settings.call_timeout_seconds,
+        metrics=metrics,
+        on_trouble=trouble.tell,
+    )
 
 
 def gate(settings: Settings, state: Store, catalogue: Catalogue, ledger: Ledger) -> Limits:

@@ -84,8 +84,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Permit(Protocol):
     """What the limits gave a call: a place and a reservation, to be given back once."""
 
+    def charged(self, usage: Usage, outcome: str) -> Usage:
+        """What a call that ends so is charged: what its answer said, else an estimate, or nothing."""
+
     async def settle(self, usage: Usage, outcome: str) -> None:
-        """Give the place back and correct the reservation.  Settling twice changes nothing."""
+        """Give the place back and correct the reservation to what is charged.  Settling twice changes nothing."""
 
 
 class Meter(Protocol):

@@ -5,14 +5,18 @@ several (reliability.md, findings 4 and P6).  This subclass adds those, and says
 """
 
 import asyncio
+import contextlib
 import re
+import socket
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway import errors, google_shape
 from gateway.asgi import CONNECTION, DISCARD_SECONDS, request_id_of
+from gateway.close_delimited import CloseDelimited
 from gateway.headers import Headers
 
 HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -27,7 +31,7 @@ MAX_FIELDS = 100
 class Counting(Protocol):
     """An app that counts what the listener answers in its place."""
 
-    def refused(self, request_id: str, error: errors.GatewayError) -> None:
+    def refused(self, request_id: str, error: errors.GatewayError, address: str | None) -> None:
         """Something that came was refused before it was a request."""
 
 
@@ -46,6 +50,7 @@ class GatewayProtocol(HttpToolsProtocol):
     _stuck_bytes = 0  # since the parser last found anything whole: a line that may never end
     _in_head = False
     _serving: RequestResponseCycle | None = None  # not always uvicorn's `cycle`: that is the request that came last
+    _closes_after_stream = False
     _refusal: errors.GatewayError | None = None
     _head_timer: asyncio.TimerHandle | None = None
     _abort_timer: asyncio.TimerHandle | None = None
@@ -73,9 +78,29 @@ class GatewayProtocol(HttpToolsProtocol):
             return  # already answered: what still comes is thrown away until the connection closes
         self._heard = True
         self._stuck_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self._stuck_bytes > MAX_LINE_BYTES and self._refusal is None:
             self.send_400_response(str(self._refusing(head_too_large())))
+
+    def _parse(self, data: bytes) -> None:
+        """Take what has come.
+
+        The parser stops behind each request that offers to speak another protocol.  We decline by answering in this
+        one (RFC 9110, section 7.8), and what follows is the next request; uvicorn would throw it away.
+        """
+        while data and self.parser is not None:
+            try:
+                return self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stop:
+                data = data[stop.args[0] :]
+            except httptools.HttpParserError:
+                return self.send_400_response("")
+        return None
+
+    def _offers_websocket(self) -> bool:
+        offers = [value for name, value in self.headers if name == b"upgrade"]
+        return any(offer.strip().lower() == b"websocket" for value in offers for offer in value.split(b","))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -106,8 +131,8 @@ class GatewayProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in VERSIONS or (codings and (codings != [b"chunked"] or version == "1.0")):
             raise self._refusing(errors.BadRequest("Send HTTP/1.1, and chunked where a transfer coding is needed."))
-        if self.parser.should_upgrade():
-            raise self._refusing(errors.BadRequest("Upgrade and CONNECT are not offered. Send plain HTTP/1.1."))
+        if self.parser.get_method() == b"CONNECT" or (self.parser.should_upgrade() and self._offers_websocket()):
+            raise self._refusing(errors.BadRequest("WebSocket and CONNECT are not offered. Send plain HTTP/1.1."))
         self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
         super().on_headers_complete()
 
@@ -157,6 +182,29 @@ class GatewayProtocol(HttpToolsProtocol):
         """Whether the request being served is here as a whole."""
         return self._serving is not None and not self._serving.more_body
 
+    def close_after(self) -> None:
+        """Close the connection behind the answer to the request being served."""
+        if self._serving is not None:
+            self._serving.keep_alive = False
+
+    def begin_stream(self) -> None:
+        """An answer in chunks begins.  It must not announce that the connection closes behind it.
+
+        Node's fetch takes any end of an answer that says `connection: close` for its whole body, a reset too.
+        """
+        if (cycle := self._serving) is not None and cycle.scope["http_version"] != "1.0":
+            self._closes_after_stream, cycle.keep_alive = not cycle.keep_alive, True
+
+    def end_stream(self) -> None:
+        """Its last chunk comes next; what was not announced is done behind it.
+
+        Both leave in one segment: a caller who had the chunk alone would send its next request into a closed door.
+        """
+        if self._serving is not None and (self._closes_after_stream or not self._serving.keep_alive):
+            self._serving.keep_alive = False
+            with contextlib.suppress(AttributeError, OSError):  # not on macOS; a unix socket has no segments
+                self.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+
     def cut(self, *, flush: bool) -> None:
         """End the connection without a clean end; with `flush`, after what has been sent has left."""
         self._disown()
@@ -167,7 +215,9 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._serving = cycle
+        self._serving, self._closes_after_stream = cycle, False
+        if cycle.scope["http_version"] == "1.0":
+            app = CloseDelimited(app, cycle)
         super()._start_asgi_task(cycle, app)
 
     def _disown(self) -> None:
@@ -202,7 +252,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         request_id = request_id_of(Headers(self.headers if self._heard else []))
         if self._heard and isinstance(self.app, Counting):  # a connection made in advance and never used is no call
-            self.app.refused(request_id, error)
+            self.app.refused(request_id, error, self.client[0] if self.client else None)
         body = google_shape.written(error)
         lines = [
             *self.server_state.default_headers,

@@ -1,24 +1,74 @@
 """How does an answer pass through: counted, checked to be whole, and otherwise untouched?
 
 A unary answer is taken whole, so a cut one becomes a clean 502.  A stream passes event by event; its head is sent with
-the first one, so a failure before it is still a plain error.
+the first one, so a failure before it is still a plain error, unless that takes so long that proxies would give up.
 """
 
 import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
 
-from gateway.asgi import Hold
 from gateway.call import Call, Meter
-from gateway.errors import GatewayError, UpstreamBroke, UpstreamTimeout
+from gateway.errors import GatewayError, UpstreamBroke, UpstreamError, UpstreamTimeout
 from gateway.framing import JSON, Frame, Framing, framing_of, is_json
 from gateway.ledger import Entry
 from gateway.live import Sink
+from gateway.memory import Hold
 from gateway.upstream import Answer
 
 LARGE_BYTES = 1024 * 1024  # from here on JSON is read in a thread, so that the loop never stalls
 PLAIN_TYPE = re.compile(r"[a-z]+/[a-z.+-]+(?:; ?charset=[a-z0-9-]{1,16})?", re.IGNORECASE)  # what crosses untouched
+
+
+class Waits(NamedTuple):
+    """How long a stream is waited for, in seconds."""
+
+    idle: float  # between two pieces of it
+    head: float = 60.0  # for its first event, before the caller is sent a head without one: proxies give up by then
+    linger: float = 5.0  # for the end of one that is complete
+
+
+class Arriving:
+    """The chunks of one stream as they come; the waiting is the upstream's time."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], entry: Entry, waits: Waits) -> None:
+        self.complete = False  # what has come is a complete answer
+        self._chunks, self._entry, self._waits = chunks, entry, waits
+        self._head_due = time.perf_counter() + waits.head
+
+    async def next(self, sink: Sink, status: int, content_type: str) -> bytes:
+        """The next chunk, b"" at the end.  Raises `UpstreamTimeout`, and as the chunks do."""
+        before = time.perf_counter()
+        try:
+            if not sink.started:
+                return await self._first(sink, status, content_type)
+            async with asyncio.timeout(
+                min(self._waits.idle, self._waits.linger) if self.complete else self._waits.idle
+            ):
+                return await anext(self._chunks, b"")
+        except TimeoutError:
+            raise UpstreamTimeout from None
+        finally:
+            self._entry.upstream_seconds += time.perf_counter() - before
+
+    async def _first(self, sink: Sink, status: int, content_type: str) -> bytes:
+        """The same, while the caller has no head yet: it is sent meanwhile when it is due."""
+        coming = asyncio.ensure_future(anext(self._chunks, b""))
+        try:
+            until_head = max(self._head_due - time.perf_counter(), 0)
+            await asyncio.wait({coming}, timeout=min(until_head, self._waits.idle))
+            if not coming.done() and until_head < self._waits.idle:
+                await sink.begin(status, content_type)
+                await asyncio.wait({coming}, timeout=self._waits.idle - until_head)
+            if coming.done():
+                return coming.result()
+            raise TimeoutError
+        finally:
+            if not coming.done():
+                coming.cancel()
+                await asyncio.wait({coming})
 
 
 async def whole(
@@ -28,7 +78,6 @@ async def whole(
 
     Raises `UpstreamBroke` for anything but one whole JSON object.
     """
-    hold.answer(len(answer.body))
     if not is_json(answer.content_type or JSON):
         raise UpstreamBroke("The upstream answered with something that is not JSON.")
     try:
@@ -40,7 +89,8 @@ async def whole(
         raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
     entry.usage, entry.whole, body = meter.usage, True, answer.body
     if meter.errored:  # a 2xx all the same, so its status and bytes are the caller's
-        entry.outcome, body = "upstream_error", cleaned(body)
+        entry.fail(UpstreamError())
+        body = cleaned(body)
     kind = answer.headers.get("content-type", "")
     await sink.whole(answer.status, kind if PLAIN_TYPE.fullmatch(kind) else JSON, body, hold)
 
@@ -53,23 +103,32 @@ async def stream(
     *,
     entry: Entry,
     hold: Hold,
-    idle_seconds: float,
+    waits: Waits,
     refusal: Callable[[bytes], GatewayError],
 ) -> None:
     """Pass a stream on.  Raises `Failed` when it breaks; what was counted until then stands in the entry.
 
     An error inside it is its end, by the `refusal` it means: behind a clean end some SDKs would take it for whole.
+    Once the answer is complete and has said what it cost, neither silence nor a reset takes that back.
     """
     framing = framing_of(call, answer.content_type)
     assert answer.chunks is not None  # noqa: S101  the caller has looked
-    base = hold.bytes
+    base, arriving = hold.bytes, Arriving(answer.chunks, entry, waits)
     try:
-        async for chunk in timed(answer.chunks, entry, idle_seconds):
+        while True:
+            try:
+                if not (chunk := await arriving.next(sink, answer.status, framing.content_type)):
+                    break
+            except (UpstreamBroke, UpstreamTimeout):
+                if arriving.complete:
+                    break
+                raise
             written, error = _metered(meter, framing.feed, chunk)
             await _write(sink, answer.status, framing, written)
             if error:
                 raise refusal(error)
             hold.resize(base + framing.pending + sink.held)
+            arriving.complete = meter.finished and not framing.pending and meter.usage.source == "reported"
         last, error = _metered(meter, lambda _: framing.end(), b"")
         if error:
             raise refusal(error)
@@ -104,19 +163,3 @@ async def _write(sink: Sink, status: int, framing: Framing, written: bytes) -> N
     if not sink.started:
         await sink.begin(status, framing.content_type)
     await sink.write(written)
-
-
-async def timed(chunks: AsyncIterator[bytes], entry: Entry, idle_seconds: float) -> AsyncIterator[bytes]:
-    """The chunks, none later than `idle_seconds` after the one before; the waiting is the upstream's time."""
-    while True:
-        before = time.perf_counter()
-        try:
-            async with asyncio.timeout(idle_seconds):
-                chunk = await anext(chunks, None)
-        except TimeoutError:
-            raise UpstreamTimeout from None
-        finally:
-            entry.upstream_seconds += time.perf_counter() - before
-        if chunk is None:
-            return
-        yield chunk

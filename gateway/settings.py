@@ -66,7 +66,10 @@ class Settings(BaseSettings):
         9464, ge=0, le=65535, description="The operators' listener (`/metrics` only): port; 0 = any free one."
     )
     connect_timeout_seconds: float = Field(5, gt=0, description="Connecting to the upstream.")
-    call_timeout_seconds: float = Field(300, gt=0, description="A whole call.")
+    call_timeout_seconds: float = Field(
+        600, gt=0, description="A unary call until its answer is whole, a stream until its first event."
+    )
+    stream_timeout_seconds: float = Field(3600, gt=0, description="A stream from its first event to its last.")
     idle_timeout_seconds: float = Field(120, gt=0, description="Silence within a stream after its head.")
     upstream_proxy: str | None = Field(
         None, description="A forward proxy; `HTTP(S)_PROXY` of the environment is ignored.", repr=False

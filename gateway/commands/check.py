@@ -74,16 +74,19 @@ async def _upstream(settings: Settings) -> str:
     )
     headers = {"authorization": f"Bearer {watched_key(settings).value}"}
     request = httpx.Request(
-        "GET", f"{settings.upstream_url}/v1beta/models", headers=headers, extensions={"whole": True}
+        "GET", f"{settings.upstream_url}/v1beta/models", headers=headers, stream=httpx.ByteStream(b"")
     )
     try:
         async with asyncio.timeout(UPSTREAM_SECONDS):
             response = await transport.handle_async_request(request)
     except (httpx.TransportError, TimeoutError) as error:
+        why = str(error) or f"no answer within {UPSTREAM_SECONDS} s"
         advice = "check GATEWAY_UPSTREAM_URL, the network, and GATEWAY_UPSTREAM_PROXY or _CA_FILE if you need them"
-        raise Red(f"{settings.upstream_url} cannot be reached ({type(error).__name__}); {advice}") from None
+        raise Red(f"{settings.upstream_url} cannot be reached: {why}; {advice}") from None
     finally:
         await transport.aclose()
+    if response.status_code == 407:
+        raise Red("the forward proxy refuses our user or password; mend GATEWAY_UPSTREAM_PROXY")
     if response.status_code in {401, 403}:
         raise Red(f"{settings.upstream_url} refuses our key ({response.status_code}); put a valid one in place")
     if response.status_code != 200:

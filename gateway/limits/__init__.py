@@ -11,8 +11,9 @@ A worker renews the leases of its calls every second; one that dies leaves them 
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Literal
 
@@ -63,13 +64,24 @@ class Limits:
         self._lease_ms = round(lease_seconds * 1000)
         self._local = Local(replicas * workers)
         self._accounts: dict[str, Account] = {}
+        self._reading = Counter[str]()  # calls whose bodies are still coming, by client
         self._endings = Endings(store, counts, self._accounts, queue)
         self._ids = (f"{run}-{number:x}" for run in [secrets.token_hex(5)] for number in count(1))
 
-    def refuse_early(self, client: Client) -> None:
-        """Raises `RateLimited` for a client that has all its `concurrent` calls in this worker already."""
-        if client.concurrent is not None and len(self._account(client).live) >= client.concurrent:
+    @contextmanager
+    def reading(self, client: Client) -> Iterator[None]:
+        """While a body is read, which is a call of the client's too.
+
+        Raises `RateLimited` for a client that has all its `concurrent` calls in this worker already.
+        """
+        reading = self._reading[client.name]
+        if client.concurrent is not None and len(self._account(client).live) + reading >= client.concurrent:
             raise self._limited(refusal(client, "concurrent", 1))
+        self._reading[client.name] += 1
+        try:
+            yield
+        finally:
+            self._reading[client.name] -= 1
 
     async def admit(self, call: Call, headers: list[tuple[bytes, bytes]]) -> Permit:
         """Take what the call needs from every limit of its client, and tell in `headers` what is left.

@@ -1,7 +1,8 @@
 """How is the upstream asked?  One place adds the key, maps every failure, and decides what is tried again."""
 
 from gateway.upstream.answer import Answer
-from gateway.upstream.client import Upstream
+from gateway.upstream.client import Account, Attempts, Upstream
 from gateway.upstream.transport import PyqwestTransport
+from gateway.upstream.trouble import Trouble
 
-__all__ = ["Answer", "PyqwestTransport", "Upstream"]
+__all__ = ["Account", "Answer", "Attempts", "PyqwestTransport", "Trouble", "Upstream"]

@@ -42,7 +42,6 @@ class Requests:
             self._url(call),
             headers=headers,
             stream=httpx.ByteStream(call.body),
-            extensions={} if call.stream else {"whole": True},
         )
 
     def _url(self, call: Call) -> httpx.URL:
