@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from gateway import errors, google_shape
 from gateway.asgi import CONNECTION, DISCARD_SECONDS, request_id_of
 from gateway.close_delimited import CloseDelimited
-from gateway.headers import Headers
+from gateway.headers import Headers, RawHeaders
 
 HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 VERSIONS = frozenset({"1.0", "1.1"})
@@ -86,14 +86,17 @@ class GatewayProtocol(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         """Take what has come.
 
-        The parser stops behind each request that offers to speak another protocol.  We decline by answering in this
-        one (RFC 9110, section 7.8), and what follows is the next request; uvicorn would throw it away.
+        The parser stops behind a head that offers to speak another protocol, and takes what follows for that.  We
+        decline by answering in this one (RFC 9110, section 7.8), so the head is read again without the offer.
         """
-        while data and self.parser is not None:
+        while self.parser is not None:
             try:
                 return self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as stop:
-                data = data[stop.args[0] :]
+                start = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+                data = head_without_offer(start, self.headers) + data[stop.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
             except httptools.HttpParserError:
                 return self.send_400_response("")
         return None
@@ -133,6 +136,8 @@ class GatewayProtocol(HttpToolsProtocol):
             raise self._refusing(errors.BadRequest("Send HTTP/1.1, and chunked where a transfer coding is needed."))
         if self.parser.get_method() == b"CONNECT" or (self.parser.should_upgrade() and self._offers_websocket()):
             raise self._refusing(errors.BadRequest("WebSocket and CONNECT are not offered. Send plain HTTP/1.1."))
+        if self.parser.should_upgrade():
+            return  # it comes again
         self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
         super().on_headers_complete()
 
@@ -141,6 +146,8 @@ class GatewayProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
         # A last piece of more than 64 KiB has paused reading; then the caller's hanging up would never be seen.
         if not self.pipeline:
@@ -266,6 +273,18 @@ class GatewayProtocol(HttpToolsProtocol):
         )
         self.transport.write_eof()  # not close(): it would reset what is still being sent, and our answer with it
         self._abort_timer = self.loop.call_later(DISCARD_SECONDS, self.transport.abort)
+
+
+def head_without_offer(start: bytes, headers: RawHeaders) -> bytes:
+    """The head of a request that no longer offers to speak another protocol."""
+    lines = [start]
+    for name, value in headers:
+        if name == b"connection":
+            tokens = {token.strip().lower() for token in value.split(b",")}
+            lines += [b"connection: %b" % token for token in sorted(tokens & {b"close", b"keep-alive"})]
+        elif name not in {b"upgrade", b"http2-settings"}:
+            lines.append(b"%b: %b" % (name, value))
+    return b"\r\n".join([*lines, b"\r\n"])
 
 
 def head_too_large() -> errors.GatewayError:
