@@ -57,9 +57,9 @@ def test_the_busy_end_up_with_equal_shares() -> None:
     for _ in range(4000):
         grow("a")
     for _ in range(4000):  # calls end, and new ones come
-        for owner in held:
-            if held[owner]:
-                held[owner].pop().resize(0)
+        for owner, holds in held.items():
+            if holds:
+                holds.pop().resize(0)
             grow(owner)
             grow(owner)
     sizes = {owner: len(holds) * 10 for owner, holds in held.items()}
