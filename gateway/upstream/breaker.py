@@ -76,8 +76,7 @@ class Breakers:
         if found is None:
             found = self._by_model[model] = Breaker()
             if len(self._by_model) > MAX_MODELS:
-                oldest = next((name for name, one in self._by_model.items() if not one.is_open), model)
-                del self._by_model[oldest]
+                del self._by_model[next(name for name, one in self._by_model.items() if not one.is_open)]
         else:
             self._by_model.move_to_end(model)
         return found

@@ -16,6 +16,7 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ("certificate not valid for name", "its TLS certificate is for another name"),
     ("NotValidForName", "its TLS certificate is for another name"),
     ("UnknownIssuer", "its TLS certificate is from an authority that is not trusted here"),
+    ("BadSignature", "its TLS certificate is from an authority that is not trusted here"),
     ("CaUsedAsEndEntity", "its TLS certificate is an authority's own, not a server's"),
     ("Revoked", "its TLS certificate was revoked"),
     ("invalid peer certificate", "its TLS certificate does not verify"),
