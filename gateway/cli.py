@@ -187,9 +187,10 @@ def _serve(options: argparse.Namespace) -> int:
 def _sandbox(options: argparse.Namespace) -> int:
     print(f"The sandbox takes `authorization: Bearer {options.key}`.", flush=True)
     try:
-        return _run("gateway.sandbox.app", "run", options.host, options.port, options.key, faults=options.faults)
+        listener = import_module("gateway.sockets").listen(options.host, options.port)
     except OSError as error:
-        raise CommandError(f"cannot listen on {options.host} port {options.port}: {error.strerror}") from None
+        raise CommandError(str(error)) from None
+    return _run("gateway.sandbox.app", "run", options.key, fd=listener.detach(), faults=options.faults)
 
 
 def _clients(options: argparse.Namespace) -> int:

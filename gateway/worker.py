@@ -28,9 +28,9 @@ import uvicorn
 from gateway import heap
 from gateway.asgi import Receive, Scope, Send
 from gateway.settings import Settings, load
+from gateway.sockets import BACKLOG
 
 KEEP_ALIVE_SECONDS = 75
-BACKLOG = 2048
 LINGER_SECONDS = 0.2  # what was accepted last must be read before idle connections are told apart
 CANCEL_SECONDS = 5.0  # for what is left of calls that are cancelled: their settlement
 CLOSE_SECONDS = 5.0  # for the app's own end
