@@ -15,7 +15,7 @@ from pydantic import Field, FilePath, SecretStr, ValidationError, field_validato
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.clients import Clients
-from gateway.files import Fixed, Watched
+from gateway.files import Fixed, Watched, decoded
 
 PREFIX = "GATEWAY_"
 ORIGIN = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9._-]*)(?::([0-9]{1,5}))?", re.IGNORECASE)
@@ -108,9 +108,12 @@ class Settings(BaseSettings):
     @classmethod
     def readable_authority(cls, path: Path | None) -> Path | None:
         """Refuse a file without a certificate here, where it is one clear line."""
+        if path is None:
+            return None
         try:
-            if path is not None:
-                ssl.create_default_context(cafile=path)
+            if b"\xef\xbb\xbf-----BEGIN" in path.read_bytes():  # what follows such a mark is overlooked, in silence
+                raise ValueError("holds a byte order mark before a certificate; save it without")
+            ssl.create_default_context(cafile=path)
         except OSError:  # ssl's errors too
             raise ValueError("holds no certificate in PEM form that can be read") from None
         return path
@@ -181,9 +184,13 @@ def has_host(url: str) -> bool:
 
 def parse_key(content: bytes) -> str:
     """Read an upstream key.  Raises `ValueError`, which never holds the key."""
-    key = content.decode("ascii", errors="replace").strip()
+    must = "the upstream key must be one line of visible ASCII characters"
+    try:
+        key = decoded(content).strip()
+    except ValueError as error:
+        raise ValueError(f"{must}, and {error}") from None
     if not 0 < len(key) <= 1024 or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError("the upstream key must be one line of visible ASCII characters")
+        raise ValueError(must)
     return key
 
 

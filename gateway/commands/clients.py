@@ -16,7 +16,7 @@ from tomlkit.items import AbstractTable
 
 from gateway.clients import Client, Clients, hash_key, new_key, read_toml, today_utc
 from gateway.commands import CommandError, WrongUseError
-from gateway.files import replace
+from gateway.files import BOM, decoded, replace
 from gateway.settings import Settings
 
 HEADER = """\
@@ -93,7 +93,7 @@ def add(path: Path, name: str, terms: Mapping[str, Any]) -> str:
         if name in _parsed(path, content).by_name:
             raise CommandError(f"{name} is in {path} already; `clients rotate {name}` gives it a new key")
         table = tomlkit.table(is_super_table=True).append(name, {"key_sha256": [hash_key(key)], **terms})
-        new = content.rstrip() + f"\n\n{tomlkit.dumps({'clients': table})}".encode()
+        new = _in_the_manner_of(content, lambda text: f"{text.rstrip()}\n\n{tomlkit.dumps({'clients': table})}")
         try:
             read_toml(new)
         except ValueError:
@@ -177,11 +177,24 @@ def _edit(path: Path, name: str, change: Callable[[Table], object]) -> None:
 
 
 def _rewritten(content: bytes, name: str, change: Callable[[Table], object]) -> bytes:
-    document = tomlkit.parse(content)
-    table = document["clients"][name]
-    with _end_set_aside(table):
-        change(table)
-    return tomlkit.dumps(document).encode()
+    def rewritten(text: str) -> str:
+        document = tomlkit.parse(text)
+        table = document["clients"][name]
+        with _end_set_aside(table):
+            change(table)
+        return tomlkit.dumps(document)
+
+    return _in_the_manner_of(content, rewritten)
+
+
+def _in_the_manner_of(content: bytes, edit: Callable[[str], str]) -> bytes:
+    """Edit the text of a file, and keep its byte order mark and its line ends, where they are all the same."""
+    text = decoded(content)
+    mark = BOM * content.startswith(BOM.encode())
+    if not 0 < text.count("\n") == text.count("\r\n"):
+        return f"{mark}{edit(text)}".encode()
+    edited = edit(text.replace("\r\n", "\n"))
+    return f"{mark}{edited}".replace("\n", "\r\n").encode()
 
 
 @contextmanager
