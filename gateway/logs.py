@@ -62,13 +62,16 @@ class Log:
         self._lines: deque[bytes] = deque()
         self._wake, self._stop = threading.Event(), threading.Event()
         self._encode = msgspec.json.Encoder().encode
+        self._room = select.poll()  # unlike select() it takes descriptors above 1023
+        self._room.register(self._fd, select.POLLOUT)
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._thread.start()
 
     def event(self, event: str, *, level: str = "info", **fields: object) -> None:
         """Write one line: time, level, event and the fields."""
         if LEVELS[level] >= self._threshold:
-            self._put({"time": dt.datetime.now(dt.UTC), "level": level, "event": event, **fields})
+            said = {name: whole(field) if isinstance(field, str) else field for name, field in fields.items()}
+            self._put({"time": dt.datetime.now(dt.UTC), "level": level, "event": event, **said})
 
     def call(self, line: CallLine) -> None:
         """Write an access line."""
@@ -104,7 +107,7 @@ class Log:
                 try:
                     batch = batch[os.write(self._fd, batch) :]
                 except BlockingIOError:  # whoever shares this pipe has made it non-blocking
-                    select.select([], [self._fd], [])
+                    self._room.poll()
                 except OSError:  # nobody reads any more
                     self._drop(batch.count(b"\n"))
                     return
@@ -132,7 +135,12 @@ class Bridge(logging.Handler):
 def plain(template: object) -> str:
     """What a library says, without its arguments: those may hold an exception's text, and with it anything."""
     text = "an exception" if isinstance(template, BaseException) else str(template)
-    return text.strip()[:FIELD_CHARS].encode(errors="backslashreplace").decode()
+    return whole(text.strip()[:FIELD_CHARS])
+
+
+def whole(text: str) -> str:
+    """The text without halves of characters, which no line of JSON can hold: names of files may have them."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def exception_fields(error: BaseException) -> dict[str, object]:
