@@ -102,12 +102,12 @@ def _line(content: bytes, position: int) -> int:
     return content.count(b"\n", 0, position) + 1
 
 
-def replace(path: Path, change: Callable[[bytes | None], bytes]) -> None:
+def replace(path: Path, change: Callable[[bytes | None], bytes], last: Callable[[], object] = str) -> None:
     """Put what `change` makes of a file's content (None: no file) in its place.
 
     Readers see the old content or the new, also after a crash; two edits at once happen one after the other.  Links
-    are followed, mode and owner kept; a new file is its owner's alone.  Raises `OSError`, or what `change` raises,
-    and then the file is as it was.
+    are followed, mode and owner kept; a new file is its owner's alone.  `last` is called when the new content is on
+    disk and nobody reads it yet.  Raises `OSError`, or what `change` or `last` raise, and then the file is as it was.
     """
     target = Path(os.path.realpath(path))
     with _only_draft(target) as (draft, descriptor):
@@ -124,6 +124,7 @@ def replace(path: Path, change: Callable[[bytes | None], bytes]) -> None:
                 os.fchown(descriptor, status.st_uid, status.st_gid)
         os.fchmod(descriptor, stat.S_IMODE(status.st_mode) if status else 0o600)
         os.fsync(descriptor)
+        last()
         draft.replace(target)
     _sync_folder(target.parent)
 

@@ -60,6 +60,7 @@ class Log:
         self._threshold = LEVELS[level]
         self._fd = sys.stdout.fileno() if fd is None else fd
         self._lines: deque[bytes] = deque()
+        self._torn = False  # the last line that was written is not whole
         self._wake, self._stop = threading.Event(), threading.Event()
         self._encode = msgspec.json.Encoder().encode
         self._room = select.poll()  # unlike select() it takes descriptors above 1023
@@ -102,14 +103,17 @@ class Log:
 
     def _drain(self) -> None:
         while self._lines:
-            batch = b"".join(self._lines.popleft() for _ in range(min(len(self._lines), 500)))
+            batch = b"\n" * self._torn
+            batch += b"".join(self._lines.popleft() for _ in range(min(len(self._lines), 500)))
             while batch:
                 try:
-                    batch = batch[os.write(self._fd, batch) :]
+                    taken = os.write(self._fd, batch)
+                    self._torn = batch[taken - 1 : taken] != b"\n"
+                    batch = batch[taken:]
                 except BlockingIOError:  # whoever shares this pipe has made it non-blocking
                     self._room.poll()
-                except OSError:  # nobody reads any more
-                    self._drop(batch.count(b"\n"))
+                except OSError:  # nobody reads any more, or there is no room
+                    self._drop(batch.lstrip(b"\n").count(b"\n"))
                     return
 
     def _drop(self, lines: int) -> None:

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "gateway"
 
 # Imports point down only, and siblings of a starred layer never import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__main__", "cli", "commands", "server", "children", "operators", "sweeper", "worker", "app"),
+    ("__main__", "cli", "commands", "server", "children", "operators", "sweeper", "worker", "app", "streams"),
     ("pipeline", "probes"),
     ("relay", "listing"),
     ("live",),
