@@ -23,7 +23,7 @@ from gateway.embedded import Embedded, StoreError
 from gateway.logs import Log, exception_fields, take_over
 from gateway.settings import PREFIX, Settings
 from gateway.sockets import listen, url_of
-from gateway.worker import harden
+from gateway.worker import allow_open_files, harden
 
 DRAIN_NOTICE_SECONDS = 5.0  # a load balancer needs as long to see `/readyz` turn
 WORKER = (sys.executable, "-m", "gateway.worker")
@@ -69,7 +69,7 @@ async def _serve(
     settings: Settings, log: Log, *, sandbox: bool, worker_argv: Sequence[str], notice_seconds: float
 ) -> None:
     signals = _hear_signals()
-    log.event("starting", version=__version__)
+    log.event("starting", version=__version__, open_files=allow_open_files())
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(listen(settings.host, settings.port))
         metrics_listener = stack.enter_context(listen(settings.metrics_host, settings.metrics_port))

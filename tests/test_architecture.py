@@ -13,7 +13,19 @@ PACKAGE = ROOT / "gateway"
 
 # Imports point down only, and siblings of a starred layer never import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__main__", "cli", "commands", "server", "children", "operators", "sweeper", "worker", "app", "streams"),
+    (
+        "__main__",
+        "cli",
+        "commands",
+        "server",
+        "children",
+        "operators",
+        "sweeper",
+        "worker",
+        "app",
+        "streams",
+        "housekeeping",
+    ),
     ("pipeline", "probes"),
     ("relay", "listing"),
     ("live",),
