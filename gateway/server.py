@@ -90,7 +90,7 @@ async def _serve(
         await stack.enter_async_context(_doing(sweeper.sweep(settings, log), log))
         if sandbox:
             settings = await stack.enter_async_context(_sandbox(settings, log))
-        await stack.enter_async_context(operators.serving(metrics_listener))
+        await stack.enter_async_context(operators.serving(metrics_listener, settings.operator_hosts))
         await stack.enter_async_context(workers)
         if await workers.start(settings.workers, _environment(settings)):
             urls = {"url": url_of(listener), "metrics": f"{url_of(metrics_listener)}/metrics"}

@@ -19,6 +19,7 @@ from gateway.files import Fixed, Watched, decoded
 
 PREFIX = "GATEWAY_"
 ORIGIN = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9._-]*)(?::([0-9]{1,5}))?", re.IGNORECASE)
+HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")  # as it is sent, other alphabets as xn--
 STORES = ("redis://", "rediss://", "unix://", "redis+cluster://")
 
 T = TypeVar("T")
@@ -65,6 +66,11 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         9464, ge=0, le=65535, description="The operators' listener (`/metrics` only): port; 0 = any free one."
     )
+    operator_hosts: str | None = Field(
+        None,
+        description="Further names, with commas, under which the operators' port may be asked; without them an IP "
+        "literal or a name without a dot, else 403.",
+    )
     connect_timeout_seconds: float = Field(5, gt=0, description="Connecting to the upstream.")
     call_timeout_seconds: float = Field(300, gt=0, description="A whole call.")
     idle_timeout_seconds: float = Field(120, gt=0, description="Silence within a stream after its head.")
@@ -95,6 +101,15 @@ class Settings(BaseSettings):
         if origin is None or not 0 < int(origin[1] or 443) <= 65535:
             raise ValueError("must be http(s)://host[:port], without a path")
         return origin[0].lower()
+
+    @field_validator("operator_hosts")
+    @classmethod
+    def plain_names(cls, hosts: str | None) -> str | None:
+        """Put names as they are compared, and refuse what is no name: it would never match."""
+        names = [name.strip().lower().removesuffix(".") for name in (hosts or "").split(",")]
+        if wrong := [name for name in names if name and not HOST_NAME.fullmatch(name)]:
+            raise ValueError(f"{wrong[0]!r} is no host's name; give names with commas, without scheme, port or *")
+        return ",".join(filter(None, names)) or None
 
     @field_validator("upstream_proxy")
     @classmethod

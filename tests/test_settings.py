@@ -37,6 +37,7 @@ PROMISED = {
     "workers": 1,
     "metrics_host": "127.0.0.1",
     "metrics_port": 9464,
+    "operator_hosts": None,
     "connect_timeout_seconds": 5,
     "call_timeout_seconds": 300,
     "idle_timeout_seconds": 120,
