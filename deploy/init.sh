@@ -8,8 +8,10 @@ cd "$(dirname "$0")/.."
 umask 077
 
 random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
-fill() { # replacing the file keeps `sed -i` and its dialects out
-  sed "s|^$1=\$|$1=$2|" .env > .env.new && mv .env.new .env
+fill() { # fill NAME VALUE: only where it is empty; the copy first, so that the file keeps its mode and its owner
+  if grep -q "^$1=\$" .env; then
+    cp -p .env .env.new && sed "s|^$1=\$|$1=$2|" .env > .env.new && mv .env.new .env
+  fi
 }
 
 owner="$(id -u):$(id -g)"
@@ -34,7 +36,14 @@ ENV
 fi
 [ "$(id -u)" -ne 0 ] || chown -R "$(sed -n 's/^RUN_AS=//p' .env)" $folders
 
-chmod -R go+rX deploy/caddy deploy/valkey deploy/egress deploy/prometheus deploy/alertmanager deploy/grafana # others read them
+# Parts that run as users of their own read these.  Who may read a file is its owner's choice, so it is only said.
+read='deploy/egress deploy/prometheus deploy/alertmanager deploy/grafana'
+[ "$(id -u)" -ne 0 ] || read="$read deploy/caddy deploy/valkey"
+closed=$(find $read \( ! -perm -004 -o -type d ! -perm -005 \) -print)
+if [ -n "$closed" ]; then
+  echo 'Parts of the stack cannot read these; where they hold no secret, `chmod go+rX` them:' >&2
+  echo "$closed" | sed 's/^/  /' >&2
+fi
 
 docker compose build --quiet gateway
 if ! grep -q '^\[clients\.' deploy/config/clients.toml; then

@@ -24,7 +24,7 @@ from gateway.catalogue import Catalogue
 from gateway.clients import Clients
 from gateway.errors import GatewayError, MethodNotAllowed
 from gateway.files import Fixed, Watched
-from gateway.heap import Heap
+from gateway.housekeeping import keep_house
 from gateway.ledger import Ledger
 from gateway.limits import Limits
 from gateway.memory import Buffered
@@ -36,7 +36,6 @@ from gateway.upstream import PyqwestTransport, Trouble, Upstream
 
 NOWHERE = "unix:///nonexistent"  # where the state is when nobody said: away
 KEEPING = {"connections": 4, "full_is_away": False}  # answers of some MB; of a full store reads go on
-TICK_SECONDS = 0.25  # how often changed files are looked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +106,7 @@ class App(FastAPI):
         parts.metrics.child(parts.metrics.build_info, __version__).set(1)
         parts.metrics.buffered_limit.set(parts.settings.max_buffered_bytes)
         await asyncio.gather(parts.state.look(), parts.kept.look())
-        work = (tick(parts), parts.limits.run(), parts.state.watch(), parts.kept.watch())
+        work = (keep_house(parts), parts.limits.run(), parts.state.watch(), parts.kept.watch())
         chores = [asyncio.create_task(chore) for chore in work]
         try:
             yield
@@ -239,21 +238,3 @@ async def probe_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  it is registered for nothing else
     refusal = MethodNotAllowed("GET")
     return Response(google_shape.written(refusal), refusal.code, {"allow": "GET, HEAD"}, "application/json")
-
-
-async def tick(parts: Parts) -> None:
-    """Look after what changes by itself: files, gauges that change too often, and what bodies leave behind."""
-    heap, files = Heap(), (parts.clients, parts.key)
-    while True:
-        for file in files:
-            match file.refresh():
-                case "changed":
-                    parts.log.event("reloaded", file=file.path.name)
-                case "failed":
-                    parts.metrics.reload_failures.inc()
-                    parts.log.event("reload_failed", level="error", file=file.path.name, problem=file.problem)
-        parts.metrics.file_ignored.set(any(file.problem is not None for file in files))
-        parts.metrics.buffered.set(parts.buffered.held)
-        parts.metrics.buffered_share.set(parts.buffered.held / parts.settings.max_buffered_bytes)
-        heap.look(parts.buffered.released)
-        await asyncio.sleep(TICK_SECONDS)

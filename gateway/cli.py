@@ -7,34 +7,37 @@ prometheus_client is not loaded before its folder is set.
 
 import argparse
 import datetime as dt
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
 from gateway import __version__
-from gateway.commands import CommandError
+from gateway.commands import CommandError, remark
 
 PROGRAM = "tokenhot-gateway"
 TERMS = (
-    "models",
-    "requests_per_minute",
-    "burst",
-    "tokens_per_minute",
-    "tokens_per_day",
-    "images_per_day",
-    "concurrent",
-    "cache",
-    "cache_ttl_seconds",
-    "expires",
-    "disabled",
-)
+    "models", "requests_per_minute", "burst", "tokens_per_minute", "tokens_per_day", "images_per_day", "concurrent",
+    "cache", "cache_ttl_seconds", "expires", "disabled",
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status."""
-    options = parser().parse_args(argv)
+    try:
+        return _main(argv)
+    except BrokenPipeError:  # `| head` has seen enough
+        return 1
+    except OSError as error:  # commands say what they cannot do; what is left is what they print
+        return _refused(f"{error.filename or 'stdout'}: {error.strerror}; see where it leads", 1)
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    try:
+        options = parser().parse_args(argv)
+    except SystemExit:  # --help
+        sys.stdout.flush()
+        raise
     from gateway.settings import SettingsError  # noqa: PLC0415  pydantic loads slowly, and --help has ended above
 
     try:
@@ -44,9 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refused(error, 2)
     except CommandError as error:
         return _refused(error, error.exit_status)
-    except BrokenPipeError:  # `| head` has seen enough; Python would complain once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         return 130
     return status
@@ -185,11 +185,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _sandbox(options: argparse.Namespace) -> int:
-    print(f"The sandbox takes `authorization: Bearer {options.key}`.", flush=True)
+    remark(f"The sandbox takes `authorization: Bearer {options.key}`.\n", sys.stdout)
     try:
-        return _run("gateway.sandbox.app", "run", options.host, options.port, options.key, faults=options.faults)
+        listener = import_module("gateway.sockets").listen(options.host, options.port)
     except OSError as error:
-        raise CommandError(f"cannot listen on {options.host} port {options.port}: {error.strerror}") from None
+        raise CommandError(str(error)) from None
+    return _run("gateway.sandbox.app", "run", options.key, fd=listener.detach(), faults=options.faults)
 
 
 def _clients(options: argparse.Namespace) -> int:
@@ -238,6 +239,6 @@ def _date(text: str) -> dt.date:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2027-06-30") from None
 
 
-def _refused(error: Exception, status: int) -> int:
-    print(f"{PROGRAM}: {error}", file=sys.stderr)
+def _refused(error: Exception | str, status: int) -> int:
+    remark(f"{PROGRAM}: {error}\n")
     return status

@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gateway.files import BOM, decoded
+
 PREFIX = "thg_"
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 RANDOM_CHARS, CHECK_CHARS = 32, 6
@@ -136,14 +138,18 @@ class Clients:
 
 def read_toml(content: bytes) -> dict[str, Any]:
     """Decode TOML that is not empty.  Raises `ValueError` and nothing else."""
-    if not content.strip():
-        raise ValueError("the file is empty")
+    text = ""
     try:
-        return tomllib.loads(content.decode())
+        text = decoded(content)
+        document = tomllib.loads(text)
     except RecursionError:
         raise ValueError("not valid TOML: nested too deeply") from None
     except ValueError as error:
-        raise ValueError(f"not valid TOML: {error}") from None
+        marked = f" and {BOM!a} is a byte order mark, which only a file's first character may be" * (BOM in text)
+        raise ValueError(f"not valid TOML: {error}{marked}") from None
+    if not text.strip():
+        raise ValueError("the file is empty")
+    return document
 
 
 def _client(name: str, defaults: Mapping[str, Any], table: Mapping[str, Any]) -> Client:

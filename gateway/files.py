@@ -1,4 +1,4 @@
-"""How are files followed, and replaced, while others read them?
+"""How are files read, followed, and replaced, while others read them?
 
 A `Watched` file is parsed once at start, where a failure is final, and again after each change, where a failure
 leaves the last good value in force.  A half-written or empty file is a failure like any other.  `replace` writes so
@@ -6,6 +6,7 @@ that no reader ever sees such a half.  Containers must mount the folder: a file 
 seen, and cannot be replaced from within.
 """
 
+import codecs
 import fcntl
 import os
 import stat
@@ -18,6 +19,8 @@ from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
 
+BOM = "\ufeff"  # as text; its name is byte order mark
+OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # those of UTF-32 begin with or hold one of them
 SETTLE_NS = 50_000_000  # a file that changed this recently may still be being written
 
 
@@ -77,12 +80,34 @@ class Fixed(Generic[T]):
         return "same"
 
 
-def replace(path: Path, change: Callable[[bytes | None], bytes]) -> None:
+def decoded(content: bytes) -> str:
+    """The text of a file, without the byte order mark that editors on Windows put first.
+
+    Raises `ValueError` that says what it is instead, and never what is in it.
+    """
+    head, even = content[:2], len(content) % 2 == 0
+    if head in OTHER_MARKS or (0 in head and head.strip(b"\0") and even):
+        raise ValueError("it is UTF-16 or UTF-32, as some editors write; save it as UTF-8")
+    if 0 in content:
+        raise ValueError(
+            f"it holds zero bytes, the first in line {_line(content, content.index(0))}: was it cut short?"
+        )
+    try:
+        return content.decode().removeprefix(BOM)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8, from line {_line(content, error.start)} on; save it as UTF-8") from None
+
+
+def _line(content: bytes, position: int) -> int:
+    return content.count(b"\n", 0, position) + 1
+
+
+def replace(path: Path, change: Callable[[bytes | None], bytes], last: Callable[[], object] = str) -> None:
     """Put what `change` makes of a file's content (None: no file) in its place.
 
     Readers see the old content or the new, also after a crash; two edits at once happen one after the other.  Links
-    are followed, mode and owner kept; a new file is its owner's alone.  Raises `OSError`, or what `change` raises,
-    and then the file is as it was.
+    are followed, mode and owner kept; a new file is its owner's alone.  `last` is called when the new content is on
+    disk and nobody reads it yet.  Raises `OSError`, or what `change` or `last` raise, and then the file is as it was.
     """
     target = Path(os.path.realpath(path))
     with _only_draft(target) as (draft, descriptor):
@@ -99,6 +124,7 @@ def replace(path: Path, change: Callable[[bytes | None], bytes]) -> None:
                 os.fchown(descriptor, status.st_uid, status.st_gid)
         os.fchmod(descriptor, stat.S_IMODE(status.st_mode) if status else 0o600)
         os.fsync(descriptor)
+        last()
         draft.replace(target)
     _sync_folder(target.parent)
 

@@ -64,15 +64,19 @@ class Log:
         self._threshold = LEVELS[level]
         self._fd = sys.stdout.fileno() if fd is None else fd
         self._lines: deque[bytes] = deque()
+        self._torn = False  # the last line that was written is not whole
         self._wake, self._stop = threading.Event(), threading.Event()
         self._encode = msgspec.json.Encoder().encode
+        self._room = select.poll()  # unlike select() it takes descriptors above 1023
+        self._room.register(self._fd, select.POLLOUT)
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._thread.start()
 
     def event(self, event: str, *, level: str = "info", **fields: object) -> None:
         """Write one line: time, level, event and the fields."""
         if LEVELS[level] >= self._threshold:
-            self._put({"time": dt.datetime.now(dt.UTC), "level": level, "event": event, **fields})
+            said = {name: whole(field) if isinstance(field, str) else field for name, field in fields.items()}
+            self._put({"time": dt.datetime.now(dt.UTC), "level": level, "event": event, **said})
 
     def call(self, line: CallLine) -> None:
         """Write an access line."""
@@ -103,14 +107,17 @@ class Log:
 
     def _drain(self) -> None:
         while self._lines:
-            batch = b"".join(self._lines.popleft() for _ in range(min(len(self._lines), 500)))
+            batch = b"\n" * self._torn
+            batch += b"".join(self._lines.popleft() for _ in range(min(len(self._lines), 500)))
             while batch:
                 try:
-                    batch = batch[os.write(self._fd, batch) :]
+                    taken = os.write(self._fd, batch)
+                    self._torn = batch[taken - 1 : taken] != b"\n"
+                    batch = batch[taken:]
                 except BlockingIOError:  # whoever shares this pipe has made it non-blocking
-                    select.select([], [self._fd], [])
-                except OSError:  # nobody reads any more
-                    self._drop(batch.count(b"\n"))
+                    self._room.poll()
+                except OSError:  # nobody reads any more, or there is no room
+                    self._drop(batch.lstrip(b"\n").count(b"\n"))
                     return
 
     def _drop(self, lines: int) -> None:
@@ -136,7 +143,12 @@ class Bridge(logging.Handler):
 def plain(template: object) -> str:
     """What a library says, without its arguments: those may hold an exception's text, and with it anything."""
     text = "an exception" if isinstance(template, BaseException) else str(template)
-    return text.strip()[:FIELD_CHARS].encode(errors="backslashreplace").decode()
+    return whole(text.strip()[:FIELD_CHARS])
+
+
+def whole(text: str) -> str:
+    """The text without halves of characters, which no line of JSON can hold: names of files may have them."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def exception_fields(error: BaseException) -> dict[str, object]:

@@ -41,6 +41,7 @@ COUNTERS = {
     "reload_failures": ("config_reload_failures_total", "Changed files that did not load.", ""),
     "late": ("late_settlements_total", "Calls that ended after they had been recorded as lost.", ""),
     "dropped": ("dropped_total", "What was dropped rather than waited for.", "what"),
+    "out_of_files": ("out_of_files_total", "Looks, four a second, that found no file left to open.", ""),
     "key_refused": ("upstream_key_refused_total", "Times the upstream refused our key or its balance.", ""),
 }
 GAUGES = {
@@ -89,6 +90,7 @@ class Metrics:
     reload_failures: Counter
     late: Counter
     dropped: Counter
+    out_of_files: Counter
     key_refused: Counter
     in_flight: Gauge
     buffered: Gauge

@@ -1,7 +1,12 @@
-"""What does the operators' port serve?  `/metrics`, of all workers, and nothing else."""
+"""What does the operators' port serve?  `/metrics`, of all workers, and nothing else.
+
+It has no key, so it answers under such names only as nobody on the internet can give to its address: otherwise a page
+that an operator looks at could read the numbers, by making its own name lead here (DNS rebinding).
+"""
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections.abc import AsyncIterator, Generator
 
@@ -13,14 +18,27 @@ from gateway.asgi import Receive, Scope, Send
 STOP_SECONDS = 1  # a scraper that reads slowly is not waited for longer
 
 
+class ForbiddenHost(errors.Refused):
+    """The port was asked under a name that anybody could give to its address."""
+
+    code, status, reason = 403, "PERMISSION_DENIED", "FORBIDDEN_HOST"
+    told = "This port is not served under that name."
+    advice = "Ask by IP address or by a name without a dot, or let its operator add the name to GATEWAY_OPERATOR_HOSTS."
+
+
 class MetricsPage:
     """An ASGI app.  Scrapes that come while one is being collected get the same answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
         self._collecting: asyncio.Task[bytes] | None = None
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        if scope["path"] == "/metrics" and scope["method"] in {"GET", "HEAD"}:
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        if not may_ask(host.decode("latin-1"), self._names):
+            error: errors.GatewayError = ForbiddenHost()
+            await _answer(send, error.code, "application/json", google_shape.written(error))
+        elif scope["path"] == "/metrics" and scope["method"] in {"GET", "HEAD"}:
             await _answer(send, 200, metrics.CONTENT_TYPE, await self._collect())
         else:
             error = errors.RouteUnknown("Only GET /metrics is served here.")
@@ -32,6 +50,19 @@ class MetricsPage:
         return await asyncio.shield(self._collecting)
 
 
+def may_ask(host: str, names: frozenset[str]) -> bool:
+    """Whether a Host header holds an IP address, a name without a dot, or one of these names, in lower case.
+
+    Forms of an address that only browsers read, such as `0x7f.1`, count as names: browsers send the address.
+    """
+    name, _, port = host.rpartition(":")
+    name = (name if port.isdecimal() else host).lower().removesuffix(".")
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]").replace("%25", "%"))
+        return True
+    return bool(name) and ("." not in name or name in names)
+
+
 class Server(uvicorn.Server):
     """A uvicorn server that leaves the process's signals alone."""
 
@@ -41,10 +72,10 @@ class Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(listener: socket.socket) -> AsyncIterator[None]:
-    """Serve on the socket while the context is open."""
+async def serving(listener: socket.socket, names: str | None) -> AsyncIterator[None]:
+    """Serve on the socket while the context is open; `names`, with commas, may ask beside those that always may."""
     config = uvicorn.Config(
-        MetricsPage(),
+        MetricsPage(frozenset((names or "").split(","))),
         http="gateway.listener:GatewayProtocol",
         ws="none",
         lifespan="off",

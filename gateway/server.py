@@ -10,7 +10,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
@@ -23,7 +22,8 @@ from gateway.children import Children
 from gateway.embedded import Embedded, StoreError
 from gateway.logs import Log, exception_fields, take_over
 from gateway.settings import PREFIX, Settings
-from gateway.worker import BACKLOG, harden
+from gateway.sockets import listen, url_of
+from gateway.worker import allow_open_files, harden
 
 DRAIN_NOTICE_SECONDS = 5.0  # a load balancer needs as long to see `/readyz` turn
 WORKER = (sys.executable, "-m", "gateway.worker")
@@ -34,7 +34,7 @@ from gateway.sandbox.app import run
 listener, lifeline, ready = map(int, sys.argv[1:4])
 threading.Thread(target=lambda: (os.read(lifeline, 1), os.kill(os.getpid(), signal.SIGTERM)), daemon=True).start()
 os.write(ready, b"1")
-run("127.0.0.1", 0, os.environ["SANDBOX_KEY"], fd=listener)
+run(os.environ["SANDBOX_KEY"], fd=listener)
 """)  # fmt: skip
 
 
@@ -69,10 +69,10 @@ async def _serve(
     settings: Settings, log: Log, *, sandbox: bool, worker_argv: Sequence[str], notice_seconds: float
 ) -> None:
     signals = _hear_signals()
-    log.event("starting", version=__version__)
+    log.event("starting", version=__version__, open_files=allow_open_files())
     async with contextlib.AsyncExitStack() as stack:
-        listener = stack.enter_context(_listen(settings.host, settings.port))
-        metrics_listener = stack.enter_context(_listen(settings.metrics_host, settings.metrics_port))
+        listener = stack.enter_context(listen(settings.host, settings.port))
+        metrics_listener = stack.enter_context(listen(settings.metrics_host, settings.metrics_port))
         stack.enter_context(_metrics_folder())
         # prometheus_client asks for that folder when it is imported, so this cannot stand at the top.
         from gateway import metrics, operators, sweeper  # noqa: PLC0415
@@ -90,10 +90,10 @@ async def _serve(
         await stack.enter_async_context(_doing(sweeper.sweep(settings, log), log))
         if sandbox:
             settings = await stack.enter_async_context(_sandbox(settings, log))
-        await stack.enter_async_context(operators.serving(metrics_listener))
+        await stack.enter_async_context(operators.serving(metrics_listener, settings.operator_hosts))
         await stack.enter_async_context(workers)
         if await workers.start(settings.workers, _environment(settings)):
-            urls = {"url": _url(listener), "metrics": f"{_url(metrics_listener)}/metrics"}
+            urls = {"url": url_of(listener), "metrics": f"{url_of(metrics_listener)}/metrics"}
             log.event("ready", **urls, workers=settings.workers, store="embedded" if embedded else "given")
         elif not workers.stopping.is_set():
             raise StartError("a worker did not come to serve; the lines before this one say why")
@@ -127,21 +127,6 @@ async def _obey(
                     seconds[number] = 0.0
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Bind and listen at once, so that two gateways cannot both think that the port is theirs."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        why = str(error.strerror).partition(" (while")[0]  # create_server repeats the address there
-        raise StartError(f"cannot listen on {host} port {port}: {why}") from error
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 @contextlib.contextmanager
 def _metrics_folder() -> Generator[None]:
     with tempfile.TemporaryDirectory(prefix="tokenhot-gateway-metrics-", ignore_cleanup_errors=True) as folder:
@@ -161,13 +146,13 @@ def _with_stores(settings: Settings, stores: Embedded) -> Settings:
 async def _sandbox(settings: Settings, log: Log) -> AsyncIterator[Settings]:
     """Run the stand-in upstream, and give the settings that lead to it."""
     key = secrets.token_urlsafe(24)
-    with _listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listener:
         async with Children(
             "sandbox", SANDBOX, listener, notice_seconds=0, report=log.event, forget=lambda _: None
         ) as children:
             if not await children.start(1, _bare_environment() | {"SANDBOX_KEY": key}):
                 raise StartError("the sandbox did not start; the lines before this one say why")
-            upstream = {"upstream_url": _url(listener), "upstream_key": SecretStr(key), "upstream_key_file": None}
+            upstream = {"upstream_url": url_of(listener), "upstream_key": SecretStr(key), "upstream_key_file": None}
             yield settings.model_copy(update=upstream)
             children.stop(signal.SIGTERM, 0)
             await children.ended()

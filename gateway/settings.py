@@ -15,10 +15,11 @@ from pydantic import Field, FilePath, SecretStr, ValidationError, field_validato
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.clients import Clients
-from gateway.files import Fixed, Watched
+from gateway.files import Fixed, Watched, decoded
 
 PREFIX = "GATEWAY_"
 ORIGIN = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9._-]*)(?::([0-9]{1,5}))?", re.IGNORECASE)
+HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")  # as it is sent, other alphabets as xn--
 STORES = ("redis://", "rediss://", "unix://", "redis+cluster://")
 
 T = TypeVar("T")
@@ -65,6 +66,11 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         9464, ge=0, le=65535, description="The operators' listener (`/metrics` only): port; 0 = any free one."
     )
+    operator_hosts: str | None = Field(
+        None,
+        description="Further names, with commas, under which the operators' port may be asked; without them an IP "
+        "literal or a name without a dot, else 403.",
+    )
     connect_timeout_seconds: float = Field(5, gt=0, description="Connecting to the upstream.")
     call_timeout_seconds: float = Field(
         600, gt=0, description="A unary call until its answer is whole, a stream until its first event."
@@ -99,6 +105,15 @@ class Settings(BaseSettings):
             raise ValueError("must be http(s)://host[:port], without a path")
         return origin[0].lower()
 
+    @field_validator("operator_hosts")
+    @classmethod
+    def plain_names(cls, hosts: str | None) -> str | None:
+        """Put names as they are compared, and refuse what is no name: it would never match."""
+        names = [name.strip().lower().removesuffix(".") for name in (hosts or "").split(",")]
+        if wrong := [name for name in names if name and not HOST_NAME.fullmatch(name)]:
+            raise ValueError(f"{wrong[0]!r} is no host's name; give names with commas, without scheme, port or *")
+        return ",".join(filter(None, names)) or None
+
     @field_validator("upstream_proxy")
     @classmethod
     def known_proxy(cls, url: str | None) -> str | None:
@@ -111,9 +126,12 @@ class Settings(BaseSettings):
     @classmethod
     def readable_authority(cls, path: Path | None) -> Path | None:
         """Refuse a file without a certificate here, where it is one clear line."""
+        if path is None:
+            return None
         try:
-            if path is not None:
-                ssl.create_default_context(cafile=path)
+            if b"\xef\xbb\xbf-----BEGIN" in path.read_bytes():  # what follows such a mark is overlooked, in silence
+                raise ValueError("holds a byte order mark before a certificate; save it without")
+            ssl.create_default_context(cafile=path)
         except OSError:  # ssl's errors too
             raise ValueError("holds no certificate in PEM form that can be read") from None
         return path
@@ -184,9 +202,13 @@ def has_host(url: str) -> bool:
 
 def parse_key(content: bytes) -> str:
     """Read an upstream key.  Raises `ValueError`, which never holds the key."""
-    key = content.decode("ascii", errors="replace").strip()
+    must = "the upstream key must be one line of visible ASCII characters"
+    try:
+        key = decoded(content).strip()
+    except ValueError as error:
+        raise ValueError(f"{must}, and {error}") from None
     if not 0 < len(key) <= 1024 or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError("the upstream key must be one line of visible ASCII characters")
+        raise ValueError(must)
     return key
 
 

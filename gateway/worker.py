@@ -28,15 +28,16 @@ import uvicorn
 from gateway import heap
 from gateway.asgi import Receive, Scope, Send
 from gateway.settings import Settings, load
+from gateway.sockets import BACKLOG
 
 KEEP_ALIVE_SECONDS = 75
-BACKLOG = 2048
 LINGER_SECONDS = 0.2  # what was accepted last must be read before idle connections are told apart
 CANCEL_SECONDS = 5.0  # for what is left of calls that are cancelled: their settlement
 CLOSE_SECONDS = 5.0  # for the app's own end
 LOOK_SECONDS = 0.02
 COLLECT_AFTER = (10_000, 20, 50)  # calls make few cycles, and looking for them was a tenth of their cost
 PR_SET_DUMPABLE = 4
+MOST_FILES = 2**20  # more than the memory for their calls; some programs prepare for every number they may get
 
 
 class App(Protocol):
@@ -152,6 +153,16 @@ def harden() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(AttributeError, OSError):  # not on macOS
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def allow_open_files() -> int:
+    """Raise the limit of open files as far as we may, for us and all we start, and return it: calls take three each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # some systems refuse what their hard limit promises
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def share_the_core() -> None:

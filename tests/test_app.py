@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from gateway import files
-from gateway.app import TICK_SECONDS
 from gateway.clients import new_key
+from gateway.housekeeping import TICK_SECONDS
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, clients_toml, running
 from tests.support.valkey import Valkey, until
 from tests.support.wire import answer, saying, wire

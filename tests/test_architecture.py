@@ -13,7 +13,19 @@ PACKAGE = ROOT / "gateway"
 
 # Imports point down only, and siblings of a starred layer never import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__main__", "cli", "commands", "server", "children", "operators", "sweeper", "worker", "app"),
+    (
+        "__main__",
+        "cli",
+        "commands",
+        "server",
+        "children",
+        "operators",
+        "sweeper",
+        "worker",
+        "app",
+        "streams",
+        "housekeeping",
+    ),
     ("pipeline", "probes"),
     ("relay", "listing"),
     ("live",),
@@ -32,7 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "json_array",
         "logs",
     ),
-    ("call", "catalogue", "clients", "errors", "google_shape", "settings", "files", "heap", "memory"),
+    ("call", "catalogue", "clients", "errors", "google_shape", "settings", "files", "heap", "memory", "sockets"),
     ("sandbox",),
 )
 OWNERS = {

@@ -151,7 +151,37 @@ def test_a_mistake_is_named_in_one_line(line: str, complaint: str) -> None:
     assert str(refusal.value).isprintable()
 
 
-@pytest.mark.parametrize("content", [b"", b" \n\t\n", b"\xff\xfe[clients]", b"\xef\xbb\xbf[clients]", b"a = \x00"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_byte_order_mark_is_no_part_of_the_file(ends: str) -> None:
+    """Issue 9: what an editor on Windows saves loads, and says the same."""
+    saved = ("\ufeff" + PROMISED.replace("\n", ends)).encode()
+    assert parsed(PROMISED) == Clients.parse(saved)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (DESIGN.encode("utf-16"), "UTF-16"),
+        (DESIGN.encode("utf-16-be"), "UTF-16"),
+        ("\ufeff".encode("utf-16-be") + DESIGN.encode("utf-16-be"), "UTF-16"),
+        (DESIGN.encode("utf-32"), "UTF-32"),
+        (DESIGN.encode() + b"\0", "zero bytes, the first in line 3: was it cut short?"),
+        (DESIGN.encode() + b"\0" * 4000, "zero bytes, the first in line 3"),
+        (bytes(4096), "zero bytes, the first in line 1"),
+        (f"{DESIGN}# B\u00fcro".encode("latin-1"), "not UTF-8, from line 3 on; save it as UTF-8"),
+        (f"{DESIGN}\ufeff{DESIGN}".encode(), "byte order mark"),
+        (f"\ufeff\ufeff{DESIGN}".encode(), "byte order mark"),
+    ],
+)
+def test_what_an_editor_did_to_it_is_said(content: bytes, says: str) -> None:
+    """Issue 9: a file that is no UTF-8 text is refused with what it is, in one line."""
+    with pytest.raises(ValueError, match=r"^not valid TOML: ") as refusal:
+        Clients.parse(content)
+    assert says in str(refusal.value)
+    assert str(refusal.value).isprintable()
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\t\n", b"\xff\xfe[clients]", b"\xef\xbb\xbf\n", b"a = \x00"])
 def test_what_is_not_text_or_empty_is_refused(content: bytes) -> None:
     """K2: an emptied or binary file is a failure, never a file without clients."""
     with pytest.raises(ValueError, match=r"^(the file is empty|not valid TOML: )"):

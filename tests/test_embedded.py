@@ -15,6 +15,7 @@ import pytest
 import redis.asyncio
 
 from gateway.embedded import Embedded, FolderInUse, StoreError, borrow
+from gateway.store import Store
 from tests.support.processes import is_running, until
 
 KILLED_PARENT = """
@@ -28,6 +29,15 @@ async def main():
 
 asyncio.run(main())
 """
+
+SHORT_NAMES = (
+    b"feature%2Fx", b"a#b", b"what?", b"%", b"a%zz", b"two words ", b"a&b=c;d@e:f", b"[x]", b"back\\slash", b"q\"uo'te",
+    "\u00fcn\u00ef \u2615".encode(), b"new\nline",
+)  # fmt: skip
+ODD_NAMES = (
+    *(("data", name) for name in (*SHORT_NAMES, b"\xff\xfe", b"%41" * 40, b"d" * 200)),
+    *(("temporary", name) for name in SHORT_NAMES),
+)
 
 
 @pytest.fixture
@@ -206,6 +216,27 @@ async def test_a_long_path_gets_its_sockets_elsewhere(tmp_path: Path, short_path
         assert short_path == socket.parent.parent
         assert 0o700 == mode_of(socket.parent)
         assert stores.state_url == Embedded(deep).state_url
+
+
+@pytest.mark.parametrize(("of", "name"), ODD_NAMES, ids=repr)
+async def test_a_path_may_hold_any_character(
+    tmp_path: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch, of: str, name: bytes
+) -> None:
+    """Issue 9: the folder's name is not read as a URL, neither the data folder's nor that of temporary files."""
+    odd = (short_path if len(name) < 50 else tmp_path) / os.fsdecode(name)
+    if of == "temporary":
+        odd.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(odd))
+        odd = tmp_path / ("d" * 200)
+    for _ in range(2):  # the second time it is loaded from there
+        async with Embedded(odd) as stores:
+            for url in (stores.state_url, stores.cache_url):
+                store = Store(url, timeout=5)
+                await store.command("SET", "key", "value")
+                await store.aclose()
+                async with asking(url) as client:
+                    assert ["key"] == await client.keys()
+    assert (odd / "state" / "appendonlydir").is_dir()
 
 
 @pytest.mark.parametrize("trap", ["open to all", "a link"])

@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -77,6 +78,36 @@ def bridged(log: Log) -> Iterator[None]:
         root.handlers[:] = handlers
         for logger, level in zip(named, levels, strict=True):
             logger.setLevel(level)
+
+
+@pytest.mark.parametrize("number", [None, 1023, 1024, 1500])
+def test_a_pipe_made_non_blocking_loses_nothing(number: int | None) -> None:
+    """Issue 9: however high its descriptor, the thread waits for room and writes on; `select` ended above 1023."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if number is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit[0], number + 1), limit[1]))
+    reader, writer = os.pipe()
+    if number is not None:
+        os.dup2(writer, number)
+        os.close(writer)
+        writer = number
+    os.set_blocking(writer, False)
+    drops: list[int] = []
+    piped = Piped(log=Log(fd=writer, on_drop=drops.append), reader=reader, writer=writer, drops=drops)
+    for line in range(3000):  # 600 kB, of which a pipe takes 64
+        piped.log.event("call", number=line, filler="x" * 200)
+    time.sleep(0.2)  # the pipe is full, and the thread waits
+    assert list(range(3000)) == [line["number"] for line in piped.read()]
+    assert [] == drops
+    os.close(reader)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def test_names_of_files_that_are_no_text_are_said(piped: Piped) -> None:
+    """A path of any bytes stands in the line, its odd ones escaped."""
+    piped.log.event("failed", problem=os.fsdecode(b"/tmp/\xff\xfe/x"), other="\ud800", plain="\u00fc")
+    (line,) = piped.read()
+    assert ["/tmp/\\udcff\\udcfe/x", "\\ud800", "\u00fc"] == [line[name] for name in ("problem", "other", "plain")]
 
 
 def test_a_stalled_reader_stalls_nobody(piped: Piped) -> None:

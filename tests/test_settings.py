@@ -1,8 +1,13 @@
 """What the environment decides, and how it is told that it cannot."""
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
 from gateway.clients import hash_key, new_key
@@ -32,6 +37,7 @@ PROMISED = {
     "workers": 1,
     "metrics_host": "127.0.0.1",
     "metrics_port": 9464,
+    "operator_hosts": None,
     "connect_timeout_seconds": 5,
     "call_timeout_seconds": 600,
     "stream_timeout_seconds": 3600,
@@ -204,7 +210,23 @@ def test_the_key_comes_from_one_place(tmp_path: Path) -> None:
         watched_key(load())
 
 
-@pytest.mark.parametrize("content", [b"", b" \n", b"a b", b"a\nb", b"\xff", b"\xef\xbb\xbfkey", b"a\0b", b"x" * 1025])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b" \n",
+        b"a b",
+        b"a\nb",
+        b"\xff",
+        b"k\xef\xbb\xbfey",
+        b"a\0b",
+        b"x" * 1025,
+        b"key\0",
+        "key".encode("utf-16"),
+        "key".encode("utf-16-le"),
+        b"\0\0",
+    ],
+)
 def test_a_bad_key_file_is_refused(tmp_path: Path, content: bytes) -> None:
     """S1: a key is one line of visible characters; what stood in its place is not repeated."""
     file = tmp_path / "key"
@@ -215,6 +237,33 @@ def test_a_bad_key_file_is_refused(tmp_path: Path, content: bytes) -> None:
     assert str(refusal.value).startswith(f"{file}: ")
     with pytest.raises(ValueError, match="one line of visible ASCII"):
         parse_key(content)
+
+
+@pytest.mark.parametrize("content", ["\ufeffKEY", "\ufeffKEY\r\n", "\ufeff KEY\n\n", "KEY\r", "KEY\n"])
+def test_a_key_file_may_come_from_any_editor(tmp_path: Path, content: str) -> None:
+    """Issue 9: a byte order mark and line ends of any kind around a key are not the key."""
+    file = tmp_path / "key"
+    file.write_text(content.replace("KEY", SECRET), newline="")
+
+    assert SECRET == watched_key(load(upstream_key_file=file)).value
+    assert SECRET == watched_key(load(upstream_key=content.replace("KEY", SECRET))).value
+
+
+@pytest.mark.parametrize(
+    ("before", "says"), [("\ufeff", "byte order mark"), ("# ours\n\ufeff", "byte order mark"), ("\r\n\r\n", "")]
+)
+def test_a_marked_authority_is_said(tmp_path: Path, before: str, says: str) -> None:
+    """Issue 9: a mark hides the certificate behind it, from some readers in silence: it is refused, with its name."""
+    file, key = tmp_path / "ca.pem", ec.generate_private_key(ec.SECP256R1())
+    name, day = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")]), dt.timedelta(days=1)
+    now = dt.datetime.now(dt.UTC)
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + day).sign(key, hashes.SHA256())
+    pem = built.public_bytes(serialization.Encoding.PEM).decode()
+    file.write_text(before + pem.replace("\n", "\r\n"), encoding="utf-8", newline="")
+    if says:
+        assert says in complaint(upstream_ca_file=file)
+    else:
+        assert file == load(upstream_ca_file=file).upstream_ca_file
 
 
 def test_what_serving_needs_is_read_before_it_starts(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable
 
 from gateway.clients import Client, Clients, hash_key, new_key, read_toml, today_utc
-from gateway.commands import CommandError, WrongUseError
-from gateway.files import replace
+from gateway.commands import CommandError, WrongUseError, remark
+from gateway.files import BOM, decoded, replace
 from gateway.settings import Settings
 
 HEADER = """\
@@ -64,7 +64,7 @@ def run(settings: Settings, action: str, name: str = "", terms: Mapping[str, Any
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}; check the path and its permissions") from None
     sys.stdout.write(output)
-    sys.stderr.write(note)
+    remark(note)
     return 0
 
 
@@ -72,11 +72,13 @@ def _done(path: Path, action: str, name: str, terms: Mapping[str, Any]) -> tuple
     """Do it, and say what goes to stdout, where programs read, and what to stderr, where people do."""
     match action:
         case "add":
-            return f"{add(path, name, terms)}\n", f"Added {name} to {path}.  {KEEP_IT}\n"
+            add(path, name, terms, show)
+            return "", f"Added {name} to {path}.  {KEEP_IT}\n"
         case "rotate":
-            key, state = rotate(path, name), _state(_parsed(path, path.read_bytes()).by_name[name])
+            rotate(path, name, show)
+            state = _state(_parsed(path, path.read_bytes()).by_name[name])
             warning = "" if state == "active" else f"  But {name} is {state}: none of its keys opens anything."
-            return f"{key}\n", f"The key before it stays valid until the next rotation.  {KEEP_IT}{warning}\n"
+            return "", f"The key before it stays valid until the next rotation.  {KEEP_IT}{warning}\n"
         case "revoke":
             revoke(path, name)
             return "", f"Revoked {name}: its keys open nothing while {path} says `disabled = true`.\n"
@@ -84,8 +86,20 @@ def _done(path: Path, action: str, name: str, terms: Mapping[str, Any]) -> tuple
             return listing(path), ""
 
 
-def add(path: Path, name: str, terms: Mapping[str, Any]) -> str:
-    """Append a client to the file, which is made if it is missing, and return its key."""
+def show(key: str) -> None:
+    """Print a key.  Raises `CommandError` where nobody can have seen it."""
+    try:
+        sys.stdout.write(f"{key}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        raise CommandError(f"stdout: {error.strerror}; nobody has seen the key, so nothing was changed") from None
+
+
+def add(path: Path, name: str, terms: Mapping[str, Any], tell: Callable[[str], object] = str) -> str:
+    """Append a client to the file, which is made if it is missing, and return its key.
+
+    `tell` is given the key before it opens anything; what it raises leaves the file as it was.
+    """
     key = new_key()
 
     def change(content: bytes | None) -> bytes:
@@ -93,7 +107,7 @@ def add(path: Path, name: str, terms: Mapping[str, Any]) -> str:
         if name in _parsed(path, content).by_name:
             raise CommandError(f"{name} is in {path} already; `clients rotate {name}` gives it a new key")
         table = tomlkit.table(is_super_table=True).append(name, {"key_sha256": [hash_key(key)], **terms})
-        new = content.rstrip() + f"\n\n{tomlkit.dumps({'clients': table})}".encode()
+        new = _in_the_manner_of(content, lambda text: f"{text.rstrip()}\n\n{tomlkit.dumps({'clients': table})}")
         try:
             read_toml(new)
         except ValueError:
@@ -104,12 +118,12 @@ def add(path: Path, name: str, terms: Mapping[str, Any]) -> str:
             raise WrongUseError(f"{error}; {path} stays as it was") from None
         return new
 
-    replace(path, change)
+    replace(path, change, lambda: tell(key))
     return key
 
 
-def rotate(path: Path, name: str) -> str:
-    """Give a client a new key and return it; the newest key before it stays valid."""
+def rotate(path: Path, name: str, tell: Callable[[str], object] = str) -> str:
+    """Give a client a new key and return it; the newest key before it stays valid.  `tell` as in `add`."""
     key = new_key()
 
     def change(table: Table) -> None:
@@ -118,7 +132,7 @@ def rotate(path: Path, name: str) -> str:
         if len(hashes) > 2:
             del hashes[0]
 
-    _edit(path, name, change)
+    _edit(path, name, change, lambda: tell(key))
     return key
 
 
@@ -153,7 +167,7 @@ def _state(client: Client) -> str:
     return "active" if client.active(today_utc()) else "expired"
 
 
-def _edit(path: Path, name: str, change: Callable[[Table], object]) -> None:
+def _edit(path: Path, name: str, change: Callable[[Table], object], last: Callable[[], object] = str) -> None:
     """Change one client's table; everything else in the file stays as it is written."""
 
     def edited(content: bytes | None) -> bytes:
@@ -173,15 +187,28 @@ def _edit(path: Path, name: str, change: Callable[[Table], object]) -> None:
             raise CommandError(f"{path} {UNUSUAL}")
         return new
 
-    replace(path, edited)
+    replace(path, edited, last)
 
 
 def _rewritten(content: bytes, name: str, change: Callable[[Table], object]) -> bytes:
-    document = tomlkit.parse(content)
-    table = document["clients"][name]
-    with _end_set_aside(table):
-        change(table)
-    return tomlkit.dumps(document).encode()
+    def rewritten(text: str) -> str:
+        document = tomlkit.parse(text)
+        table = document["clients"][name]
+        with _end_set_aside(table):
+            change(table)
+        return tomlkit.dumps(document)
+
+    return _in_the_manner_of(content, rewritten)
+
+
+def _in_the_manner_of(content: bytes, edit: Callable[[str], str]) -> bytes:
+    """Edit the text of a file, and keep its byte order mark and its line ends, where they are all the same."""
+    text = decoded(content)
+    mark = BOM * content.startswith(BOM.encode())
+    if not 0 < text.count("\n") == text.count("\r\n"):
+        return f"{mark}{edit(text)}".encode()
+    edited = edit(text.replace("\r\n", "\n"))
+    return f"{mark}{edited}".replace("\n", "\r\n").encode()
 
 
 @contextmanager

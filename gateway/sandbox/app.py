@@ -68,11 +68,8 @@ class Sandbox:
         return call.fault.sent(answer, call.record) if call.fault else answer
 
 
-def run(host: str, port: int, key: str, *, faults: bool = False, fd: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT.  `fd` is a listening socket to take over instead of opening one.
-
-    Raises `OSError` when it cannot listen.
-    """
+def run(key: str, *, fd: int, faults: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT.  `fd` is a listening socket, which is taken over."""
     config = uvicorn.Config(
         Sandbox(key, faults=faults),
         loop="uvloop",
@@ -85,8 +82,4 @@ def run(host: str, port: int, key: str, *, faults: bool = False, fd: int | None 
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,  # calls that hang on purpose are not waited for
     )
-    uvicorn.Server(config).run(sockets=[_listening(host, port) if fd is None else socket.socket(fileno=fd)])
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=fd)])

@@ -130,6 +130,31 @@ def test_revoke_disables_and_keeps_every_comment(lived_in: Path, capsys: pytest.
     assert "But design is disabled: none of its keys opens anything." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_an_edit_keeps_the_manner_of_the_file(path: Path, mark: str, ends: str) -> None:
+    """Issue 9: byte order mark and line ends stay those of the editor that made the file, also in new lines."""
+
+    def saved(text: str) -> bytes:
+        return (mark + text.replace("\n", ends)).encode()
+
+    path.write_bytes(saved(LIVED_IN))
+    first = hash_key(rotate(path, "design"))
+    assert saved(ROTATED.format(first)) == path.read_bytes()
+    third = hash_key(add(path, "third", {}))
+    assert saved(f'{ROTATED.format(first)}\n[clients.third]\nkey_sha256 = ["{third}"]\n') == path.read_bytes()
+    revoke(path, "third")
+    assert clients(path).by_name["third"].disabled
+    assert (b"\r\n" in path.read_bytes()) == (ends == "\r\n")
+
+
+def test_mixed_line_ends_stay_mixed(path: Path) -> None:
+    """What no rule tells is left as it is: only the new lines are new."""
+    path.write_bytes(mixed := LIVED_IN.replace("\n", "\r\n", 3).encode())
+    add(path, "third", {})
+    assert path.read_bytes().startswith(mixed)
+
+
 def test_list_shows_what_each_client_may(lived_in: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """K2: defaults are applied, states are told, and of a hash only its beginning is shown."""
     add(lived_in, "late", {"models": ["x", "y-*"], "cache": "shared", "expires": dt.date(2020, 1, 1)})

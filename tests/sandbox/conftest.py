@@ -57,7 +57,7 @@ def address() -> Iterator[tuple[str, int]]:
     """Where the sandbox listens; it inherits the socket, so that no port is guessed."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd = listener.fileno()
-        code = f"from gateway.sandbox.app import run; run('', 0, {KEY!r}, faults=True, fd={fd})"
+        code = f"from gateway.sandbox.app import run; run({KEY!r}, faults=True, fd={fd})"
         with subprocess.Popen([sys.executable, "-W", "error", "-c", code], pass_fds=[fd]) as process:
             yield listener.getsockname()
             process.terminate()

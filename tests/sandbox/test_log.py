@@ -111,7 +111,7 @@ def test_an_upload_that_breaks_off_is_cancelled(caller: Caller, address: tuple[s
 def test_without_faults_markers_are_just_words() -> None:
     """A sandbox started without faults never misbehaves, whatever a request says."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        code = f"from gateway.sandbox.app import run; run('', 0, {KEY!r}, fd={listener.fileno()})"
+        code = f"from gateway.sandbox.app import run; run({KEY!r}, fd={listener.fileno()})"
         url = f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}:generateContent"
         headers = {"authorization": f"Bearer {KEY}", "x-sandbox-fault": "503"}
         with subprocess.Popen([sys.executable, "-c", code], pass_fds=[listener.fileno()]) as process:

@@ -1,0 +1,73 @@
+"""What does a worker look after that changes by itself?  Files, gauges, descriptors, and what bodies leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+from typing import TYPE_CHECKING
+
+from gateway.heap import Heap
+
+if TYPE_CHECKING:  # it imports us
+    from gateway.app import Parts
+
+TICK_SECONDS = 0.25
+OUT_OF_FILES = "raise the limit of open files (ulimit -n, LimitNOFILE=, nofile), or run more workers"
+
+
+async def keep_house(parts: Parts) -> None:
+    """Look at everything, again and again."""
+    heap, files = Heap(), OpenFiles(parts)
+    while True:
+        look_at_files(parts)
+        files.look()
+        parts.metrics.buffered.set(parts.buffered.held)
+        parts.metrics.buffered_share.set(parts.buffered.held / parts.settings.max_buffered_bytes)
+        heap.look(parts.buffered.released)
+        await asyncio.sleep(TICK_SECONDS)
+
+
+def look_at_files(parts: Parts) -> None:
+    """Take what has changed, and say what cannot be taken."""
+    files = (parts.clients, parts.key)
+    for file in files:
+        match file.refresh():
+            case "changed":
+                parts.log.event("reloaded", file=file.path.name)
+            case "failed":
+                parts.metrics.reload_failures.inc()
+                parts.log.event("reload_failed", level="error", file=file.path.name, problem=file.problem)
+    parts.metrics.file_ignored.set(any(file.problem is not None for file in files))
+
+
+class OpenFiles:
+    """Whether this process may open one more.
+
+    The event loop says nothing when it may not: it takes new connections and closes them at once.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._out = False
+
+    def look(self) -> None:
+        """Count each look that finds none left; say it at the first one, and when it is over."""
+        before, self._out = self._out, none_left()
+        if self._out:
+            self._parts.metrics.out_of_files.inc()
+        if self._out and not before:
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            self._parts.log.event("out_of_files", level="error", open_files=limit, advice=OUT_OF_FILES)
+        elif before and not self._out:
+            self._parts.log.event("recovered", what="open files")
+
+
+def none_left() -> bool:
+    """Try it: the lowest free number costs a microsecond."""
+    try:
+        os.close(os.open("/", os.O_RDONLY))
+    except OSError as error:
+        return error.errno in {errno.EMFILE, errno.ENFILE}  # of this process, of the machine
+    return False
