@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Callable
 from gateway.asgi import Hold
 from gateway.call import Call, Meter
 from gateway.errors import GatewayError, UpstreamBroke, UpstreamTimeout
-from gateway.framing import JSON, Frame, Framing, framing_of, is_json
+from gateway.framing import JSON, Framing, framing_of, is_json
 from gateway.ledger import Entry
 from gateway.live import Sink
 from gateway.upstream import Answer
 
-LARGE_BYTES = 1024 * 1024  # from here on JSON is read in a thread, so that the loop never stalls
+LARGE_BYTES = 64 * 1024  # from here on JSON is read in a thread, so that the loop never stalls
+LARGE_EVENT_BYTES = 4 * 1024 * 1024
 PLAIN_TYPE = re.compile(r"[a-z]+/[a-z.+-]+(?:; ?charset=[a-z0-9-]{1,16})?", re.IGNORECASE)  # what crosses untouched
 
 
@@ -29,20 +30,17 @@ async def whole(
     Raises `UpstreamBroke` for anything but one whole JSON object.
     """
     hold.answer(len(answer.body))
-    if not is_json(answer.content_type or JSON):
-        raise UpstreamBroke("The upstream answered with something that is not JSON.")
     try:
-        if len(answer.body) < LARGE_BYTES:
-            meter.event(answer.body)
-        else:
-            await asyncio.to_thread(meter.event, answer.body)
+        await _see(meter, answer.body)
     except ValueError:
+        if not is_json(answer.content_type or JSON):
+            raise UpstreamBroke("The upstream answered with something that is not JSON.") from None
         raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
     entry.usage, entry.whole, body = meter.usage, True, answer.body
     if meter.errored:  # a 2xx all the same, so its status and bytes are the caller's
         entry.outcome, body = "upstream_error", cleaned(body)
     kind = answer.headers.get("content-type", "")
-    await sink.whole(answer.status, kind if PLAIN_TYPE.fullmatch(kind) else JSON, body, hold)
+    await sink.whole(answer.status, kind if is_json(kind) and PLAIN_TYPE.fullmatch(kind) else JSON, body, hold)
 
 
 async def stream(
@@ -65,12 +63,12 @@ async def stream(
     base = hold.bytes
     try:
         async for chunk in timed(answer.chunks, entry, idle_seconds):
-            written, error = _metered(meter, framing.feed, chunk)
+            written, error = await _metered(meter, framing, chunk)
             await _write(sink, answer.status, framing, written)
             if error:
                 raise refusal(error)
             hold.resize(base + framing.pending + sink.held)
-        last, error = _metered(meter, lambda _: framing.end(), b"")
+        last, error = await _metered(meter, framing, None)
         if error:
             raise refusal(error)
         if not meter.finished:
@@ -83,19 +81,32 @@ async def stream(
         entry.usage = meter.usage
 
 
-def _metered(meter: Meter, feed: Callable[[bytes], list[Frame]], chunk: bytes) -> tuple[bytes, bytes]:
-    """What to write, and the error object that ends the stream; b"" when there is none."""
+async def _metered(meter: Meter, framing: Framing, chunk: bytes | None) -> tuple[bytes, bytes]:
+    """What to write, and the error object that ends the stream; b"" when there is none.  No chunk: it has ended."""
     written: list[bytes] = []
     try:
-        for piece, found in feed(chunk):
+        if chunk is None:
+            frames = framing.end()
+        elif framing.pending < LARGE_EVENT_BYTES:
+            frames = framing.feed(chunk)
+        else:  # its end copies it more than once
+            frames = await asyncio.to_thread(framing.feed, chunk)
+        for piece, found in frames:
             if found:
-                meter.event(found)
+                await _see(meter, found)
                 if meter.errored:
                     return b"".join(written), found
             written.append(piece)
     except ValueError:
         raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
     return b"".join(written), b""
+
+
+async def _see(meter: Meter, found: bytes) -> None:
+    if len(found) < LARGE_BYTES:
+        meter.event(found)
+    else:
+        await asyncio.to_thread(meter.event, found)
 
 
 async def _write(sink: Sink, status: int, framing: Framing, written: bytes) -> None:
