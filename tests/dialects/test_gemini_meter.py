@@ -337,6 +337,16 @@ def test_an_error_that_says_nothing_is_none(said_error: Any, expected: bool) -> 
     assert expected == metered({**said({"text": "x"}), "error": said_error}).errored
 
 
+@pytest.mark.parametrize("name", ["detail", "msg", "message", "errors", "Error"])
+def test_errors_of_others(name: str) -> None:
+    """U17: where nothing of an answer stands, what other servers call an error is one."""
+    assert metered({name: ["Slow down"]}).errored
+    assert not metered({name: []}).errored
+    assert not metered({**said(), name: "x"}).errored
+    assert not metered({"usageMetadata": {"totalTokenCount": 1}, name: "x"}).errored
+    assert not metered({"embedding": {}, name: "x"}, generates=False).errored
+
+
 def test_a_crowded_answer_passes_unread() -> None:
     """D9: of an answer of too many values nothing is known: no usage, no end; it is not kept, and a cut one is none."""
     crowded = b'{"candidates":[%b{}],"usageMetadata":{"totalTokenCount":5}}' % (b'{"finishReason":"STOP"},' * 30_000)

@@ -46,6 +46,11 @@ class Envelope(msgspec.Struct, gc=False):
     prompt_feedback: Raw = ABSENT
     promptFeedback: Raw = ABSENT
     error: Raw = ABSENT
+    errors: Raw = ABSENT
+    detail: Raw = ABSENT
+    message: Raw = ABSENT
+    msg: Raw = ABSENT
+    Error: Raw = ABSENT
 
 
 class Loose(Envelope, gc=False):
@@ -108,7 +113,8 @@ class GeminiMeter:
         answer, candidates = _read(lean.text)
         self._seen = True
         self._tally.see(answer.usage_metadata or answer.usageMetadata)
-        if answer.error and not _is_empty(lenient(_ANY, answer.error)):
+        told = answer.error or (ABSENT if candidates or not self._generates else _other_error(answer))
+        if told and not _is_empty(lenient(_ANY, told)):
             self.errored = True
         feedback = lenient(_FEEDBACK, answer.prompt_feedback or answer.promptFeedback) or _NOTHING
         self._blocked |= word(feedback.block_reason or feedback.blockReason) not in UNSET
@@ -181,6 +187,13 @@ def _partly(text: bytes) -> tuple[Envelope, Sequence[Ending]]:
         return decoded(_ENVELOPE, text), []
     endings = (lenient(_CANDIDATE, raw) or lenient(_ENDING, raw) for raw in answer.candidates or ())
     return answer, [ending for ending in endings if ending]
+
+
+def _other_error(answer: Envelope) -> Raw:
+    """What other web servers name an error, where nothing of an answer stands beside it."""
+    if answer.usage_metadata or answer.usageMetadata or answer.prompt_feedback or answer.promptFeedback:
+        return ABSENT
+    return answer.errors or answer.detail or answer.message or answer.msg or answer.Error
 
 
 def _is_empty(value: Any) -> bool:
