@@ -34,7 +34,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a request body asks for, as far as limits and metrics need it.  All zero when it cannot be read."""
+    """What a request body asks for, as far as limits and metrics need it.  Media are no text, even if unread."""
 
     text_chars: int = 0
     images: int = 0  # inline pictures
@@ -42,6 +42,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     max_output_tokens: int | None = None
     candidates: int = 1
     image_output: bool = False  # responseModalities names images
+    unread: bool = False  # not read to its end: it may ask for anything
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):

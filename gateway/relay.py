@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 from gateway.call import Call, Meter
 from gateway.errors import GatewayError, UpstreamBroke, UpstreamError, UpstreamTimeout
-from gateway.framing import JSON, Frame, Framing, framing_of, is_json
+from gateway.framing import JSON, Framing, framing_of, is_json
 from gateway.ledger import Entry
 from gateway.live import Sink
 from gateway.memory import Hold
 from gateway.upstream import Answer
 
-LARGE_BYTES = 1024 * 1024  # from here on JSON is read in a thread, so that the loop never stalls
+LARGE_BYTES = 64 * 1024  # from here on JSON is read in a thread, so that the loop never stalls
+LARGE_EVENT_BYTES = 4 * 1024 * 1024
 PLAIN_TYPE = re.compile(r"[a-z]+/[a-z.+-]+(?:; ?charset=[a-z0-9-]{1,16})?", re.IGNORECASE)  # what crosses untouched
 
 
@@ -34,22 +35,26 @@ class Arriving:
     """The chunks of one stream as they come; the waiting is the upstream's time."""
 
     def __init__(self, chunks: AsyncIterator[bytes], entry: Entry, waits: Waits) -> None:
-        self.complete = False  # what has come is a complete answer
+        self.complete = False  # what has come is a complete answer: neither silence nor a reset takes that back
         self._chunks, self._entry, self._waits = chunks, entry, waits
         self._head_due = time.perf_counter() + waits.head
 
     async def next(self, sink: Sink, status: int, content_type: str) -> bytes:
-        """The next chunk, b"" at the end.  Raises `UpstreamTimeout`, and as the chunks do."""
+        """The next chunk, b"" at the end.  Raises `UpstreamTimeout`, and as the chunks do, unless it is `complete`."""
         before = time.perf_counter()
         try:
             if not sink.started:
                 return await self._first(sink, status, content_type)
-            async with asyncio.timeout(
-                min(self._waits.idle, self._waits.linger) if self.complete else self._waits.idle
-            ):
+            async with asyncio.timeout(self._waits.linger if self.complete else self._waits.idle):
                 return await anext(self._chunks, b"")
         except TimeoutError:
-            raise UpstreamTimeout from None
+            if not self.complete:
+                raise UpstreamTimeout from None
+            return b""
+        except (UpstreamBroke, UpstreamTimeout):
+            if not self.complete:
+                raise
+            return b""
         finally:
             self._entry.upstream_seconds += time.perf_counter() - before
 
@@ -78,21 +83,18 @@ async def whole(
 
     Raises `UpstreamBroke` for anything but one whole JSON object.
     """
-    if not is_json(answer.content_type or JSON):
-        raise UpstreamBroke("The upstream answered with something that is not JSON.")
     try:
-        if len(answer.body) < LARGE_BYTES:
-            meter.event(answer.body)
-        else:
-            await asyncio.to_thread(meter.event, answer.body)
+        await _see(meter, answer.body)
     except ValueError:
+        if not is_json(answer.content_type or JSON):
+            raise UpstreamBroke("The upstream answered with something that is not JSON.") from None
         raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
     entry.usage, entry.whole, body = meter.usage, True, answer.body
     if meter.errored:  # a 2xx all the same, so its status and bytes are the caller's
         entry.fail(UpstreamError())
         body = cleaned(body)
     kind = answer.headers.get("content-type", "")
-    await sink.whole(answer.status, kind if PLAIN_TYPE.fullmatch(kind) else JSON, body, hold)
+    await sink.whole(answer.status, kind if is_json(kind) and PLAIN_TYPE.fullmatch(kind) else JSON, body, hold)
 
 
 async def stream(
@@ -109,27 +111,19 @@ async def stream(
     """Pass a stream on.  Raises `Failed` when it breaks; what was counted until then stands in the entry.
 
     An error inside it is its end, by the `refusal` it means: behind a clean end some SDKs would take it for whole.
-    Once the answer is complete and has said what it cost, neither silence nor a reset takes that back.
     """
     framing = framing_of(call, answer.content_type)
     assert answer.chunks is not None  # noqa: S101  the caller has looked
     base, arriving = hold.bytes, Arriving(answer.chunks, entry, waits)
     try:
-        while True:
-            try:
-                if not (chunk := await arriving.next(sink, answer.status, framing.content_type)):
-                    break
-            except (UpstreamBroke, UpstreamTimeout):
-                if arriving.complete:
-                    break
-                raise
-            written, error = _metered(meter, framing.feed, chunk)
+        while chunk := await arriving.next(sink, answer.status, framing.content_type):
+            written, error = await _metered(meter, framing, chunk)
             await _write(sink, answer.status, framing, written)
             if error:
                 raise refusal(error)
             hold.resize(base + framing.pending + sink.held)
             arriving.complete = meter.finished and not framing.pending and meter.usage.source == "reported"
-        last, error = _metered(meter, lambda _: framing.end(), b"")
+        last, error = await _metered(meter, framing, None)
         if error:
             raise refusal(error)
         if not meter.finished:
@@ -142,19 +136,32 @@ async def stream(
         entry.usage = meter.usage
 
 
-def _metered(meter: Meter, feed: Callable[[bytes], list[Frame]], chunk: bytes) -> tuple[bytes, bytes]:
-    """What to write, and the error object that ends the stream; b"" when there is none."""
+async def _metered(meter: Meter, framing: Framing, chunk: bytes | None) -> tuple[bytes, bytes]:
+    """What to write, and the error object that ends the stream; b"" when there is none.  No chunk: it has ended."""
     written: list[bytes] = []
     try:
-        for piece, found in feed(chunk):
+        if chunk is None:
+            frames = framing.end()
+        elif framing.pending < LARGE_EVENT_BYTES:
+            frames = framing.feed(chunk)
+        else:  # its end copies it more than once
+            frames = await asyncio.to_thread(framing.feed, chunk)
+        for piece, found in frames:
             if found:
-                meter.event(found)
+                await _see(meter, found)
                 if meter.errored:
                     return b"".join(written), found
             written.append(piece)
     except ValueError:
         raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
     return b"".join(written), b""
+
+
+async def _see(meter: Meter, found: bytes) -> None:
+    if len(found) < LARGE_BYTES:
+        meter.event(found)
+    else:
+        await asyncio.to_thread(meter.event, found)
 
 
 async def _write(sink: Sink, status: int, framing: Framing, written: bytes) -> None:
