@@ -126,7 +126,7 @@ class Undecided:
 
     @property
     def content_type(self) -> str:
-        return self._framing.content_type if self._framing else JSON
+        return SSE if self._call.sse else JSON
 
     @property
     def pending(self) -> int:

@@ -1,8 +1,8 @@
 """How many bytes of bodies may be held at once, and whose?
 
-A worker has one budget.  A client may hold fifteen times what is left free: alone fifteen sixteenths of all, and less
-the more others hold, so that all who are busy end up with equal shares and there is always room for one who comes.
-(Such a dynamic threshold is how switches share their packet memory.)  Nothing has to be taken back for that.
+A worker has one budget.  A client may hold ten times what is left free: alone ten elevenths of all, and less the more
+others hold, so that all who are busy end up with equal shares and there is always room for one who comes; by default
+for the largest body.  (Such a dynamic threshold is how switches share their packet memory.)
 """
 
 from collections import defaultdict
@@ -11,7 +11,7 @@ from typing import Self
 
 from gateway.errors import Overloaded
 
-SHARE = 15  # times what is free
+SHARE = 10  # times what is free
 
 
 class Buffered:

@@ -7,7 +7,7 @@ refuses by raising a `GatewayError`; there is no other way to leave early, and e
 import asyncio
 import difflib
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 
 from gateway import logs, relay, sse
@@ -211,11 +211,12 @@ class Pipeline:
     async def _play(self, exchange: Exchange, call: Call, flight: Flight, live: Live) -> None:
         """Pass on what a flight brings."""
         if call.stream:
-            async for chunk in flight.play():
-                if not live.started:
-                    await live.begin(flight.status, flight.content_type)
-                if chunk:
-                    await live.write(chunk)
+            async with aclosing(flight.play()) as chunks:
+                async for chunk in chunks:
+                    if not live.started:
+                        await live.begin(flight.status, flight.content_type)
+                    if chunk:
+                        await live.write(chunk)
         kept = await flight.answer()
         if exchange.found is not None and not exchange.found.leads:
             exchange.entry.saved_tokens = kept.tokens

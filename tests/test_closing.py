@@ -99,7 +99,7 @@ async def test_http_1_0_gets_no_chunks(tmp_path: Path, state: Valkey, path: str)
 
 
 async def test_http_1_0_gets_lengths(gateway: Gateway) -> None:
-    """RFC 9112, 6.2: what has a length keeps it: an answer, an error of ours, one of the upstream's, a probe."""
+    """RFC 9112, 6.2: what has a length keeps it: an answer, an error of ours, one of the upstream's."""
     for path in (GENERATE, "/nowhere", GENERATE.replace("gemini-2.5-flash", "none-such")):
         head, body = await said(gateway, path, version="1.0")
         assert f"content-length: {len(body)}" in head

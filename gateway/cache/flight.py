@@ -10,7 +10,7 @@ they are, and an error keeps the frames of all who raised it, which keep their b
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
 
@@ -160,7 +160,7 @@ class Flight:
             raise (self.error or Draining()).with_traceback(self._trace)  # else it grows with each who raises it
         return self.kept
 
-    async def play(self) -> AsyncIterator[Chunk]:
+    async def play(self) -> AsyncGenerator[Chunk, None]:
         """The chunks, as they come, or joined where they are there; for one caller.  Raises what it ended with.
 
         An empty one comes first where the answer has begun and nothing of it is there yet.

@@ -59,33 +59,32 @@ async def read(response: httpx.Response, *, stream: bool, limit: int, hold: Hold
     source = response.stream
     assert isinstance(source, httpx.AsyncByteStream)  # noqa: S101  httpx's own type says it could be a sync one
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
-    kept_open = False
+    declared, kept_open = int(headers.get("content-length", 0)), False
     try:
-        if int(headers.get("content-length", 0)) > limit:
+        if declared > limit:
             raise UpstreamError(TOO_LARGE)
         chunks = Plain(source, headers.get("content-encoding", ""), limit)
         if stream and 200 <= response.status_code < 300:
             kept_open = True
             return Answer(status=response.status_code, headers=headers, chunks=chunks, stream=source)
-        return Answer(status=response.status_code, headers=headers, body=await _whole(chunks, hold))
+        length = -1 if "content-encoding" in headers else declared
+        return Answer(status=response.status_code, headers=headers, body=await _whole(chunks, hold, length))
     finally:
         if not kept_open:
             await source.aclose()
 
 
-async def _whole(chunks: AsyncIterator[bytes], hold: Hold) -> bytes:
-    """Join the chunks, which count as held from when they come."""
+async def _whole(chunks: AsyncIterator[bytes], hold: Hold, length: int) -> bytes:
+    """Join the chunks, which count as held from when they come; `length` is what there will be of them, if known."""
     body = await anext(chunks, b"")
     hold.answer(len(body))
-    more = await anext(chunks, b"")
-    if not more:
+    if len(body) == length:  # most are small, and come at once
         return body
     with io.BytesIO() as joined:
         joined.write(body)
-        while more:
-            hold.answer(len(more))
-            joined.write(more)
-            more = await anext(chunks, b"")
+        async for chunk in chunks:
+            hold.answer(len(chunk))
+            joined.write(chunk)
         if joined.tell() >= heap.LARGE_BYTES:
             heap.give_back()  # the pieces it came in
         return joined.getvalue()
