@@ -28,6 +28,7 @@ from gateway.housekeeping import keep_house
 from gateway.ledger import Ledger
 from gateway.limits import Limits
 from gateway.memory import Buffered
+from gateway.metric_files import MetricFile
 from gateway.metrics import CollectorRegistry, Metrics
 from gateway.pipeline import Pipeline
 from gateway.settings import Settings, watched_clients, watched_key
@@ -90,7 +91,7 @@ class App(FastAPI):
         stores = {"state": parts.state}
         if parts.settings.cache_redis_url not in {None, parts.settings.redis_url}:  # else they are one
             stores["cache"] = parts.kept
-        return [name for name, store in stores.items() if not store.up]
+        return [name for name, store in stores.items() if not store.up] + ["metrics"] * bool(MetricFile.held)
 
     def begin_drain(self) -> None:
         """Say 503 on `/readyz` and close each connection with its answer."""

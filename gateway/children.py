@@ -81,7 +81,7 @@ class Children:
         report: Callable[..., None],
         forget: Callable[[int], object],
     ) -> None:
-        """Prepare: `report(event, level=..., ...)` is told what goes wrong, `forget(pid)` whose process has ended."""
+        """Prepare: `report(event, level=..., ...)` hears what goes wrong, `forget(pid)`, in a thread, whose end."""
         self.stopping = asyncio.Event()
         self._kind = kind
         self._argv = argv
@@ -203,5 +203,5 @@ class Children:
     async def _bury(self, child: Child) -> int:
         status = await child.dies()
         self._living.discard(child)
-        self._forget(child.pid)
+        await asyncio.to_thread(self._forget, child.pid)
         return status

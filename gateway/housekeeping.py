@@ -9,6 +9,7 @@ import resource
 from typing import TYPE_CHECKING
 
 from gateway.heap import Heap
+from gateway.metrics import write_again
 
 if TYPE_CHECKING:  # it imports us
     from gateway.app import Parts
@@ -16,13 +17,16 @@ if TYPE_CHECKING:  # it imports us
 TICK_SECONDS = 0.25
 OUT_OF_FILES = "raise the limit of open files (ulimit -n, LimitNOFILE=, nofile), or run more workers"
 
+NO_ROOM = "make room in the temporary folder (TMPDIR); calls go on, and /metrics lacks what was counted since"
+
 
 async def keep_house(parts: Parts) -> None:
     """Look at everything, again and again."""
-    heap, files = Heap(), OpenFiles(parts)
+    heap, files, written = Heap(), OpenFiles(parts), True
     while True:
         look_at_files(parts)
         files.look()
+        written = look_at_numbers(parts, before=written)
         parts.metrics.buffered.set(parts.buffered.held)
         parts.metrics.buffered_share.set(parts.buffered.held / parts.settings.max_buffered_bytes)
         heap.look(parts.buffered.released)
@@ -40,6 +44,16 @@ def look_at_files(parts: Parts) -> None:
                 parts.metrics.reload_failures.inc()
                 parts.log.event("reload_failed", level="error", file=file.path.name, problem=file.problem)
     parts.metrics.file_ignored.set(any(file.problem is not None for file in files))
+
+
+def look_at_numbers(parts: Parts, *, before: bool) -> bool:
+    """Write those that are held in memory, and say when that begins and ends."""
+    written = write_again()
+    if before and not written:
+        parts.log.event("metrics_unwritten", level="error", advice=NO_ROOM)
+    elif written and not before:
+        parts.log.event("recovered", what="metrics")
+    return written
 
 
 class OpenFiles:

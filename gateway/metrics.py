@@ -5,7 +5,9 @@ which must be set before this module is imported; the parent adds them up, those
 """
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 from prometheus_client import (
@@ -19,8 +21,11 @@ from prometheus_client import (
     values,
 )
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
 
-__all__ = ["CONTENT_TYPE", "CollectorRegistry", "Metrics", "exposition", "forget"]
+from gateway.metric_files import MetricFile, bury, write_again
+
+__all__ = ["CONTENT_TYPE", "CollectorRegistry", "Gathered", "Metrics", "exposition", "write_again"]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 M = TypeVar("M", bound=MetricWrapperBase)
@@ -114,7 +119,7 @@ class Metrics:
         self.registry = registry = registry or CollectorRegistry()
         self._known_model = known_model
         self._children: dict[tuple[int, tuple[str, ...]], MetricWrapperBase] = {}
-        ask_for_pid_once()
+        write_to_files()
         for name, (full, text, labels) in COUNTERS.items():
             setattr(self, name, Counter(f"gateway_{full}", text, labels.split(), registry=registry))
         for name, (full, text, labels, mode) in GAUGES.items():
@@ -136,21 +141,41 @@ class Metrics:
         return found  # type: ignore[return-value]
 
 
-def ask_for_pid_once() -> None:
-    """Let the library ask the system for our pid at start and not at each increment: a worker never forks."""
+def write_to_files() -> None:
+    """Let the library keep numbers in files of ours, and ask the system for our pid once: a worker never forks."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         pid = os.getpid()
+        values.MmapedDict = MetricFile  # type: ignore[attr-defined,assignment]
         values.ValueClass = values.MultiProcessValue(lambda: pid)  # type: ignore[no-untyped-call]
 
 
-def exposition(registry: CollectorRegistry | None = None) -> bytes:
-    """What `/metrics` answers: of all workers, where they write files, else of the registry given."""
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+def exposition(registry: CollectorRegistry) -> bytes:
+    """What one process without files publishes."""
+    return generate_latest(registry)
+
+
+class Gathered:
+    """The numbers of all workers of one parent, of those that have ended too.
+
+    Each scrape finds a worker's numbers in its own file or among those of the dead, and never in both or in neither.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+
+    def exposition(self) -> bytes:
+        """What `/metrics` answers; takes milliseconds, in a thread."""
         registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry or CollectorRegistry())
+        registry.register(self)
+        return generate_latest(registry)
 
+    def collect(self) -> Iterable[Metric]:
+        """What the library asks its collectors for."""
+        with self._lock:
+            return list(multiprocess.MultiProcessCollector.merge(map(str, self._folder.glob("*.db"))))  # type: ignore[no-untyped-call]
 
-def forget(pid: int) -> None:
-    """Take a dead worker's live gauges out; its counters stay."""
-    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    def forget(self, pid: int) -> None:
+        """Take a dead worker's live gauges out and its files away; its counters stay.  Waits for a scrape under way."""
+        with self._lock:
+            bury(self._folder, pid)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 
 import uvicorn
 
@@ -29,8 +29,8 @@ class ForbiddenHost(errors.Refused):
 class MetricsPage:
     """An ASGI app.  Scrapes that come while one is being collected get the same answer."""
 
-    def __init__(self, names: frozenset[str]) -> None:
-        self._names = names
+    def __init__(self, exposition: Callable[[], bytes], names: frozenset[str]) -> None:
+        self._exposition, self._names = exposition, names
         self._collecting: asyncio.Task[bytes] | None = None
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
@@ -46,7 +46,8 @@ class MetricsPage:
 
     async def _collect(self) -> bytes:
         if self._collecting is None or self._collecting.done():
-            self._collecting = asyncio.create_task(asyncio.to_thread(metrics.exposition))
+            metrics.write_again()  # the parent's own
+            self._collecting = asyncio.create_task(asyncio.to_thread(self._exposition))
         return await asyncio.shield(self._collecting)
 
 
@@ -72,10 +73,10 @@ class Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(listener: socket.socket, names: str | None) -> AsyncIterator[None]:
+async def serving(listener: socket.socket, exposition: Callable[[], bytes], names: str | None) -> AsyncIterator[None]:
     """Serve on the socket while the context is open; `names`, with commas, may ask beside those that always may."""
     config = uvicorn.Config(
-        MetricsPage(frozenset((names or "").split(","))),
+        MetricsPage(exposition, frozenset((names or "").split(","))),
         http="gateway.listener:GatewayProtocol",
         ws="none",
         lifespan="off",

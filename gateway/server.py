@@ -11,13 +11,12 @@ import os
 import secrets
 import signal
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 from pydantic import SecretStr
 
-from gateway import __version__
+from gateway import __version__, metrics_folder
 from gateway.children import Children
 from gateway.embedded import Embedded, StoreError
 from gateway.logs import Log, exception_fields, take_over
@@ -73,12 +72,13 @@ async def _serve(
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(listen(settings.host, settings.port))
         metrics_listener = stack.enter_context(listen(settings.metrics_host, settings.metrics_port))
-        stack.enter_context(_metrics_folder())
+        folder = stack.enter_context(metrics_folder.folder())
         # prometheus_client asks for that folder when it is imported, so this cannot stand at the top.
         from gateway import metrics, operators, sweeper  # noqa: PLC0415
 
+        gathered = metrics.Gathered(folder)
         workers = Children(
-            "worker", worker_argv, listener, notice_seconds=notice_seconds, report=log.event, forget=metrics.forget
+            "worker", worker_argv, listener, notice_seconds=notice_seconds, report=log.event, forget=gathered.forget
         )
         await stack.enter_async_context(
             _doing(_obey(signals, workers, notice_seconds, settings.drain_seconds, log), log)
@@ -90,7 +90,9 @@ async def _serve(
         await stack.enter_async_context(_doing(sweeper.sweep(settings, log), log))
         if sandbox:
             settings = await stack.enter_async_context(_sandbox(settings, log))
-        await stack.enter_async_context(operators.serving(metrics_listener, settings.operator_hosts))
+        await stack.enter_async_context(
+            operators.serving(metrics_listener, gathered.exposition, settings.operator_hosts)
+        )
         await stack.enter_async_context(workers)
         if await workers.start(settings.workers, _environment(settings)):
             urls = {"url": url_of(listener), "metrics": f"{url_of(metrics_listener)}/metrics"}
@@ -125,16 +127,6 @@ async def _obey(
                 workers.stop(number, seconds[number])
                 if number == signal.SIGINT:
                     seconds[number] = 0.0
-
-
-@contextlib.contextmanager
-def _metrics_folder() -> Generator[None]:
-    with tempfile.TemporaryDirectory(prefix="tokenhot-gateway-metrics-", ignore_cleanup_errors=True) as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        try:
-            yield
-        finally:
-            del os.environ["PROMETHEUS_MULTIPROC_DIR"]
 
 
 def _with_stores(settings: Settings, stores: Embedded) -> Settings:
