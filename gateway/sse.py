@@ -46,7 +46,11 @@ class Events:
         self._held[0] += len(chunk)
         if b"\n" not in chunk and b"\r" not in chunk:
             return []
-        lines = b"".join(self._pieces).splitlines(keepends=True)
+        if len(self._pieces) > 1 and not self._pieces[-2].endswith(b"\r"):  # a long line is not copied twice
+            first, *others = chunk.splitlines(keepends=True)
+            lines = [b"".join([*self._pieces[:-1], first]), *others]
+        else:
+            lines = b"".join(self._pieces).splitlines(keepends=True)
         # A line is whole once its end is: a CR at the very end may be the first half of CRLF.
         rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
         self._pieces, self._held[0] = [rest], len(rest)
