@@ -4,8 +4,8 @@ Bytes in, whole events out, wherever the chunks are cut.  Only `data:` lines sur
 `retry:` lines, empty events and `[DONE]` break Google's SDKs.  Lines end with LF, CRLF or CR and with nothing else,
 so that U+2028 inside a text splits nothing.
 
-JSON that stands there without `data:`, as the errors of some relays do, is taken for what it is: Google's SDK for
-Python reads it too.
+JSON that stands there without `data:`, as the errors of some relays do, is taken for what it is, and so is JSON that
+goes on over lines of which only the first has it: Google's SDKs read them too, one the former and one the latter.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from gateway.json_array import Objects
 
 CONTENT_TYPE = "text/event-stream"
+CONTINUED = (b" ", b"\t", b'"', b"}", b"]")  # how a line of JSON begins, and none of an event stream's
 BOM = b"\xef\xbb\xbf"
 
 
@@ -32,6 +33,7 @@ class Events:
         self._pieces: list[bytes] = []  # of the line under way: joined once, at its end
         self._lines: list[bytes] = []  # whole data lines of the event under way
         self._held = [0, 0]  # bytes of the two
+        self._continued = False  # the event under way has lines without `data:`
         self._bare: Objects | None = None  # JSON under way that no `data:` announced
         self._begun = False  # a byte order mark may stand in the first line only
 
@@ -46,7 +48,11 @@ class Events:
         self._held[0] += len(chunk)
         if b"\n" not in chunk and b"\r" not in chunk:
             return []
-        lines = b"".join(self._pieces).splitlines(keepends=True)
+        if len(self._pieces) > 1 and not self._pieces[-2].endswith(b"\r"):  # a long line is not copied twice
+            first, *others = chunk.splitlines(keepends=True)
+            lines = [b"".join([*self._pieces[:-1], first]), *others]
+        else:
+            lines = b"".join(self._pieces).splitlines(keepends=True)
         # A line is whole once its end is: a CR at the very end may be the first half of CRLF.
         rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
         self._pieces, self._held[0] = [rest], len(rest)
@@ -72,6 +78,9 @@ class Events:
             self._lines.append(line)
             self._held[1] += len(line)
             return ()
+        if self._lines and line.startswith(CONTINUED):
+            self._continued = True
+            return self._take(b"data: " + line)
         if self._bare or line.startswith((b"{", b"[")):
             return [*self._dispatch(), *self._take_bare(line)]
         return self._dispatch() if line[:1] in b"\r\n" else ()
@@ -90,9 +99,9 @@ class Events:
     def _dispatch(self) -> Sequence[Event]:
         if not self._lines:
             return ()
-        frame = b"".join([*self._lines, self._line_end()])
         data = b"\n".join([_payload(line) for line in self._lines])
-        self._lines, self._held[1] = [], 0
+        frame = event(data) if self._continued else b"".join([*self._lines, self._line_end()])
+        self._lines, self._held[1], self._continued = [], 0, False
         return () if data.strip() in (b"", b"[DONE]") else (Event(frame=frame, data=data),)
 
 

@@ -295,7 +295,7 @@ LENIENT = [
     b'"x":NaN',
     b'"x":[Infinity,-Infinity, NaN]',
     b'"functionCall":{"args":' + b'{"a":[' * 245 + b"]}" * 245 + b"}",
-    b'"functionCall":{"args":' + b'{"a":[' * 5_000 + b'"]"' + b"]}" * 5_000 + b"}",
+    b'"functionCall":{"args":' + b'{"a":[' * 4_000 + b'"]"' + b"]}" * 4_000 + b"}",
     b'"x":' + b"9" * 5_000,
     b'"text":1,"text":"last"',
     b'"inlineData":"no object"',

@@ -16,12 +16,15 @@ from typing import NamedTuple
 MAX_OBJECTS = 20_000  # beyond, nothing is looked at: ten million `{}` would stall the loop and fill the memory
 MAX_VALUES = 500_000
 MAX_DEPTH = 100  # of what is looked at; Gemini's own shape is a dozen deep, and functions' answers nest once more
+MAX_TEXT_BYTES = 2 * 1024 * 1024  # of texts that may show something; no model answers as much
+MAX_BRACKETS = 20_000  # of what is nested deeply
 SMALL_BYTES = 64 * 1024  # cannot hold more than is looked at
 BLOCK_BYTES = 32 * 1024
+OVERLAP_BYTES = 16  # more than what is replaced
 
 _BOM = b"\xef\xbb\xbf"
-_HALF = re.compile(rb"(?<!\\)((?:\\\\)*+)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")  # whole pairs too: they are two halves
-_NO_NUMBER = re.compile(rb'(?<![\w"\\.-])-?(?:NaN|Infinity)(?![\w"])')
+_HALF = re.compile(rb"(?<!\\)(?:\\\\)*+(\\u[dD][89a-fA-F][0-9a-fA-F]{2})")  # whole pairs too: they are two halves
+_NO_NUMBER = re.compile(rb'(?<![\w"\\.-])(-?(?:NaN|Infinity))(?![\w"])')
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 _SHOWS = (b":", b"[", b"<")  # without one of these no link and no picture begins in a text
 
@@ -35,6 +38,7 @@ class Legible(NamedTuple):
 
     text: bytes
     mark: bytes = b""  # stands for what was left out, before its length and a semicolon
+    hides: bool = False  # what was left out may have shown something
 
     def size(self, piece: bytes | memoryview) -> int:
         """How long a piece of the text was in the message."""
@@ -58,20 +62,22 @@ def legible(data: bytes, *, shows: bool = False) -> Legible:
     # A cut may go through an escape of four hexadecimal digits: the zeros complete it.
     mark = b"0000%s:" % os.urandom(8).hex().encode()
     kept: list[bytes] = []
-    objects = values = left_out = 0
+    objects = values = left_out = shown = 0
     for at, end, outside, inner in _blocks(data):
         objects += outside.count(b"{")
         values += outside.count(b"[") + outside.count(b",")
         if objects > MAX_OBJECTS or values > MAX_VALUES:
             raise Crowded("too many values")
-        if inner and not (shows and any(data.find(byte, at, end) >= 0 for byte in _SHOWS)):
+        may_show = inner and shows and any(data.find(byte, at, end) >= 0 for byte in _SHOWS)
+        shown += (end - at) * may_show
+        if inner and (not may_show or shown > MAX_TEXT_BYTES):
             left_out += end - at
             continue
         if left_out:
             kept.append(b"%b%d;" % (mark, left_out))
             left_out = 0
         kept.append(data[at:end])
-    return Legible(b"".join(kept), mark)
+    return Legible(b"".join(kept), mark, hides=shown > MAX_TEXT_BYTES)
 
 
 def is_whole(data: bytes) -> bool:
@@ -88,15 +94,22 @@ def mended(text: bytes) -> bytes:
     text = text.removeprefix(_BOM)
     if not text.isascii():
         text = text.decode(errors="replace").encode()
-    return _NO_NUMBER.sub(b"null", _HALF.sub(rb"\1\\ufffd", text))
+    if rb"\ud" in text or rb"\uD" in text:
+        text = _replaced(_HALF, rb"\ufffd", text)
+    if b"NaN" in text or b"Infinity" in text:
+        text = _replaced(_NO_NUMBER, b"null", text)
+    return text
 
 
 def shallow(text: bytes) -> bytes:
     """The same message with a zero in place of whatever is nested deeper than anything that is looked at."""
     kept: list[bytes] = []
-    depth = begin = 0
+    depth = begin = brackets = 0
     for token in _TOKEN.finditer(text):
         byte = text[token.start()]
+        brackets += byte != ord('"')
+        if brackets > MAX_BRACKETS:
+            raise Crowded("nested too deeply")
         if byte in b"[{":
             depth += 1
             if depth == MAX_DEPTH + 1:
@@ -108,6 +121,22 @@ def shallow(text: bytes) -> bytes:
             depth -= 1
     if depth > 0:
         raise ValueError("cut")
+    return b"".join([*kept, text[begin:]])
+
+
+def _replaced(pattern: re.Pattern[bytes], new: bytes, text: bytes) -> bytes:
+    """Put something in place of each first group; window by window, since one search holds the interpreter."""
+    kept: list[bytes] = []
+    begin = at = 0
+    while at < len(text):
+        found = pattern.search(text, at, at + BLOCK_BYTES)
+        if found is None:
+            at += BLOCK_BYTES - OVERLAP_BYTES
+            continue
+        kept += [text[begin : found.start(1)], new]
+        if len(kept) > 2 * MAX_OBJECTS:
+            raise Crowded("too much to mend")
+        begin = at = found.end(1)
     return b"".join([*kept, text[begin:]])
 
 

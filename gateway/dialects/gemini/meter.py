@@ -19,6 +19,7 @@ from gateway.dialects.gemini.links import Links
 from gateway.dialects.gemini.tally import Tally
 from gateway.dialects.gemini.wire import ABSENT, Content, decoded, lenient, number, word
 
+SLICE_CHARS = 16 * 1024
 NORMAL_ENDS = frozenset({b"STOP", b"MAX_TOKENS", b"1", b"2"})
 TRUE = frozenset({b"TRUE", b"1"})
 UNSET = frozenset({b"", b"0", b"FINISH_REASON_UNSPECIFIED", b"BLOCK_REASON_UNSPECIFIED"})
@@ -105,13 +106,14 @@ class GeminiMeter:
         """See one whole JSON object of the answer.  Raises `ValueError` when it is not one."""
         try:
             lean = legible(data, shows=True)
+            answer, candidates = _read(lean.text)
         except Crowded:
             if not is_whole(data):
                 raise
             self._seen = self._crowded = True
             return
-        answer, candidates = _read(lean.text)
         self._seen = True
+        self._by_reference |= lean.hides  # for all that is known
         self._tally.see(answer.usage_metadata or answer.usageMetadata)
         told = answer.error or (ABSENT if candidates or not self._generates else _other_error(answer))
         if told and not _is_empty(lenient(_ANY, told)):
@@ -143,9 +145,12 @@ class GeminiMeter:
             return
         if not is_thought:
             self._chars += lean.size(raw) if lean.mark else len(text)
-            self._images += self._inline[key].see(text)
-        if self._keeps:
-            self._links[key, is_thought].see(text)
+        for at in range(0, len(text), SLICE_CHARS):  # each search holds the interpreter until it is done
+            piece = text[at : at + SLICE_CHARS]
+            if not is_thought:
+                self._images += self._inline[key].see(piece)
+            if self._keeps:
+                self._links[key, is_thought].see(piece)
 
     @property
     def usage(self) -> Usage:
