@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("exchange", "patience"),
     ("*", "auth", "limits", "cache", "upstream", "ledger", "dialects"),
     ("asgi", "listener", "store", "embedded", "metrics", "headers", "framing", "sse", "json_array", "logs"),
-    ("call", "catalogue", "clients", "errors", "google_shape", "settings", "files", "heap"),
+    ("call", "catalogue", "clients", "errors", "google_shape", "settings", "store_url", "files", "heap"),
     ("sandbox",),
 )
 OWNERS = {
