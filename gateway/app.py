@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from gateway import __version__, asgi, google_shape, logs, probes
 from gateway.auth import Auth
 from gateway.cache import Cache, Shelf
+from gateway.cache.shelf import PROBE as CACHE_PROBE
 from gateway.catalogue import Catalogue
 from gateway.clients import Clients
 from gateway.errors import GatewayError, MethodNotAllowed
@@ -27,6 +28,7 @@ from gateway.files import Fixed, Watched
 from gateway.housekeeping import keep_house
 from gateway.ledger import Ledger
 from gateway.limits import Limits
+from gateway.limits.account import PROBE as STATE_PROBE
 from gateway.memory import Buffered
 from gateway.metric_files import MetricFile
 from gateway.metrics import CollectorRegistry, Metrics
@@ -36,6 +38,7 @@ from gateway.store import Store
 from gateway.upstream import PyqwestTransport, Trouble, Upstream
 
 NOWHERE = "unix:///nonexistent"  # where the state is when nobody said: away
+PROBES = {"state": STATE_PROBE, "cache": CACHE_PROBE}
 KEEPING = {"connections": 4, "full_is_away": False}  # answers of some MB; of a full store reads go on
 
 
@@ -85,13 +88,14 @@ class App(FastAPI):
         parts = self.parts
         return not parts.pipeline.leaving.draining and (parts.state.up or parts.settings.state_lost == "local")
 
-    def degraded(self) -> list[str]:
-        """What is away without making the gateway unready."""
+    def degraded(self) -> dict[str, str]:
+        """What is away without making the gateway unready, and why."""
         parts = self.parts
         stores = {"state": parts.state}
         if parts.settings.cache_redis_url not in {None, parts.settings.redis_url}:  # else they are one
             stores["cache"] = parts.kept
-        return [name for name, store in stores.items() if not store.up] + ["metrics"] * bool(MetricFile.held)
+        away = {name: store.why for name, store in stores.items() if not store.up}
+        return away | ({"metrics": "no room for metric files; numbers are held in memory"} if MetricFile.held else {})
 
     def begin_drain(self) -> None:
         """Say 503 on `/readyz` and close each connection with its answer."""
@@ -220,7 +224,7 @@ def watched_store(url: str, name: str, metrics: Metrics, log: logs.Log, **option
     def observe(operation: str, seconds: float) -> None:
         metrics.child(metrics.store_duration, operation).observe(seconds)
 
-    return Store(url, on_change=changed, on_error=mistaken, observe=observe, **options)
+    return Store(url, probe=PROBES[name], on_change=changed, on_error=mistaken, observe=observe, **options)
 
 
 def way_out(settings: Settings) -> httpx.AsyncBaseTransport:

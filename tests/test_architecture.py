@@ -22,7 +22,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("*", "auth", "limits", "cache", "upstream", "ledger", "dialects"),
     ("asgi", "close_delimited", "listener", "store", "embedded", "metrics", "headers", "framing", "sse", "json_array",
      "logs", "metric_files"),
-    ("call", "catalogue", "clients", "errors", "google_shape", "settings", "files", "heap", "memory", "sockets"),
+    ("call", "catalogue", "clients", "errors", "google_shape", "settings", "files", "heap", "memory", "sockets",
+     "store_url"),
     ("sandbox",),
 )  # fmt: skip
 OWNERS = {

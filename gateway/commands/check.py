@@ -5,13 +5,16 @@ import contextlib
 
 import httpx
 
+from gateway.app import PROBES
 from gateway.embedded import StoreError, borrow
+from gateway.limits.account import CLIENTS, key
 from gateway.settings import Settings, SettingsError, watched_clients, watched_key
 from gateway.store import Store
 from gateway.store.command import StoreAway
 from gateway.upstream import PyqwestTransport
 
 UPSTREAM_SECONDS = 15
+UPGRADE = "their budgets of that day began anew; see Upgrades and rollbacks in docs/operations.md"
 
 
 class Red(Exception):
@@ -54,15 +57,33 @@ async def _store(settings: Settings) -> str:
             urls = {"state": settings.redis_url, "cache": settings.cache_redis_url or settings.redis_url}
             what = "as given"
         for name, url in urls.items():
-            store = Store(url, timeout=2)
+            store = Store(url, timeout=2, probe=PROBES[name])
             try:
-                await store.ping()
+                await store.probe()
             except StoreAway as away:
-                advice = "start it, or mend GATEWAY_REDIS_URL and GATEWAY_CACHE_REDIS_URL"
-                raise Red(f"{name}: does not take a write ({away}); {advice}") from None
+                advice = (
+                    "mend it, or GATEWAY_REDIS_URL and GATEWAY_CACHE_REDIS_URL; what it must allow is in operations.md"
+                )
+                raise Red(f"{name}: {away}; {advice}") from None
+            else:
+                if name == "state" and (unread := await _unread(store, settings)):
+                    raise Red(f"state: of {', '.join(unread)} it keeps what this version cannot read; {UPGRADE}")
             finally:
                 await store.aclose()
     return f"state and cache answer ({what})"
+
+
+async def _unread(store: Store, settings: Settings) -> list[str]:
+    """The clients of whom something was set aside, since another version had written it."""
+    names: set[str] = set()
+    with contextlib.suppress(SettingsError):  # it has a line of its own
+        names = {client.name for client in watched_clients(settings).value}
+    try:
+        names |= {name.decode() for name in await store.command("ZRANGE", CLIENTS, 0, -1)}
+        kept = await asyncio.gather(*(store.command("HGET", key(name, "limits"), "unread") for name in sorted(names)))
+    except StoreAway as away:
+        raise Red(f"state: {away}") from None
+    return [name for name, unread in zip(sorted(names), kept, strict=True) if unread is not None]
 
 
 async def _upstream(settings: Settings) -> str:

@@ -37,6 +37,7 @@ PACKED = msgspec.msgpack.Encoder().encode
 LEVELS = msgspec.msgpack.Decoder(Levels).decode
 BEAT_SECONDS = 1.0
 LOST = 100  # calls that visit.lua takes back at most
+UNREAD, OURS = 0, 1  # formats of what is kept, as visit.lua tells them; others are newer
 
 
 class Limits:
@@ -65,6 +66,7 @@ class Limits:
         self._local = Local(replicas * workers)
         self._accounts: dict[str, Account] = {}
         self._reading = Counter[str]()  # calls whose bodies are still coming, by client
+        self.formats: dict[str, int] = {}  # of clients, where it is not ours: see visit.lua
         self._endings = Endings(store, counts, self._accounts, queue)
         self._ids = (f"{run}-{number:x}" for run in [secrets.token_hex(5)] for number in count(1))
 
@@ -204,9 +206,13 @@ class Limits:
         """
         while True:
             try:
-                *spent, lost = await self._store.run(account.visit, *account.live)
+                *spent, lost, form = await self._store.run(account.visit, *account.live)
             except StoreAway:
                 return ()
+            if form != OURS:
+                self.formats[account.client.name] = form
+            else:
+                self.formats.pop(account.client.name, None)
             for model, method in lost:
                 self._counts.lost(account.client.name, model.decode(), method.decode())
             if len(lost) < LOST:
