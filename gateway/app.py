@@ -35,7 +35,7 @@ from gateway.metrics import CollectorRegistry, Metrics
 from gateway.pipeline import Pipeline
 from gateway.settings import Settings, watched_clients, watched_key
 from gateway.store import Store
-from gateway.upstream import PyqwestTransport, Trouble, Upstream
+from gateway.upstream import HttpxTransport, PyqwestTransport, Transport, Trouble, Upstream
 
 NOWHERE = "unix:///nonexistent"  # where the state is when nobody said: away
 PROBES = {"state": STATE_PROBE, "cache": CACHE_PROBE}
@@ -183,7 +183,7 @@ def build_upstream(
     """The upstream, whose trouble is told."""
     trouble = Trouble(lambda why: log.event("upstream_unreachable", level="error", why=why))
     return Upstream(
-        transport or way_out(settings),
+        HttpxTransport(transport) if transport else way_out(settings),
         url=settings.upstream_url,
         key=key,
         max_answer_bytes=settings.max_answer_bytes,
@@ -227,7 +227,7 @@ def watched_store(url: str, name: str, metrics: Metrics, log: logs.Log, **option
     return Store(url, probe=PROBES[name], on_change=changed, on_error=mistaken, observe=observe, **options)
 
 
-def way_out(settings: Settings) -> httpx.AsyncBaseTransport:
+def way_out(settings: Settings) -> Transport:
     """The real way to the upstream."""
     return PyqwestTransport(
         settings.upstream_url,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -11,7 +12,7 @@ from gateway.limits.account import CLIENTS, key
 from gateway.settings import Settings, SettingsError, watched_clients, watched_key
 from gateway.store import Store
 from gateway.store.command import StoreAway
-from gateway.upstream import PyqwestTransport
+from gateway.upstream import Outgoing, PyqwestTransport
 
 UPSTREAM_SECONDS = 15
 UPGRADE = "their budgets of that day began anew; see Upgrades and rollbacks in docs/operations.md"
@@ -93,23 +94,24 @@ async def _upstream(settings: Settings) -> str:
         proxy=settings.upstream_proxy,
         ca_file=settings.upstream_ca_file,
     )
-    headers = {"authorization": f"Bearer {watched_key(settings).value}"}
-    request = httpx.Request(
-        "GET", f"{settings.upstream_url}/v1beta/models", headers=headers, stream=httpx.ByteStream(b"")
-    )
+    headers = [
+        ("host", urlsplit(settings.upstream_url).netloc),
+        ("authorization", f"Bearer {watched_key(settings).value}"),
+    ]
+    request = Outgoing("GET", f"{settings.upstream_url}/v1beta/models", headers, b"")
     try:
         async with asyncio.timeout(UPSTREAM_SECONDS):
-            response = await transport.handle_async_request(request)
+            response = await transport.send(request)
     except (httpx.TransportError, TimeoutError) as error:
         why = str(error) or f"no answer within {UPSTREAM_SECONDS} s"
         advice = "check GATEWAY_UPSTREAM_URL, the network, and GATEWAY_UPSTREAM_PROXY or _CA_FILE if you need them"
         raise Red(f"{settings.upstream_url} cannot be reached: {why}; {advice}") from None
     finally:
         await transport.aclose()
-    if response.status_code == 407:
+    if response.status == 407:
         raise Red("the forward proxy refuses our user or password; mend GATEWAY_UPSTREAM_PROXY")
-    if response.status_code in {401, 403}:
-        raise Red(f"{settings.upstream_url} refuses our key ({response.status_code}); put a valid one in place")
-    if response.status_code != 200:
-        raise Red(f"{settings.upstream_url} answers {response.status_code}; is it the right address?")
+    if response.status in {401, 403}:
+        raise Red(f"{settings.upstream_url} refuses our key ({response.status}); put a valid one in place")
+    if response.status != 200:
+        raise Red(f"{settings.upstream_url} answers {response.status}; is it the right address?")
     return f"{settings.upstream_url} lists its models"

@@ -2,7 +2,18 @@
 
 from gateway.upstream.answer import Answer
 from gateway.upstream.client import Account, Attempts, Upstream
+from gateway.upstream.seam import HttpxTransport, Outgoing, Transport
 from gateway.upstream.transport import PyqwestTransport
 from gateway.upstream.trouble import Trouble
 
-__all__ = ["Account", "Answer", "Attempts", "PyqwestTransport", "Trouble", "Upstream"]
+__all__ = [
+    "Account",
+    "Answer",
+    "Attempts",
+    "HttpxTransport",
+    "Outgoing",
+    "PyqwestTransport",
+    "Transport",
+    "Trouble",
+    "Upstream",
+]

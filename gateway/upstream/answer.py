@@ -11,6 +11,7 @@ from gateway import heap
 from gateway.errors import UpstreamBroke, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.memory import Hold
 from gateway.upstream.encoding import Decoder
+from gateway.upstream.seam import Body, Incoming
 
 # httpx's exceptions, the most special first.  Unreachable means that nothing was sent.
 FAILURES: tuple[tuple[type[httpx.TransportError], type[UpstreamUnreachable | UpstreamTimeout | UpstreamBroke]], ...] = (
@@ -25,7 +26,6 @@ FAILURES: tuple[tuple[type[httpx.TransportError], type[UpstreamUnreachable | Ups
 )
 
 
-USED_HEADERS = frozenset({"content-type", "content-encoding", "content-length", "retry-after"})  # of the upstream's
 TOO_LARGE = "The upstream's answer is larger than the gateway takes."
 
 
@@ -37,7 +37,7 @@ class Answer:
     headers: Mapping[str, str]  # names in lower case
     body: bytes = b""
     chunks: AsyncIterator[bytes] | None = None
-    stream: httpx.AsyncByteStream | None = None  # what `chunks` reads from
+    source: Body | None = None  # what `chunks` reads from
 
     @property
     def content_type(self) -> str:
@@ -47,28 +47,26 @@ class Answer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self.stream is not None:
-            await self.stream.aclose()
+        if self.source is not None:
+            await self.source.aclose()
 
 
-async def read(response: httpx.Response, *, stream: bool, limit: int, hold: Hold) -> Answer:
+async def read(incoming: Incoming, *, stream: bool, limit: int, hold: Hold) -> Answer:
     """Take what can be taken now: a unary answer or an error whole, of a stream only the head.
 
     Raises `UpstreamError` beyond the limit, declared or come, and as `Plain` does; then the connection is closed.
     """
-    source = response.stream
-    assert isinstance(source, httpx.AsyncByteStream)  # noqa: S101  httpx's own type says it could be a sync one
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
+    status, headers, source = incoming
     declared, kept_open = int(headers.get("content-length", 0)), False
     try:
         if declared > limit:
             raise UpstreamError(TOO_LARGE)
         chunks = Plain(source, headers.get("content-encoding", ""), limit)
-        if stream and 200 <= response.status_code < 300:
+        if stream and 200 <= status < 300:
             kept_open = True
-            return Answer(status=response.status_code, headers=headers, chunks=chunks, stream=source)
+            return Answer(status=status, headers=headers, chunks=chunks, source=source)
         length = -1 if "content-encoding" in headers else declared
-        return Answer(status=response.status_code, headers=headers, body=await _whole(chunks, hold, length))
+        return Answer(status=status, headers=headers, body=await _whole(chunks, hold, length))
     finally:
         if not kept_open:
             await source.aclose()
@@ -96,7 +94,7 @@ class Plain:
     Raises `UpstreamError` beyond the limit, which is ours, and `UpstreamBroke` or `UpstreamTimeout` as the body does.
     """
 
-    def __init__(self, source: httpx.AsyncByteStream, coding: str, limit: int) -> None:
+    def __init__(self, source: Body, coding: str, limit: int) -> None:
         """Raises `UpstreamBroke` for a coding that is not known."""
         coding = coding.strip().lower()
         self._decoder = Decoder(coding, limit) if coding not in {"", "identity"} else None

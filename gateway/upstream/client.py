@@ -33,6 +33,7 @@ from gateway.metrics import Metrics
 from gateway.upstream.answer import Answer, failure_of, read
 from gateway.upstream.breaker import LISTS, Breaker, Breakers, RetryBudget
 from gateway.upstream.request import Requests
+from gateway.upstream.seam import Transport
 
 MAX_ATTEMPTS = 3
 MAX_WAIT_SECONDS = 5.0  # longer waits are the caller's business
@@ -91,7 +92,7 @@ class Upstream:
 
     def __init__(
         self,
-        transport: httpx.AsyncBaseTransport,
+        transport: Transport,
         *,
         url: str,
         key: Callable[[], str],
@@ -167,9 +168,9 @@ class Upstream:
         account.attempts += 1
         account.sent = True
         try:
-            response = await self._transport.handle_async_request(self._requests.of(call))
-            account.upstream_status = response.status_code
-            answer = await read(response, stream=call.stream, limit=self._max_answer_bytes, hold=hold)
+            incoming = await self._transport.send(self._requests.of(call))
+            account.upstream_status = incoming.status
+            answer = await read(incoming, stream=call.stream, limit=self._max_answer_bytes, hold=hold)
             outcome = str(answer.status)
         except httpx.TransportError as error:
             failure = failure_of(error)

@@ -1,4 +1,4 @@
-"""How do httpx's requests reach the wire?  Through pyqwest (hyper), by the leanest way through httpx's own seam.
+"""How do requests reach the wire?  Through pyqwest (hyper), by its leanest way.
 
 An answer ends with its last declared byte: waiting for the word that nothing follows would cost one more switch of
 threads.  A cancelled call closes its connection within milliseconds, and hyper never serves stray bytes of one answer
@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pyqwest
 
-from gateway.upstream.answer import USED_HEADERS
+from gateway.upstream.seam import USED_HEADERS, Incoming, Outgoing
 from gateway.upstream.trouble import words_of
 
 # Idle connections are given up early: a POST should seldom meet a closing socket.
@@ -32,8 +32,8 @@ EXCEPTIONS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
 RAISED = tuple(theirs for theirs, _ in EXCEPTIONS)
 
 
-class PyqwestTransport(httpx.AsyncBaseTransport):
-    """An httpx transport that is a thin skin over `pyqwest.HTTPTransport`."""
+class PyqwestTransport:
+    """A thin skin over `pyqwest.HTTPTransport`."""
 
     def __init__(
         self,
@@ -59,25 +59,20 @@ class PyqwestTransport(httpx.AsyncBaseTransport):
             enable_otel=False,
         )
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        headers = pyqwest.Headers(
-            [(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw]
-        )
-        assert isinstance(request.stream, httpx.ByteStream)  # noqa: S101  bodies are held whole
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        """Ask.  Raises `httpx.TransportError`."""
+        method, url, headers, body = outgoing
         try:
-            asked = pyqwest.Request(request.method, str(request.url), headers, b"".join(request.stream))
-            response = await self._transport.execute(asked)
+            request = pyqwest.Request(method, url, pyqwest.Headers(headers), body)
+            response = await self._transport.execute(request)
         except RAISED as error:
-            raise translated(error, request) from None
-        return httpx.Response(response.status, headers=used(response.headers), stream=Body(request, response))
+            raise translated(error) from None
+        said = response.headers
+        used = {name: value for name in USED_HEADERS if (value := said.get(name)) is not None}
+        return Incoming(response.status, used, Body(response, used.get("content-length")))
 
     async def aclose(self) -> None:
         await self._transport.aclose()
-
-
-def used(headers: pyqwest.Headers) -> list[tuple[str, str]]:
-    """The lines that somebody reads: taking a line into httpx's headers costs a microsecond."""
-    return [(name, value) for name, value in headers.items() if name in USED_HEADERS]
 
 
 def no_proxy(url: str) -> pyqwest.Proxy:
@@ -85,14 +80,12 @@ def no_proxy(url: str) -> pyqwest.Proxy:
     return pyqwest.Proxy("http://127.0.0.1:9", scheme="http" if url.startswith("https:") else "https")
 
 
-class Body(httpx.AsyncByteStream):
+class Body:
     """A body as it arrives."""
 
-    def __init__(self, request: httpx.Request, response: pyqwest.Response) -> None:
-        self._request = request
+    def __init__(self, response: pyqwest.Response, length: str | None) -> None:
         self._response = response  # kept: collected, it ends its body, and that looks like a clean end
         self._chunks = response.content
-        length = response.headers.get("content-length")
         self._left = int(length) if length is not None else -1  # bytes to come; -1: its end will tell
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -107,7 +100,7 @@ class Body(httpx.AsyncByteStream):
             self._left = 0
             raise
         except RAISED as error:
-            raise translated(error, self._request) from None
+            raise translated(error) from None
         if self._left > 0:
             self._left -= len(chunk)
         return bytes(chunk)
@@ -118,7 +111,7 @@ class Body(httpx.AsyncByteStream):
             await self._response.__aexit__(None, None, None)
 
 
-def translated(error: Exception, request: httpx.Request) -> httpx.TransportError:
-    """Httpx's exception for pyqwest's; its text is ours, since theirs holds the URL."""
+def translated(error: Exception) -> httpx.TransportError:
+    """The exception of httpx for one of pyqwest; its text is ours, since theirs holds the URL."""
     kind = next(ours for theirs, ours in EXCEPTIONS if isinstance(error, theirs))
-    return kind(words_of(error), request=request)
+    return kind(words_of(error))
