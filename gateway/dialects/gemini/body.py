@@ -155,11 +155,11 @@ def _unread(body: bytes) -> Asked:
 def _counts(several: Sequence[Configured]) -> tuple[int | None, int]:
     """The longest answer that is allowed, and how many are wanted."""
     limit, candidates = 0, 1
-    for one in several:
-        for config in (one.generation_config, one.generationConfig):
-            if config is not None:
-                limit = max(limit, number(config.max_output_tokens) or 0, number(config.maxOutputTokens) or 0)
-                candidates = max(candidates, number(config.candidate_count) or 1, number(config.candidateCount) or 1)
+    for config in (config for one in several for config in (one.generation_config, one.generationConfig) if config):
+        for raw in (config.max_output_tokens, config.maxOutputTokens):
+            limit = max(limit, number(raw) or 0) if raw else limit
+        for raw in (config.candidate_count, config.candidateCount):
+            candidates = max(candidates, number(raw) or 1) if raw else candidates
     return limit or None, candidates
 
 
