@@ -78,14 +78,16 @@ def read_body(body: bytes) -> Asked:
     except ValueError:
         return _unread(body)
     media_bytes = images = other_media = 0
-    several = [one for one in (read, read.generate_content_request, read.generateContentRequest) if one is not None]
-    for one in (*several, *(read.requests or ())):
-        for part in (part for content in _contents(one) for part in content):
-            media_bytes += lean.size(part.thought_signature or part.thoughtSignature)
-            if blob := part.inline:
-                media_bytes += lean.size(blob.data)
-                images += blob.is_image
-                other_media += not blob.is_image
+    several = _with_wrapped(read)
+    for one in [*several, *read.requests] if read.requests else several:
+        for content in _contents(one):
+            for part in content:
+                if signature := part.thought_signature or part.thoughtSignature:
+                    media_bytes += lean.size(signature)
+                if blob := part.inline:
+                    media_bytes += lean.size(blob.data)
+                    images += blob.is_image
+                    other_media += not blob.is_image
     limit, candidates = _counts(several)
     return Asked(
         text_chars=len(body) - media_bytes,
@@ -157,12 +159,27 @@ def _counts(several: Sequence[Configured]) -> tuple[int | None, int]:
     limit, candidates = 0, 1
     for one in several:
         for config in (one.generation_config, one.generationConfig):
-            if config is not None:
-                limit = max(limit, number(config.max_output_tokens) or 0, number(config.maxOutputTokens) or 0)
-                candidates = max(candidates, number(config.candidate_count) or 1, number(config.candidateCount) or 1)
+            if config is None:
+                continue
+            if raw := config.max_output_tokens:
+                limit = max(limit, number(raw) or 0)
+            if raw := config.maxOutputTokens:
+                limit = max(limit, number(raw) or 0)
+            if raw := config.candidate_count:
+                candidates = max(candidates, number(raw) or 1)
+            if raw := config.candidateCount:
+                candidates = max(candidates, number(raw) or 1)
     return limit or None, candidates
 
 
+def _with_wrapped(read: Body) -> list[Body]:
+    if read.generate_content_request is read.generateContentRequest:  # none of the two
+        return [read]
+    return [one for one in (read, read.generate_content_request, read.generateContentRequest) if one is not None]
+
+
 def _contents(body: Body) -> list[Content]:
+    if body.content is body.system_instruction is body.systemInstruction:  # none of the three
+        return many(body.contents)
     single = (body.content, body.system_instruction, body.systemInstruction)
     return [*many(body.contents), *(content for content in single if content)]

@@ -19,7 +19,7 @@ class Inline:
 
     def see(self, text: str) -> int:
         """Take the next piece of the text; return how many pictures begin in it."""
-        seen = self._tail + text
+        seen = self._tail + text if self._tail else text
         self._tail = seen[-CARRY:]
         if ":" not in seen or "data:" not in seen.lower():
             return 0

@@ -145,8 +145,9 @@ class GeminiMeter:
             return
         if not is_thought:
             self._chars += lean.size(raw) if lean.mark else len(text)
-        for at in range(0, len(text), SLICE_CHARS):  # each search holds the interpreter until it is done
-            piece = text[at : at + SLICE_CHARS]
+        # Each search holds the interpreter until it is done.
+        short = len(text) <= SLICE_CHARS
+        for piece in (text,) if short else (text[at : at + SLICE_CHARS] for at in range(0, len(text), SLICE_CHARS)):
             if not is_thought:
                 self._images += self._inline[key].see(piece)
             if self._keeps:

@@ -51,7 +51,7 @@ MODALITIES: Mapping[bytes, Modality] = {
     b"4": "audio",
     b"5": "document",
 }
-READINGS = ((False, False), (True, False), (False, True), (True, True))  # thoughts in the output, tools in the prompt
+READINGS = ((True, False), (False, True), (True, True))  # thoughts in the output, tools in the prompt
 MANY_CHARS = 100  # of text, that cannot have come of no tokens
 CHARS_PER_TOKEN = 4
 
@@ -106,15 +106,15 @@ class Tally:
         output, thoughts, tool = self._count("output"), self._count("thoughts"), self._count("tool")
         told = self._counts.get("total", 0)
         fresh = max(0, prompt - cached)
-        for within, tool_within in READINGS if told else ():
+        beyond = told - (fresh + cached + output + thoughts + tool)  # where all stand beside each other
+        for within, tool_within in READINGS if told and beyond < 0 else ():
             read = output - thoughts * within, fresh - tool * tool_within
             if min(read) >= 0 and cached + thoughts + tool + sum(read) == told:
                 output, fresh = read
                 break
-        beyond = max(0, told - (fresh + cached + output + thoughts + tool))
-        if output and not prompt:
+        if beyond > 0 and output and not prompt:
             fresh = beyond
-        else:
+        elif beyond > 0:
             output += beyond
         is_believed = bool(output or thoughts) or chars_out < MANY_CHARS
         if not is_believed:
