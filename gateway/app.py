@@ -17,14 +17,14 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from gateway import __version__, asgi, google_shape, logs, probes
+from gateway import __version__, asgi, dialects, google_shape, logs, probes
 from gateway.auth import Auth
 from gateway.cache import Cache, Shelf
 from gateway.catalogue import Catalogue
 from gateway.clients import Clients
 from gateway.errors import GatewayError, MethodNotAllowed
-from gateway.files import Fixed, Watched
-from gateway.housekeeping import keep_house
+from gateway.files import Watched
+from gateway.housekeeping import follow_key, keep_house
 from gateway.ledger import Ledger
 from gateway.limits import Limits
 from gateway.metric_files import MetricFile
@@ -32,7 +32,7 @@ from gateway.metrics import CollectorRegistry, Metrics
 from gateway.pipeline import Pipeline
 from gateway.settings import Settings, watched_clients, watched_key
 from gateway.store import Store
-from gateway.upstream import PyqwestTransport, Upstream
+from gateway.upstream import PyqwestTransport, Trial, Upstream, UpstreamKey
 
 NOWHERE = "unix:///nonexistent"  # where the state is when nobody said: away
 KEEPING = {"connections": 4, "full_is_away": False}  # answers of some MB; of a full store reads go on
@@ -44,7 +44,7 @@ class Parts:
 
     settings: Settings
     clients: Watched[Clients]
-    key: Watched[str] | Fixed[str]
+    key: UpstreamKey
     metrics: Metrics
     log: logs.Log
     buffered: asgi.Buffered
@@ -106,7 +106,7 @@ class App(FastAPI):
         parts.metrics.child(parts.metrics.build_info, __version__).set(1)
         parts.metrics.buffered_limit.set(parts.settings.max_buffered_bytes)
         await asyncio.gather(parts.state.look(), parts.kept.look())
-        work = (keep_house(parts), parts.limits.run(), parts.state.watch(), parts.kept.watch())
+        work = (keep_house(parts), follow_key(parts), parts.limits.run(), parts.state.watch(), parts.kept.watch())
         chores = [asyncio.create_task(chore) for chore in work]
         try:
             yield
@@ -133,14 +133,15 @@ def create(
 
     `transport` takes the place of the real way to the upstream; `log` and `registry` of those of the process.
     """
-    clients, key, catalogue = watched_clients(settings), watched_key(settings), Catalogue.load()
+    clients, catalogue, way = watched_clients(settings), Catalogue.load(), transport or way_out(settings)
+    key = UpstreamKey(watched_key(settings), Trial(way, settings.upstream_url, dialects.ALL[0].key_refused))
     metrics = Metrics(registry, lambda model: model in catalogue.models or model in clients.value.literal_models)
     if log is None:
         log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
         logs.take_over(log, settings.log_level)
     buffered = asgi.Buffered(settings.max_buffered_bytes)
     upstream = Upstream(
-        transport or way_out(settings),
+        way,
         url=settings.upstream_url,
         key=lambda: key.value,
         max_answer_bytes=settings.max_answer_bytes,

@@ -3,5 +3,6 @@
 from gateway.upstream.answer import Answer
 from gateway.upstream.client import Upstream
 from gateway.upstream.transport import PyqwestTransport
+from gateway.upstream.trial import Trial, UpstreamKey
 
-__all__ = ["Answer", "PyqwestTransport", "Upstream"]
+__all__ = ["Answer", "PyqwestTransport", "Trial", "Upstream", "UpstreamKey"]
