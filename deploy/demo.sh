@@ -3,7 +3,7 @@
 set -eu
 export GATEWAY_CLIENTS_FILE="${GATEWAY_CLIENTS_FILE:-.gateway/clients.toml}"
 port="${GATEWAY_PORT:-8080}"
-mkdir -p .gateway
+mkdir -p -m 700 .gateway  # others may not write there
 new_key() { (umask 077 && tokenhot-gateway clients "$@" > .gateway/demo.key.new) && mv .gateway/demo.key.new .gateway/demo.key; }
 if ! grep -qs '^\[clients\.demo\]' "$GATEWAY_CLIENTS_FILE"; then
   new_key add demo --requests-per-minute 60 --concurrent 10

@@ -17,15 +17,15 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from gateway import __version__, asgi, google_shape, logs, probes
+from gateway import __version__, asgi, dialects, google_shape, logs, probes
 from gateway.auth import Auth
 from gateway.cache import Cache, Shelf
 from gateway.cache.shelf import PROBE as CACHE_PROBE
 from gateway.catalogue import Catalogue
 from gateway.clients import Clients
 from gateway.errors import GatewayError, MethodNotAllowed
-from gateway.files import Fixed, Watched
-from gateway.housekeeping import keep_house
+from gateway.files import Watched
+from gateway.housekeeping import follow_key, keep_house
 from gateway.ledger import Ledger
 from gateway.limits import Limits
 from gateway.limits.account import PROBE as STATE_PROBE
@@ -35,7 +35,7 @@ from gateway.metrics import CollectorRegistry, Metrics
 from gateway.pipeline import Pipeline
 from gateway.settings import Settings, watched_clients, watched_key
 from gateway.store import Store
-from gateway.upstream import HttpxTransport, PyqwestTransport, Transport, Trouble, Upstream
+from gateway.upstream import HttpxTransport, PyqwestTransport, Transport, Trial, Trouble, Upstream, UpstreamKey
 
 NOWHERE = "unix:///nonexistent"  # where the state is when nobody said: away
 PROBES = {"state": STATE_PROBE, "cache": CACHE_PROBE}
@@ -48,7 +48,7 @@ class Parts:
 
     settings: Settings
     clients: Watched[Clients]
-    key: Watched[str] | Fixed[str]
+    key: UpstreamKey
     metrics: Metrics
     log: logs.Log
     buffered: Buffered
@@ -111,7 +111,7 @@ class App(FastAPI):
         parts.metrics.child(parts.metrics.build_info, __version__).set(1)
         parts.metrics.buffered_limit.set(parts.settings.max_buffered_bytes)
         await asyncio.gather(parts.state.look(), parts.kept.look())
-        work = (keep_house(parts), parts.limits.run(), parts.state.watch(), parts.kept.watch())
+        work = (keep_house(parts), follow_key(parts), parts.limits.run(), parts.state.watch(), parts.kept.watch())
         chores = [asyncio.create_task(chore) for chore in work]
         try:
             yield
@@ -138,13 +138,15 @@ def create(
 
     `transport` takes the place of the real way to the upstream; `log` and `registry` of those of the process.
     """
-    clients, key, catalogue = watched_clients(settings), watched_key(settings), Catalogue.load()
+    clients, catalogue = watched_clients(settings), Catalogue.load()
+    way = way_out(settings) if transport is None else HttpxTransport(transport)
+    key = UpstreamKey(watched_key(settings), Trial(way, settings.upstream_url, dialects.ALL[0].key_refused))
     metrics = Metrics(registry, lambda model: model in catalogue.models or model in clients.value.literal_models)
     if log is None:
         log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
         logs.take_over(log, settings.log_level)
     buffered = Buffered(settings.max_buffered_bytes)
-    upstream = build_upstream(settings, transport, lambda: key.value, metrics, log)
+    upstream = build_upstream(settings, way, lambda: key.value, metrics, log)
     ledger = Ledger(metrics, log)
     state = watched_store(settings.redis_url or NOWHERE, "state", metrics, log)
     limits = gate(settings, state, catalogue, ledger)
@@ -174,16 +176,12 @@ def create(
 
 
 def build_upstream(
-    settings: Settings,
-    transport: httpx.AsyncBaseTransport | None,
-    key: Callable[[], str],
-    metrics: Metrics,
-    log: logs.Log,
+    settings: Settings, way: Transport, key: Callable[[], str], metrics: Metrics, log: logs.Log
 ) -> Upstream:
     """The upstream, whose trouble is told."""
     trouble = Trouble(lambda why: log.event("upstream_unreachable", level="error", why=why))
     return Upstream(
-        HttpxTransport(transport) if transport else way_out(settings),
+        way,
         url=settings.upstream_url,
         key=key,
         max_answer_bytes=settings.max_answer_bytes,

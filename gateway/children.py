@@ -90,6 +90,7 @@ class Children:
         self._report = report
         self._forget = forget
         self._environment: Mapping[str, str] = {}
+        self._inherited: tuple[int, ...] = ()
         self._living: set[Child] = set()
         self._keepers: set[asyncio.Task[object]] = set()
         self._replacing = asyncio.Lock()
@@ -107,9 +108,9 @@ class Children:
         for descriptor in self._lifeline:
             os.close(descriptor)
 
-    async def start(self, count: int, environment: Mapping[str, str]) -> bool:
-        """Start so many; False when one of them does not come to serve."""
-        self._environment = environment
+    async def start(self, count: int, environment: Mapping[str, str], inherited: Sequence[int] = ()) -> bool:
+        """Start so many, with these descriptors open too; False when one of them does not come to serve."""
+        self._environment, self._inherited = environment, tuple(inherited)
         return all(await asyncio.gather(*[self._add() for _ in range(count)]))
 
     async def replace(self) -> None:
@@ -157,11 +158,11 @@ class Children:
 
     def _spawn(self) -> Child:
         ours, theirs = os.pipe()
-        inherited = (self._listener.fileno(), self._lifeline[0], theirs)
+        told = (self._listener.fileno(), self._lifeline[0], theirs)
         try:
             process = subprocess.Popen(  # noqa: S603 - our own program, without a shell
-                [*self._argv, *map(str, inherited), str(self._notice_seconds)],
-                pass_fds=inherited,
+                [*self._argv, *map(str, told), str(self._notice_seconds)],
+                pass_fds=(*told, *self._inherited),
                 env=self._environment,
                 process_group=0,  # Ctrl-C reaches us alone, and we pass it on
             )

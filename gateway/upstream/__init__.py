@@ -4,6 +4,7 @@ from gateway.upstream.answer import Answer
 from gateway.upstream.client import Account, Attempts, Upstream
 from gateway.upstream.seam import HttpxTransport, Outgoing, Transport
 from gateway.upstream.transport import PyqwestTransport
+from gateway.upstream.trial import Trial, UpstreamKey
 from gateway.upstream.trouble import Trouble
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "Outgoing",
     "PyqwestTransport",
     "Transport",
+    "Trial",
     "Trouble",
     "Upstream",
+    "UpstreamKey",
 ]

@@ -1,0 +1,96 @@
+"""Does the upstream take this key?  A new one is tried before it takes the place of one that works.
+
+A worker asks with the cheapest question there is.  A key that is refused, or cannot be tried, leaves the one before it
+in force, and is tried again: it may not be known to the upstream yet.  The first key of a worker is taken as it is.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Literal
+from urllib.parse import urlsplit
+
+import httpx
+
+from gateway import __version__
+from gateway.errors import GatewayError
+from gateway.files import Fixed, Watched
+from gateway.memory import Buffered
+from gateway.upstream.answer import read
+from gateway.upstream.seam import Outgoing, Transport
+
+PATH = "/v1beta/models?pageSize=1"
+TRIAL_SECONDS = 15.0
+MAX_BYTES = 4 * 2**20
+JITTER_SECONDS = 0.3  # the workers of all gateways see a new file at once
+PROXY_REFUSES = 407  # the proxy's own word; the upstream has not been asked
+KEPT = "the one before it stays in force, and this one is tried again"
+PROBLEMS = {
+    "refused": (60.0, f"the upstream refuses this key or its balance; {KEPT} every minute"),
+    "unreached": (5.0, f"the upstream cannot be reached to try this key; {KEPT} every 5 seconds"),
+}
+
+
+class Trial:
+    """Asks the upstream with a key."""
+
+    def __init__(self, transport: Transport, origin: str, refused: Callable[[int, bytes], bool]) -> None:
+        self._transport, self._origin, self._refused = transport, origin, refused
+
+    async def __call__(self, key: str) -> Literal["taken", "refused", "unreached"]:
+        """What came of it: any answer that does not refuse the key has let it in."""
+        headers = [
+            ("host", urlsplit(self._origin).netloc),
+            ("authorization", f"Bearer {key}"),
+            ("accept-encoding", "identity"),
+            ("user-agent", f"tokenhot-gateway/{__version__}"),
+        ]
+        body = b""
+        try:
+            async with asyncio.timeout(TRIAL_SECONDS):
+                incoming = await self._transport.send(Outgoing("GET", self._origin + PATH, headers, b""))
+                body = (await read(incoming, stream=False, limit=MAX_BYTES, hold=Buffered(MAX_BYTES).hold())).body
+        except (httpx.TransportError, TimeoutError):
+            return "unreached"
+        except GatewayError:  # an answer that cannot be read has a status all the same
+            pass
+        if incoming.status == PROXY_REFUSES:
+            return "unreached"
+        return "refused" if self._refused(incoming.status, body) else "taken"
+
+
+class UpstreamKey:
+    """The key in force, which follows its file."""
+
+    def __init__(self, file: Watched[str] | Fixed[str], trial: Trial) -> None:
+        self.value, self.path = file.value, file.path
+        self._file, self._trial = file, trial
+        self._untaken: str | None = None  # why the file's key is not in force
+        self._again_at = 0.0
+
+    @property
+    def problem(self) -> str | None:
+        """Why the file's newest content was not taken."""
+        return self._file.problem or self._untaken
+
+    async def refresh(self) -> Literal["same", "changed", "failed"]:
+        """Look whether the file has changed, and take its key if the upstream does.  A failure is told once."""
+        change = self._file.refresh()
+        if change == "changed":
+            self._untaken, self._again_at = None, 0.0
+        if self._file.problem is not None or self._file.value == self.value:
+            self._untaken = None
+            return change
+        if time.monotonic() < self._again_at:
+            return "same"
+        await asyncio.sleep(random.uniform(0, JITTER_SECONDS))
+        key = self._file.value
+        verdict = await self._trial(key)
+        if verdict == "taken":
+            self.value, self._untaken = key, None
+            return "changed"
+        before = self._untaken
+        seconds, self._untaken = PROBLEMS[verdict]
+        self._again_at = time.monotonic() + seconds
+        return "same" if before == self._untaken else "failed"

