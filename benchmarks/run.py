@@ -5,9 +5,11 @@
     python -m benchmarks.run text-c32 --tls                with an upstream that speaks TLS
 
 A round starts every target anew, each with its own data folder and store, and loads one after the other, there and
-back and again; the next round begins with the next of them.  With --against this checkout runs twice, as `this` and `again`:
-how far their ratio is from 1, and its rounds from each other, is the noise.  What lies within it says nothing, and
-more --rounds make it smaller.
+back; the next round begins with the next of them.  What is printed is the median of the rounds.
+
+With --against this checkout runs twice, as `this` and `again`.  Of each ratio the brackets say between what it lies in
+95 of 100 runs, from six rounds on.  `this / again` is the noise: its brackets should hold 1.  Those of `this / other`
+say what the change costs; where they hold 1 too, nothing is shown, and more --rounds make them narrower.
 
 `rest` is whoever else is in the tree, and who ended meanwhile; `strangers` is the share of the machine that others had.
 
@@ -35,7 +37,6 @@ from benchmarks.targets import Settings, Target, bare, other_checkout, this_chec
 from benchmarks.upstream import upstream
 
 THIS, AGAIN, OTHER, BARE = "this", "again", "other", "bare FastAPI"
-LAPS = 2  # there and back, in a round; many short loads are nearer to each other in time than few long ones
 
 
 def main() -> int:
@@ -61,15 +62,15 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", type=case_named, default=CASES, help="which (default: all)")
     parser.add_argument("--against", type=Path, metavar="FOLDER", help="another checkout of this project")
-    parser.add_argument("--seconds", type=positive, default=1, help="how long one load lasts (default: 1)")
     parser.add_argument(
-        "--rounds", type=positive, help="of four loads of each target (default: 3 with --against, else 1)"
+        "--seconds", type=positive, default=1, help="how long one load lasts, of two a round (default: 1)"
     )
+    parser.add_argument("--rounds", type=positive, help="how often (default: 6 with --against, else 2)")
     parser.add_argument("--tls", action="store_true", help="the upstream speaks TLS")
     parser.add_argument("--terms", default="", help="further lines of the client in clients.toml, for example limits")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what every round measured there")
     options = parser.parse_args()
-    options.rounds = options.rounds or (3 if options.against else 1)
+    options.rounds = options.rounds or (6 if options.against else 2)
     return options
 
 
@@ -144,7 +145,7 @@ def one_round(
             own = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
             running[name] = stack.enter_context(target(case, own, settings))
             warm_up(case, running[name], own)
-        course = [*targets, *reversed(list(targets))] * LAPS
+        course = [*targets, *reversed(list(targets))]
         taken = [(name, measured(case, running[name], folder, seconds)) for name in course]
     return {name: summary.together([sample for of, sample in taken if of == name]) for name in targets}
 

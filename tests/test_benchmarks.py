@@ -174,7 +174,7 @@ STREAM = next(case for case in CASES if case.name == "sse-c64")
 
 
 @pytest.mark.parametrize(
-    ("given", "one", "another", "median", "lowest", "highest"),
+    ("given", "one", "another", "median", "low", "high"),
     [
         (THREE, "this", "other", 1.1, 1.03, 1.2),
         (THREE, "this", "again", 1.03, 0.96, 1.1),
@@ -186,11 +186,22 @@ STREAM = next(case for case in CASES if case.name == "sse-c64")
     ],
 )
 def test_ratios_are_those_of_the_rounds(
-    given: summary.Rounds, one: str, another: str, median: float, lowest: float, highest: float
+    given: summary.Rounds, one: str, another: str, median: float, low: float, high: float
 ) -> None:
-    """Summary: the median of the rounds' own ratios, with the lowest and the highest."""
+    """Summary: the median of the rounds' own ratios, and of few rounds the lowest and the highest."""
     found = summary.ratio(given, "cpu_us", one, another)
-    assert (found.median, found.lowest, found.highest) == pytest.approx((median, lowest, highest))
+    assert (found.median, found.low, found.high) == pytest.approx((median, low, high))
+
+
+@pytest.mark.parametrize(
+    ("count", "cut"), [(1, 0), (2, 0), (5, 0), (6, 0), (8, 0), (9, 1), (11, 1), (12, 2), (15, 3), (20, 5), (30, 9)]
+)
+def test_the_brackets_hold_the_median_in_95_of_100_runs(count: int, cut: int) -> None:
+    """Summary: the ranks are those of the sign test's tables, and outliers are left out when rounds are many."""
+    assert summary.outside(count) == cut
+    one_each = rounds(*[(100 + number, 100, 100) for number in range(count)])
+    found = summary.ratio(one_each, "cpu_us", "this", "other")
+    assert (found.low, found.high) == pytest.approx((1 + cut / 100, 1 + (count - 1 - cut) / 100))
 
 
 def test_the_lines_say_the_ratios() -> None:
