@@ -5,7 +5,6 @@ next.  Replies are read by the line to the server, not by whoever asked, so a ca
 half-read.  A store that does not answer in time is *away*: from then on nobody waits, every command fails at once
 with `StoreAway`, until a script has done there all that calls need (`probe`).  An error of one command alone, such as
 a mistake in a script, is a `StoreAway` of that command alone; and whatever goes wrong here, nobody waits for ever.
-
 Nothing is repeated but what did not run: NOSCRIPT, MOVED and ASK.
 """
 
@@ -26,9 +25,8 @@ from gateway.store.servers import servers
 from gateway.store.tasks import Tasks
 
 NOT_NOW = frozenset("READONLY LOADING BUSY MISCONF NOREPLICAS MASTERDOWN CLUSTERDOWN NOAUTH DENIED".split())  # noqa: SIM905
-FULL = "OOM"
+FULL, ROOM = "OOM", Script.read("gateway.store", "room")
 PROBE_SECONDS, WATCH_SECONDS = 0.25, 1.0
-ROOM = Script.read("gateway.store", "room")
 
 
 class Store:
@@ -36,9 +34,9 @@ class Store:
 
     `timeout` is in seconds, from asking to the reply.  A command that may take longer says so; it travels on other
     connections, so that what is quick waits behind nothing slow.  `connections` is how many pipelines of each kind may
-    be under way to one server.  `full_is_away`: a full store is of no use.  `probe` tries what is needed of it.
-    `on_change(up, why)` is told of each change of `up`, `on_error(operation, why)` of each new error of a command
-    alone, `observe(operation, seconds)` of each reply; an operation is the name of a script or command.
+    be under way to one server.  `full_is_away`: a full store is of no use.  `probe` tries what is needed.  Of changes
+    of `up` hears `on_change(up, why)`, of new errors of a command alone `on_error(operation, why)`, and of each reply
+    `observe(operation, seconds)`; an operation is the name of a script or command.
     """
 
     def __init__(
@@ -174,17 +172,19 @@ class Store:
 
     def refused(self, command: Command, error: ResponseError) -> None:
         """Say it again where that helps."""
-        pings = command.operation == PING.script.name
         if isinstance(error, AskError):
             self.spawn(self._redirect(command.again(), error))
         elif isinstance(error, NoScriptError):
             self._enqueue(command.again())
-        elif (code := str(error).partition(" ")[0]) in self._not_now or (code != FULL and pings):
+        elif str(error).partition(" ")[0] in self._not_now:
             self.lost(error, [command], sent=False)
-        elif isinstance(error, TryAgainError) or pings:
-            command.fail(StoreAway(reason(error), sent=False))  # its slot is on the move, or a cache is full
-        else:
+        elif isinstance(error, TryAgainError):  # its slot is on the move; that is no reason to give up all others
+            command.fail(StoreAway(str(error), sent=False))
+        elif command.operation != PING.script.name:
             self._failed(command, str(error), sent=True)  # a script may have done half of its work
+        else:
+            self.spawn(self.look(command.key))  # which also knows of what use a full one is
+            command.fail(StoreAway(reason(error), sent=False))
 
     def unsendable(self, error: Exception, commands: list[Command]) -> None:
         for command in commands:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from redis.exceptions import OutOfMemoryError
 
 from gateway.store.command import Bound, Script
+from gateway.store.line import deadline
 from gateway.store.servers import Servers
 
 TAG = "gw:probe"  # no client has such a name
@@ -36,7 +37,7 @@ async def tried(servers: Servers, probe: Bound, seconds: float, *, full_will_do:
     """Try it on a connection of its own.  Raises whatever is in the way."""
     connection = None
     try:
-        async with asyncio.timeout(seconds):
+        async with deadline(asyncio.get_running_loop().time() + seconds):
             await servers.learn()
             connection = servers.connect(servers.home(probe.key))
             for how, script in (("EVAL", probe.script.source), ("EVALSHA", probe.script.sha)):  # calls need both

@@ -73,7 +73,7 @@ def test_one_version_up_and_down(server: Valkey, first: dict[str, Script], then:
     ]
     after = state(server)
     assert (1120, 1) == (after["tokens_day"], after["images_day"])
-    assert 0 == after["requests_held"] == after["tokens_held"]
+    assert max(after["requests_held"], after["tokens_held"]) < 1e-9
     assert 0 == leases(server)
 
 
