@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from gateway import metrics_folder
+from gateway.clients import new_key
 from gateway.metric_files import MetricFile, bury, write_again
 from gateway.metrics import Gathered
-from tests.support.gateway import GENERATE, TEXT
+from tests.support.gateway import GENERATE, TEXT, clients_toml
 from tests.support.processes import Serve, is_running, until
 from tests.support.served import Served
 
@@ -171,10 +173,11 @@ def test_the_dead_wait_for_room(tmp_path: Path) -> None:
 def test_folders_of_killed_parents_go(tmp_path: Path) -> None:
     """Issue 9: the next start removes what nobody holds, and nothing else, whatever stands in it and its pid says."""
     (tmp_path / "other").mkdir()
-    with Serve(tmp_path) as living, Serve(tmp_path / "other") as killed:
+    one: dict[str, Any] = {"GATEWAY_WORKERS": "1"}
+    with Serve(tmp_path, **one) as living, Serve(tmp_path / "other", **one) as killed:
         living.event("ready")
         killed.event("ready")
-        workers = killed.workers()
+        workers = killed.workers(1)
         killed.tell(signal.SIGKILL)
         killed.process.wait()
         (folder,) = (tmp_path / "other").glob("tokenhot-gateway-metrics-*")
@@ -185,7 +188,7 @@ def test_folders_of_killed_parents_go(tmp_path: Path) -> None:
         (precious / "file").touch()
         (tmp_path / "tokenhot-gateway-metrics-locked-link").symlink_to(precious)
         (tmp_path / "tokenhot-gateway-metrics-locked-file").touch()
-        with Serve(tmp_path, GATEWAY_DATA_DIR=str(tmp_path / "third")) as third:
+        with Serve(tmp_path, GATEWAY_DATA_DIR=str(tmp_path / "third"), **one) as third:
             third.event("ready")
             assert not (tmp_path / folder.name).exists()
             assert ours.exists()
@@ -243,10 +246,11 @@ def test_calls_go_on_when_the_temporary_folder_is_full(
 ) -> None:
     """Issue 9: no worker dies, no call fails, one line says it, and every call is there again once there is room."""
     monkeypatch.setenv("TMPDIR", str(small))
-    keys = [f"client-{number:02}" for number in range(30)]
+    keys = {f"client-{number:02}": new_key() for number in range(30)}
+    tokens = list(keys.values())
     with Served(tmp_path, workers="1") as served:
-        tokens = [served.run("clients", "add", name).strip() for name in keys]
-        until(5, lambda: all(call(served, token) == 200 for token in tokens[:1]))
+        (tmp_path / "clients.toml").write_text(clients_toml(keys, {}))
+        until(10, lambda: call(served, tokens[0]) == 200)
         with (small / "fill").open("wb", 0) as file:
             while free := os.statvfs(small).f_bavail:
                 file.write(bytes(4096 * free))
@@ -255,7 +259,7 @@ def test_calls_go_on_when_the_temporary_folder_is_full(
         assert "metrics" in httpx.get(f"{served.url}/readyz", trust_env=False).json()["degraded"]
         (small / "fill").unlink()
         assert "metrics" == served.event("recovered")["what"]
-        until(5, lambda: served.counted() == 61)
+        until(5, lambda: served.counted() == 61)  # of those before the clients were known none is
         assert 1 == len(served.events("metrics_unwritten"))
         assert [] == served.events("worker_died")
 
