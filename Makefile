@@ -28,8 +28,8 @@ test: install    ## run the whole suite
 lint: install    ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: install   ## measure what a call costs; needs nginx and wrk
-	$(BIN)/python -m benchmarks.run
+bench: install   ## measure what a call costs; needs nginx and wrk; AGAINST=FOLDER beside another checkout
+	$(BIN)/python -m benchmarks.run $(CASES) $(if $(AGAINST),--against "$(AGAINST)") $(if $(ROUNDS),--rounds $(ROUNDS))
 
 lock:            ## resolve the dependencies again; needs uv; nothing younger than a week is taken
 	uv pip compile --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-header --no-annotate --exclude-newer $(COOLDOWN) pyproject.toml -o requirements.lock

@@ -1,16 +1,35 @@
 """The yardsticks: bare FastAPI handlers that answer a constant, which every figure of ours is a multiple of.
 
-`plain` is written as FastAPI's users write one, `quick` as fast as FastAPI can be.
+`plain` is written as FastAPI's users write one, `quick` as fast as FastAPI can be; of a stream there is one way.
 """
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
+
+from benchmarks.cases import EVENT_SECONDS, EVENTS
 
 ANSWER: dict[str, Any] = {"candidates": [{"content": {"parts": [{"text": "x" * 400}]}}]}
 WRITTEN = b'{"candidates":[{"content":{"parts":[{"text":"' + b"x" * 400 + b'"}]}}]}'
+EVENT = b'data: {"candidates":[{"content":{"parts":[{"text":"a few more words "}]}}]}\r\n\r\n'
 plain, quick = FastAPI(), FastAPI()
+
+
+async def events() -> AsyncIterator[bytes]:
+    """One stream."""
+    for _ in range(EVENTS):
+        yield EVENT
+        await asyncio.sleep(EVENT_SECONDS)
+
+
+@plain.post("/v1beta/models/{model}:streamGenerateContent")
+@quick.post("/v1beta/models/{model}:streamGenerateContent")
+async def stream(model: str) -> StreamingResponse:
+    """Answer with events, without asking anybody."""
+    return StreamingResponse(events(), media_type="text/event-stream")
 
 
 @plain.post("/v1beta/models/{model}")

@@ -1,239 +1,154 @@
-"""What does a call cost?  CPU time of the worker per call, beside a bare FastAPI handler, all in one run.
+"""What does a call cost?  CPU time of the whole process tree, beside bare FastAPI or beside another checkout.
 
-    make bench                     every case
-    python -m benchmarks.run text-c32 --seconds 5
+    make bench                                             every case, beside a bare FastAPI handler
+    python -m benchmarks.run text-c32 --against ../before  beside the code of another folder, each on its own .venv
+    python -m benchmarks.run text-c32 --tls                with an upstream that speaks TLS
 
-nginx is the upstream (fixed files: 0.6 kB of text, 2.8 MB of picture) and wrk the load; both are Debian packages.
-CPU per call survives a noisy machine, absolute times do not, so ratios within one run are what counts.
+A round starts every target anew, each with its own data folder and store, and loads one after the other, there and
+back; the next round begins with the next of them.  What is printed is the median of the rounds.
+
+With --against this checkout runs twice, as `this` and `again`.  Of each ratio the brackets say between what it lies in
+95 of 100 runs, from six rounds on.  `this / again` is the noise: its brackets should hold 1.  Those of `this / other`
+say what the change costs; where they hold 1 too, nothing is shown, and more --rounds make them narrower.
+
+`rest` is whoever else is in the tree, and who ended meanwhile; `strangers` is the share of the machine that others had.
+
+nginx is the upstream and wrk the load; both are Debian packages.  CPU per call survives a noisy machine better than
+times do, but only ratios within one run count.
 """
 
 import argparse
-import base64
 import contextlib
 import json
-import os
-import re
-import secrets
+import shutil
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from gateway.clients import hash_key, new_key
+from benchmarks import summary
+from benchmarks.cases import CASES, Case
+from benchmarks.load import measured, warm_up
+from benchmarks.processes import BenchError
+from benchmarks.targets import Settings, Target, bare, other_checkout, this_checkout
+from benchmarks.upstream import upstream
 
-TEXT = json.dumps({"contents": [{"role": "user", "parts": [{"text": "Describe a lighthouse at dusk, please. " * 2}]}]})
-PICTURE = base64.b64encode(secrets.token_bytes(2_000_000)).decode()
-EDIT = json.dumps(
-    {"contents": [{"parts": [{"text": "Make it blue"}, {"inlineData": {"mimeType": "image/png", "data": PICTURE}}]}]}
-)
-USAGE = {"promptTokenCount": 20, "candidatesTokenCount": 90, "totalTokenCount": 110}
-TEXT_ANSWER = {
-    "candidates": [{"content": {"parts": [{"text": "x" * 400}]}, "finishReason": "STOP"}],
-    "usageMetadata": USAGE,
-}
-PICTURE_PART = {
-    "inlineData": {"mimeType": "image/png", "data": base64.b64encode(secrets.token_bytes(2_100_000)).decode()}
-}
-PICTURE_ANSWER = {
-    "candidates": [{"content": {"parts": [PICTURE_PART]}, "finishReason": "STOP"}],
-    "usageMetadata": USAGE,
-}
-
-NEVER_AGAIN = 10**9
-# For wrk: the body with a number in it, so that no two calls at once are the same.
-VARIED = """
-local body, number, run = wrk.body, 0, {kinds} == 1e9 and os.time() or ""
-request = function()
-  number = number % {kinds} + 1
-  return wrk.format(nil, nil, nil, (body:gsub("Describe", "Describe " .. number .. run, 1)))
-end"""
+THIS, AGAIN, OTHER, BARE = "this", "again", "other", "bare FastAPI"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One kind of load."""
-
-    name: str
-    model: str
-    body: str
-    at_once: int
-    kinds: int = 1  # how many calls that differ, in turn
-    terms: str = ""  # further lines of the client
-
-
-PRIVATE = 'cache = "private"'
-CASES = (
-    Case(name="text-c1", model="gemini-2.5-flash", body=TEXT, at_once=1),
-    Case(name="text-c32", model="gemini-2.5-flash", body=TEXT, at_once=32),
-    Case(name="image-c8", model="gemini-2.5-flash-image", body=TEXT, at_once=8),
-    Case(name="edit-c8", model="gemini-2.5-flash-image", body=EDIT, at_once=8),
-    Case(name="text-c32-miss", model="gemini-2.5-flash", body=TEXT, at_once=32, kinds=NEVER_AGAIN, terms=PRIVATE),
-    Case(name="text-c32-hit", model="gemini-2.5-flash", body=TEXT, at_once=32, kinds=256, terms=PRIVATE),
-    Case(name="image-c8-hit", model="gemini-2.5-flash-image", body=TEXT, at_once=8, kinds=16, terms=PRIVATE),
-)
-
-
-def free_port() -> int:
-    """A port nobody listens on right now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-@contextlib.contextmanager
-def process(*argv: str, env: dict[str, str] | None = None, ready: int) -> Iterator[int]:
-    """A process that is there once its port answers; the value is its pid."""
-    child = subprocess.Popen(argv, env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL)
+def main() -> int:
+    """Measure and print.  Exit status: 0 done, 1 it could not be measured, 2 wrong use."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything started is ended
+    options = arguments()
+    status = 2
     try:
-        deadline = time.monotonic() + 15
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", ready), 0.2):
-                break
-            if child.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"{argv[0]} did not start")
-            time.sleep(0.05)
-        yield child.pid
-    finally:
-        child.send_signal(signal.SIGINT)
-        child.wait(20)
+        targets = chosen(options.against)
+        status = 1
+        require("nginx", "wrk", *["openssl"] * options.tls)
+        measure(options, targets)
+    except BenchError as error:
+        print(f"benchmarks.run: {error}", file=sys.stderr)
+        return status
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
-@contextlib.contextmanager
-def nginx(folder: Path) -> Iterator[int]:
-    """The upstream: fixed files by model."""
-    port = free_port()
-    for name, answer in (("gemini-2.5-flash", TEXT_ANSWER), ("gemini-2.5-flash-image", PICTURE_ANSWER)):
-        (folder / f"{name}.json").write_text(json.dumps(answer))
-    (folder / "nginx.conf").write_text(f"""
-        daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
-        events {{ worker_connections 1024; }}
-        http {{ access_log off; default_type application/json; keepalive_requests 10000000; client_max_body_size 64m;
-          client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
-          uwsgi_temp_path {folder}; scgi_temp_path {folder}; client_body_buffer_size 8m;
-          server {{ listen 127.0.0.1:{port}; root {folder}; error_page 405 =200 $uri;
-            location ~ ^/v1beta/models/(?<model>[a-z0-9.-]+):generateContent$ {{ rewrite ^ /$model.json break; }} }} }}""")
-    folder.chmod(0o755)
-    with process("nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder), ready=port):
-        yield port
-
-
-@contextlib.contextmanager
-def bare(app: str) -> Iterator[tuple[str, list[int], dict[str, str]]]:
-    """A yardstick."""
-    port = free_port()
-    argv = (
-        sys.executable,
-        "-m",
-        "uvicorn",
-        f"benchmarks.bare:{app}",
-        "--port",
-        str(port),
-        "--no-access-log",
-        "--loop",
-        "uvloop",
-    )
-    with process(*argv, "--http", "httptools", "--log-level", "warning", ready=port) as pid:
-        yield f"http://127.0.0.1:{port}", [pid], {}
-
-
-@contextlib.contextmanager
-def ours(folder: Path, upstream: int, terms: str) -> Iterator[tuple[str, list[int], dict[str, str]]]:
-    """The gateway, as `serve` runs it, with one worker."""
-    port, key = free_port(), new_key()
-    clients = folder / "clients.toml"
-    clients.write_text(f'[clients.bench]\nkey_sha256 = ["{hash_key(key)}"]\n{terms}\n')
-    env = {
-        "GATEWAY_UPSTREAM_URL": f"http://127.0.0.1:{upstream}", "GATEWAY_UPSTREAM_KEY": "sk-bench",
-        "GATEWAY_CLIENTS_FILE": str(clients), "GATEWAY_DATA_DIR": str(folder / "data"),
-        "GATEWAY_PORT": str(port), "GATEWAY_METRICS_PORT": str(free_port()),
-    }  # fmt: skip
-    with process(sys.executable, "-m", "gateway", "serve", env=env, ready=port) as parent:
-        while not workers_of(parent):
-            time.sleep(0.1)
-        time.sleep(1.5)
-        yield f"http://127.0.0.1:{port}", workers_of(parent), {"x-goog-api-key": key}
-
-
-def workers_of(parent: int) -> list[int]:
-    """The pids of the worker processes."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(pid) for pid in children if b"gateway.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
-def cpu_seconds(pids: list[int]) -> float:
-    """User and system time of the processes, by the kernel's accounting."""
-    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
-    return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
-
-
-def measured(case: Case, target: tuple[str, list[int], dict[str, str]], folder: Path, seconds: int) -> dict[str, float]:
-    """Load the target with wrk after a warm-up of a second."""
-    url, pids, headers = target
-    script = folder / "post.lua"
-    (folder / "body").write_text(case.body)
-    lines = [
-        f'wrk.headers["{name}"] = "{value}"' for name, value in {"content-type": "application/json", **headers}.items()
-    ]
-    lines += [VARIED.format(kinds=case.kinds)] * (case.kinds > 1)
-    script.write_text(f'wrk.method = "POST"\nwrk.body = io.open("{folder}/body"):read("*a")\n' + "\n".join(lines))
-    wrk = [
-        "wrk",
-        "-t1",
-        f"-c{case.at_once}",
-        "--latency",
-        "-s",
-        str(script),
-        f"{url}/v1beta/models/{case.model}:generateContent",
-    ]
-    subprocess.run([*wrk, "-d1s"], check=True, capture_output=True)
-    before = cpu_seconds(pids)
-    said = subprocess.run([*wrk, f"-d{seconds}s"], check=True, capture_output=True, text=True).stdout
-    spent = cpu_seconds(pids) - before
-    if "Non-2xx" in said:
-        sys.exit(f"{case.name}: not every answer was a 2xx\n{said}")
-    calls = int(re.findall(r"(\d+) requests in", said)[0])
-    rss = sum(int(re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) for pid in pids) / 1024
-    p50, p99 = (milliseconds(re.findall(rf"{share}%\s+([\d.]+\w+)", said)[0]) for share in (50, 99))
-    return {"cpu_us": spent / calls * 1e6, "rps": calls / seconds, "p50_ms": p50, "p99_ms": p99, "rss_mb": rss}
-
-
-def milliseconds(text: str) -> float:
-    """What wrk calls 850.00us, 1.20ms or 1.05s."""
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()  # type: ignore[union-attr]
-    return float(number) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60000}[unit]
-
-
-def main() -> None:
-    """Measure and print a table."""
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=[case.name for case in CASES], help="which cases (default: all)")
-    parser.add_argument("--seconds", type=int, default=5, help="how long each is loaded (default: 5)")
-    parser.add_argument("--terms", default="", help="further lines of the client in clients.toml, for example limits")
-    arguments = parser.parse_args()
-    print(
-        f"{'case':13} {'target':14} {'CPU us/call':>11} {'x bare':>7} {'rps':>8} {'p50 ms':>8} {'p99 ms':>8} {'RSS MB':>7}"
+    parser.add_argument("cases", nargs="*", type=case_named, default=CASES, help="which (default: all)")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="another checkout of this project")
+    parser.add_argument(
+        "--seconds", type=positive, default=1, help="how long one load lasts, of two a round (default: 1)"
     )
-    with tempfile.TemporaryDirectory() as name, nginx(Path(name)) as upstream:
-        folder = Path(name)
-        for case in (case for case in CASES if case.name in arguments.cases):
-            yardstick = 0.0
-            for target, context in (
-                ("bare FastAPI", bare("plain")),
-                ("the quickest", bare("quick")),
-                ("gateway", ours(folder, upstream, case.terms + "\n" + arguments.terms.replace("\\n", "\n"))),
-            ):
-                with context as started:
-                    got = measured(case, started, folder, arguments.seconds)
-                yardstick = yardstick or got["cpu_us"]
-                print(
-                    f"{case.name:13} {target:14} {got['cpu_us']:11.0f} {got['cpu_us'] / yardstick:7.2f} {got['rps']:8.0f} "
-                    f"{got['p50_ms']:8.2f} {got['p99_ms']:8.2f} {got['rss_mb']:7.0f}", flush=True,
-                )  # fmt: skip
+    parser.add_argument("--rounds", type=positive, help="how often (default: 6 with --against, else 2)")
+    parser.add_argument("--tls", action="store_true", help="the upstream speaks TLS")
+    parser.add_argument("--terms", default="", help="further lines of the client in clients.toml, for example limits")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what every round measured there")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (6 if options.against else 2)
+    return options
+
+
+def case_named(name: str) -> Case:
+    """The case of that name."""
+    for case in CASES:
+        if case.name == name:
+            return case
+    raise argparse.ArgumentTypeError(f"there is no case {name}; there are {', '.join(case.name for case in CASES)}")
+
+
+def positive(text: str) -> int:
+    """How many seconds or rounds."""
+    if not text.isdecimal() or not (number := int(text)):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return number
+
+
+def require(*programs: str) -> None:
+    """See that they are installed.  Raises `BenchError`."""
+    for program in programs:
+        if shutil.which(program) is None:
+            raise BenchError(f"{program} is missing: apt install {program}")
+
+
+def chosen(against: Path | None) -> dict[str, Target]:
+    """Whom to load.  Raises `BenchError` when a checkout cannot be used."""
+    this = this_checkout()
+    if against is None:
+        return {BARE: partial(bare, "plain"), "the quickest": partial(bare, "quick"), "gateway": this.serve}
+    other = other_checkout(against)
+    for name, checkout in ((THIS, this), (OTHER, other)):
+        print(f"{name:5} is {checkout.folder} {checkout.version}", flush=True)
+    return {THIS: this.serve, AGAIN: this.serve, OTHER: other.serve}
+
+
+def measure(options: argparse.Namespace, targets: Mapping[str, Target]) -> None:
+    """Measure case by case, and say what each has given as soon as it is known."""
+    base, pairs = (OTHER, ((THIS, AGAIN), (THIS, OTHER))) if OTHER in targets else (BARE, ())
+    found: dict[str, summary.Rounds] = {}
+    print(summary.titles(base), flush=True)
+    with tempfile.TemporaryDirectory() as name, upstream(Path(name), tls=options.tls) as leading_to:
+        for case in options.cases:
+            loaded = replace(case, terms="\n".join((case.terms, options.terms.replace("\\n", "\n"))))
+            found[case.name] = rounds = [
+                one_round(loaded, rotated(targets, number), Path(name), leading_to(case), options.seconds)
+                for number in range(options.rounds)
+            ]
+            lines = [*summary.rows(case, rounds, base), *summary.comparisons(case, rounds, pairs)]
+            print("\n".join(lines), flush=True)
+            if options.json:
+                options.json.write_text(json.dumps(summary.written(found, pairs), indent=1))
+
+
+def rotated(targets: Mapping[str, Target], number: int) -> dict[str, Target]:
+    """The same targets, beginning with another."""
+    names = list(targets)
+    at = number % len(names)
+    return {name: targets[name] for name in names[at:] + names[:at]}
+
+
+def one_round(
+    case: Case, targets: Mapping[str, Target], folder: Path, settings: Settings, seconds: int
+) -> dict[str, summary.Sample]:
+    """Load every target there and back, so that a steady drift cancels.
+
+    They are started anew because two processes of the same code differ by some per cent for as long as they live.
+    """
+    with contextlib.ExitStack() as stack:
+        running = {}
+        for name, target in targets.items():
+            own = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
+            running[name] = stack.enter_context(target(case, own, settings))
+            warm_up(case, running[name], own)
+        course = [*targets, *reversed(list(targets))]
+        taken = [(name, measured(case, running[name], folder, seconds)) for name in course]
+    return {name: summary.together([sample for of, sample in taken if of == name]) for name in targets}
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

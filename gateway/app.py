@@ -7,7 +7,7 @@ pipeline, which is plain ASGI, since FastAPI's layers would cost as much as the 
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from gateway import __version__, asgi, dialects, google_shape, logs, probes
 from gateway.auth import Auth
 from gateway.cache import Cache, Shelf
+from gateway.cache.shelf import PROBE as CACHE_PROBE
 from gateway.catalogue import Catalogue
 from gateway.clients import Clients
 from gateway.errors import GatewayError, MethodNotAllowed
@@ -27,14 +28,17 @@ from gateway.files import Watched
 from gateway.housekeeping import follow_key, keep_house
 from gateway.ledger import Ledger
 from gateway.limits import Limits
+from gateway.limits.account import PROBE as STATE_PROBE
+from gateway.memory import Buffered
 from gateway.metric_files import MetricFile
 from gateway.metrics import CollectorRegistry, Metrics
 from gateway.pipeline import Pipeline
 from gateway.settings import Settings, watched_clients, watched_key
 from gateway.store import Store
-from gateway.upstream import PyqwestTransport, Trial, Upstream, UpstreamKey
+from gateway.upstream import HttpxTransport, PyqwestTransport, Transport, Trial, Trouble, Upstream, UpstreamKey
 
 NOWHERE = "unix:///nonexistent"  # where the state is when nobody said: away
+PROBES = {"state": STATE_PROBE, "cache": CACHE_PROBE}
 KEEPING = {"connections": 4, "full_is_away": False}  # answers of some MB; of a full store reads go on
 
 
@@ -47,7 +51,7 @@ class Parts:
     key: UpstreamKey
     metrics: Metrics
     log: logs.Log
-    buffered: asgi.Buffered
+    buffered: Buffered
     state: Store
     kept: Store
     ledger: Ledger
@@ -75,22 +79,23 @@ class App(FastAPI):
         else:
             await self._pipeline(scope, receive, send)
 
-    def refused(self, request_id: str, error: GatewayError) -> None:
+    def refused(self, request_id: str, error: GatewayError, address: str | None) -> None:
         """Count what the listener has answered itself."""
-        self.parts.ledger.refused(request_id, error)
+        self.parts.ledger.refused(request_id, error, address)
 
     def ready(self) -> bool:
         """Whether calls are taken."""
         parts = self.parts
         return not parts.pipeline.leaving.draining and (parts.state.up or parts.settings.state_lost == "local")
 
-    def degraded(self) -> list[str]:
-        """What is away without making the gateway unready."""
+    def degraded(self) -> dict[str, str]:
+        """What is away without making the gateway unready, and why."""
         parts = self.parts
         stores = {"state": parts.state}
         if parts.settings.cache_redis_url not in {None, parts.settings.redis_url}:  # else they are one
             stores["cache"] = parts.kept
-        return [name for name, store in stores.items() if not store.up] + ["metrics"] * bool(MetricFile.held)
+        away = {name: store.why for name, store in stores.items() if not store.up}
+        return away | ({"metrics": "no room for metric files; numbers are held in memory"} if MetricFile.held else {})
 
     def begin_drain(self) -> None:
         """Say 503 on `/readyz` and close each connection with its answer."""
@@ -133,21 +138,15 @@ def create(
 
     `transport` takes the place of the real way to the upstream; `log` and `registry` of those of the process.
     """
-    clients, catalogue, way = watched_clients(settings), Catalogue.load(), transport or way_out(settings)
+    clients, catalogue = watched_clients(settings), Catalogue.load()
+    way = way_out(settings) if transport is None else HttpxTransport(transport)
     key = UpstreamKey(watched_key(settings), Trial(way, settings.upstream_url, dialects.ALL[0].key_refused))
     metrics = Metrics(registry, lambda model: model in catalogue.models or model in clients.value.literal_models)
     if log is None:
         log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
         logs.take_over(log, settings.log_level)
-    buffered = asgi.Buffered(settings.max_buffered_bytes)
-    upstream = Upstream(
-        way,
-        url=settings.upstream_url,
-        key=lambda: key.value,
-        max_answer_bytes=settings.max_answer_bytes,
-        call_seconds=settings.call_timeout_seconds,
-        metrics=metrics,
-    )
+    buffered = Buffered(settings.max_buffered_bytes)
+    upstream = build_upstream(settings, way, lambda: key.value, metrics, log)
     ledger = Ledger(metrics, log)
     state = watched_store(settings.redis_url or NOWHERE, "state", metrics, log)
     limits = gate(settings, state, catalogue, ledger)
@@ -155,6 +154,7 @@ def create(
     cache = Cache(
         Shelf(kept), ledger,
         upstream=settings.upstream_url, hold=buffered.hold, call_seconds=settings.call_timeout_seconds,
+        stream_seconds=settings.stream_timeout_seconds,
     )  # fmt: skip
     pipeline = Pipeline(
         limits=limits,
@@ -166,12 +166,29 @@ def create(
         log=log,
         max_body_bytes=settings.max_body_bytes,
         call_seconds=settings.call_timeout_seconds,
+        stream_seconds=settings.stream_timeout_seconds,
         idle_seconds=settings.idle_timeout_seconds,
     )
     return App(Parts(
         settings=settings, clients=clients, key=key, metrics=metrics, log=log, buffered=buffered,
         state=state, kept=kept, ledger=ledger, limits=limits, cache=cache, upstream=upstream, pipeline=pipeline,
     ))  # fmt: skip
+
+
+def build_upstream(
+    settings: Settings, way: Transport, key: Callable[[], str], metrics: Metrics, log: logs.Log
+) -> Upstream:
+    """The upstream, whose trouble is told."""
+    trouble = Trouble(lambda why: log.event("upstream_unreachable", level="error", why=why))
+    return Upstream(
+        way,
+        url=settings.upstream_url,
+        key=key,
+        max_answer_bytes=settings.max_answer_bytes,
+        call_seconds=settings.call_timeout_seconds,
+        metrics=metrics,
+        on_trouble=trouble.tell,
+    )
 
 
 def gate(settings: Settings, state: Store, catalogue: Catalogue, ledger: Ledger) -> Limits:
@@ -205,10 +222,10 @@ def watched_store(url: str, name: str, metrics: Metrics, log: logs.Log, **option
     def observe(operation: str, seconds: float) -> None:
         metrics.child(metrics.store_duration, operation).observe(seconds)
 
-    return Store(url, on_change=changed, on_error=mistaken, observe=observe, **options)
+    return Store(url, probe=PROBES[name], on_change=changed, on_error=mistaken, observe=observe, **options)
 
 
-def way_out(settings: Settings) -> httpx.AsyncBaseTransport:
+def way_out(settings: Settings) -> Transport:
     """The real way to the upstream."""
     return PyqwestTransport(
         settings.upstream_url,

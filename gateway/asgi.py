@@ -11,13 +11,13 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 import msgspec
 
-from gateway.errors import BodyTimeout, BodyTooLarge, ClientGone, Overloaded
+from gateway.errors import BodyTimeout, BodyTooLarge, ClientGone
 from gateway.headers import Headers
+from gateway.memory import Hold
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -26,7 +26,6 @@ RawHeader = tuple[bytes, bytes]
 
 CONNECTION = "tokenhot.connection"  # the scope extension that our listener adds
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-CLOSE: RawHeader = (b"connection", b"close")
 SLICE_BYTES = 256 * 1024
 BODY_SECONDS = 60.0  # a whole body, and longer only for one that keeps arriving at
 BODY_BYTES_PER_SECOND = 50 * 1024
@@ -55,66 +54,19 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def has_body(self) -> bool:
-        return b"transfer-encoding" in self.headers or self.headers.get(b"content-length") not in {"", "0"}
+        return b"transfer-encoding" in self.headers or bool(self.content_length)
 
     @property
     def content_length(self) -> int | None:
-        length = self.headers.get(b"content-length")
-        return int(length) if length.isascii() and length.isdigit() else None
+        """As declared.  The parser has refused what is no number or over 64 bits, and has taken leading zeros."""
+        length = self.headers.get(b"content-length").lstrip("0")
+        return int(length or "0") if b"content-length" in self.headers else None
 
 
 def request_id_of(headers: Headers) -> str:
     """The caller's where it is well-formed, else one of ours."""
     given = headers.get(b"x-request-id")
     return given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(96):024x}"  # told apart, not secret
-
-
-class Buffered:
-    """How many bytes of bodies this worker holds, and may hold."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.held = 0
-        self.released = 0  # since the start
-
-    def hold(self) -> "Hold":
-        return Hold(self)
-
-
-class Hold:
-    """One call's part of what is held; given back when the call ends, or slice by slice."""
-
-    def __init__(self, buffered: Buffered) -> None:
-        self._buffered = buffered
-        self.bytes = 0
-
-    def request(self, count: int) -> None:
-        """Take room for a request, or refuse it."""
-        if self._buffered.held + count > self._buffered.limit:
-            raise Overloaded
-        self.answer(count)
-
-    def answer(self, count: int) -> None:
-        """Count bytes of an answer: it is paid for, so it is always taken."""
-        self.resize(self.bytes + count)
-
-    def release(self, count: int) -> None:
-        self.resize(max(self.bytes - count, 0))
-
-    def resize(self, count: int) -> None:
-        """Hold just this many bytes."""
-        more = count - self.bytes
-        self._buffered.held += more
-        self._buffered.released += max(-more, 0)
-        self.bytes = count
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.resize(0)
 
 
 async def read_body(
@@ -128,30 +80,32 @@ async def read_body(
 ) -> bytes:
     """Read a whole body into the budget; one that has `arrived` needs no deadline, which costs more than its reading.
 
-    A declared length has been held against the limit before.  Raises `BodyTooLarge` at the first byte beyond,
-    `BodyTimeout`, `Overloaded` and `ClientGone`.
+    What is declared must find room now, and only what has come takes it.  A declared length has been held against the
+    limit before.  Raises `BodyTooLarge` at the first byte beyond, `BodyTimeout`, `Overloaded` and `ClientGone`; then
+    nothing of the body is held.
     """
-    declared = request.content_length
-    if declared is not None:
-        hold.request(declared)
-    body = io.BytesIO()  # grows in place and gives its bytes away uncopied: a list and a join hold them twice
+    hold.may_request(request.content_length or 0)
+    with io.BytesIO() as body:  # grows in place and gives its bytes away uncopied: a list and a join hold them twice
+        try:
+            return await _read(body, receive, hold, limit, None if arrived else seconds)
+        except BaseException:
+            hold.resize(0)
+            raise
 
-    def take(chunk: bytes) -> None:
-        body.write(chunk)
-        if body.tell() > limit:
-            raise BodyTooLarge(limit)
-        if declared is None:
-            hold.request(len(chunk))
 
+async def _read(body: io.BytesIO, receive: Receive, hold: Hold, limit: int, seconds: float | None) -> bytes:
     started = asyncio.get_running_loop().time()
-    deadline = None if arrived else asyncio.timeout_at(started + seconds)
+    deadline = None if seconds is None else asyncio.timeout_at(started + seconds)
     try:
         async with deadline or contextlib.nullcontext():
             while (message := await receive())["type"] == "http.request":
-                take(message.get("body", b""))
+                body.write(chunk := message.get("body", b""))
+                if body.tell() > limit:
+                    raise BodyTooLarge(limit)
+                hold.request(len(chunk))
                 if not message.get("more_body"):
                     return body.getvalue()
-                if deadline is not None:
+                if deadline is not None and seconds is not None:
                     deadline.reschedule(started + seconds + body.tell() / BODY_BYTES_PER_SECOND)
     except TimeoutError:
         raise BodyTimeout(f"The request body did not arrive within {seconds:g} seconds.") from None
@@ -164,6 +118,15 @@ class Connection(Protocol):
     lost: bool  # the caller has gone
     body_arrived: bool  # the request being served is here as a whole
     on_gone: Callable[[], None] | None  # called when the caller goes
+
+    def close_after(self) -> None:
+        """Close the connection behind the answer."""
+
+    def begin_stream(self) -> None:
+        """An answer in chunks begins: must be called before its head is sent."""
+
+    def end_stream(self) -> None:
+        """The last chunk of such an answer is the next that is sent."""
 
     def cut(self, *, flush: bool) -> None:
         """End the connection without a clean end; with `flush`, after what has been sent has left."""
@@ -178,9 +141,16 @@ class Reply:
         self.status = 0
         self.bytes_out = 0
         self.waited = 0.0  # seconds spent waiting for the caller to read
+        self._streams = False
         self._receive, self._send = receive, send
 
-    async def start(self, status: int, headers: list[RawHeader]) -> None:
+    async def begin(self, status: int, headers: list[RawHeader]) -> None:
+        """Send the head of an answer that comes in pieces."""
+        self.connection.begin_stream()
+        self._streams = True
+        await self._start(status, headers)
+
+    async def _start(self, status: int, headers: list[RawHeader]) -> None:
         self.started, self.status = True, status
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -189,6 +159,8 @@ class Reply:
 
         Raises `ClientGone` when the caller has left, or has been cut off because they stopped reading.
         """
+        if last and self._streams:
+            self.connection.end_stream()
         before = time.perf_counter()
         await self._send({"type": "http.response.body", "body": body, "more_body": not last})
         self.waited += time.perf_counter() - before
@@ -198,16 +170,23 @@ class Reply:
         self.finished = last
 
     async def whole(
-        self, status: int, headers: list[RawHeader], body: bytes | memoryview, hold: Hold | None = None
+        self,
+        status: int,
+        headers: list[RawHeader],
+        body: bytes | memoryview,
+        hold: Hold | None = None,
+        before_last: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Send a complete answer, whose bytes leave the budget as they go."""
-        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        """Send a complete answer, whose bytes leave the budget as they go; `before_last` is done before the last."""
+        await self._start(status, [*headers, (b"content-length", b"%d" % len(body))])
         if len(body) <= SLICE_BYTES:
             return await self.write(body, last=True)
         view = memoryview(body)
         for begin in range(0, len(body), SLICE_BYTES):
-            piece = view[begin : begin + SLICE_BYTES]
-            await self.write(piece, last=begin + SLICE_BYTES >= len(body))
+            piece, last = view[begin : begin + SLICE_BYTES], begin + SLICE_BYTES >= len(body)
+            if last and before_last is not None:
+                await before_last()
+            await self.write(piece, last=last)
             if hold is not None:
                 hold.release(len(piece))
         return None
@@ -216,8 +195,8 @@ class Reply:
         """Send an error; throw away a body left `unread` for a while, so that the answer is read and not a reset."""
         if not unread:
             return await self.whole(status, headers, body)
-        closing = [] if CLOSE in headers else [CLOSE]
-        await self.start(status, [*headers, (b"content-length", b"%d" % len(body)), *closing])
+        self.connection.close_after()
+        await self._start(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self.write(body)
         before = time.perf_counter()
         try:

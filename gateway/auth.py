@@ -8,6 +8,7 @@ import datetime as dt
 import hmac
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from gateway.asgi import Request
@@ -17,6 +18,18 @@ from gateway.errors import ConflictingKeys, KeyInvalid, KeyMissing
 NOBODY = Client(name="nobody", key_sha256=("0" * 64,), disabled=True)  # whom an unknown key leads to: the same work
 
 
+class Credentials(NamedTuple):
+    """The key of a request, as far as it is remembered."""
+
+    key_hash: str  # SHA-256, as the clients file has it
+    well_formed: bool
+
+    @property
+    def fingerprint(self) -> str:
+        """What may be written down of it; nothing of what is no key of ours, which may be somebody's password."""
+        return self.key_hash[:8] if self.well_formed else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Auth:
     """The door: one key in, one client out."""
@@ -24,20 +37,25 @@ class Auth:
     clients: Callable[[], Clients]  # asked at every call, so that a revoked key is refused at once
     today: Callable[[], dt.date] = today_utc
 
-    def identify(self, request: Request) -> Client:
-        """Find the caller.  Raises `ConflictingKeys`, `KeyMissing` or `KeyInvalid`."""
-        keys = {key for key in _keys(request) if key}
-        if len(keys) > 1:
-            raise ConflictingKeys
-        if not keys:
-            raise KeyMissing
-        key = keys.pop()
-        key_hash, plausible, today = hash_key(key), well_formed(key), self.today()
-        client = self.clients().by_hash.get(key_hash if plausible else "", NOBODY)
-        known = [hmac.compare_digest(key_hash, one) for one in client.key_sha256]
+    def identify(self, credentials: Credentials) -> Client:
+        """Find the caller.  Raises `KeyInvalid`."""
+        today = self.today()
+        client = self.clients().by_hash.get(credentials.key_hash if credentials.well_formed else "", NOBODY)
+        known = [hmac.compare_digest(credentials.key_hash, one) for one in client.key_sha256]
         if not client.active(today) or not any(known):
             raise KeyInvalid
         return client
+
+
+def credentials_of(request: Request) -> Credentials:
+    """Find the one key of a request.  Raises `ConflictingKeys` or `KeyMissing`."""
+    keys = {key for key in _keys(request) if key}
+    if len(keys) > 1:
+        raise ConflictingKeys
+    if not keys:
+        raise KeyMissing
+    key = keys.pop()
+    return Credentials(hash_key(key), well_formed(key))
 
 
 def _keys(request: Request) -> Iterator[str]:

@@ -34,7 +34,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a request body asks for, as far as limits and metrics need it.  All zero when it cannot be read."""
+    """What a request body asks for, as far as limits and metrics need it.  Media are no text, even if unread."""
 
     text_chars: int = 0
     images: int = 0  # inline pictures
@@ -42,6 +42,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     max_output_tokens: int | None = None
     candidates: int = 1
     image_output: bool = False  # responseModalities names images
+    unread: bool = False  # not read to its end: it may ask for anything
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -84,8 +85,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Permit(Protocol):
     """What the limits gave a call: a place and a reservation, to be given back once."""
 
+    def charged(self, usage: Usage, outcome: str) -> Usage:
+        """What a call that ends so is charged: what its answer said, else an estimate, or nothing."""
+
     async def settle(self, usage: Usage, outcome: str) -> None:
-        """Give the place back and correct the reservation.  Settling twice changes nothing."""
+        """Give the place back and correct the reservation to what is charged.  Settling twice changes nothing."""
 
 
 class Meter(Protocol):

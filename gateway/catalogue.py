@@ -39,5 +39,9 @@ class Catalogue:
     def kind(self, model: str) -> str:
         return self.models.get(model, self.default).kind
 
+    def may_picture(self, model: str) -> bool:
+        """Whether an answer may be a picture though nobody asked for one: so of every model that is not known."""
+        return model not in self.models or self.models[model].kind == "image"
+
     def output_tokens(self, model: str) -> int:
         return self.models.get(model, self.default).output_tokens

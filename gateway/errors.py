@@ -14,7 +14,7 @@
 HTTP status, Google's status word, reason and outcome are facts of the class: one error is one place.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -177,11 +177,23 @@ class UpstreamError(Failed):
 class UpstreamRefused(UpstreamError):
     """An error of the upstream's, passed on with its own status and words."""
 
-    def __init__(self, status: int, body: bytes, retry_after: str) -> None:
+    def __init__(self, status: int, body: bytes, retry_after: str, *, upstream_code: str = "") -> None:
         super().__init__(f"The upstream answered {status}.")
+        self.upstream_code = upstream_code  # the vendor's own
         self.upstream_status = status
         self.body = body
         self.retry_after_header = retry_after
+
+
+class ModelUnknown(UpstreamError):
+    """The upstream has no such model, and says so as if it were busy; its list says which it has."""
+
+    code, status, advice = 404, "NOT_FOUND", ""
+
+    def __init__(self, model: str, nearest: Sequence[str]) -> None:
+        hint = f"Near it are {', '.join(nearest)}." if nearest else "List the models to see which there are."
+        metadata = {"upstream_code": "model_not_found", "model": model}
+        super().__init__(f"The upstream has no model {model}. {hint}", metadata=metadata)
 
 
 class UpstreamKeyRefused(Failed):

@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass, field
 
-from gateway.asgi import CLOSE, Hold, RawHeader, Receive, Reply, Request
+from gateway.asgi import RawHeader, Receive, Reply, Request
 from gateway.cache import Lookup
 from gateway.dialects import ALL, Dialect
-from gateway.errors import GatewayError, MethodNotAllowed, UpstreamRefused
+from gateway.errors import GatewayError, KeyMissing, MethodNotAllowed, UpstreamRefused
 from gateway.ledger import Entry
+from gateway.memory import Hold
 
 
 @dataclass(slots=True)
 class Leaving:
     """Whether this worker is about to stop."""
 
-    draining: bool = False  # answers say `connection: close`
+    draining: bool = False  # connections close behind their answers
     stopping: bool = False  # new calls are refused
 
 
@@ -48,7 +49,7 @@ class Exchange:
             lines += self.found.headers()
         lines += self.standing
         if self.leaving.draining:
-            lines.append(CLOSE)
+            self.reply.connection.close_after()
         return lines
 
 
@@ -56,6 +57,8 @@ def error_headers(error: GatewayError) -> list[RawHeader]:
     """What only some errors carry."""
     if isinstance(error, MethodNotAllowed):
         return [(b"allow", error.allow.encode())]
+    if isinstance(error, KeyMissing):
+        return [(b"www-authenticate", b"Bearer")]
     if isinstance(error, UpstreamRefused):
         return [(b"retry-after", error.retry_after_header.encode("latin-1"))] if error.retry_after_header else []
     return [(b"retry-after", b"%d" % error.retry_after)] if error.retry_after is not None else []

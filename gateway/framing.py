@@ -1,7 +1,8 @@
 """Where does one event of an answer end, and how is it written for the caller?
 
 A framing takes bytes as they come and gives frames: what to write, and the JSON object in it.  There is one for each
-pair of what the upstream sends and what the caller wants.
+pair of what the upstream sends and what the caller wants.  What it sends is seen by its first byte: relays call event
+streams JSON, and arrays events.
 """
 
 from typing import Protocol
@@ -11,6 +12,8 @@ from gateway.call import Call
 from gateway.errors import UpstreamBroke
 
 JSON, SSE = "application/json", sse.CONTENT_TYPE
+FIELDS = b"deir:"  # what a line of an event stream can begin with: data, event, id, retry, a comment
+BOM = sse.BOM
 
 
 def is_json(content_type: str) -> bool:
@@ -25,7 +28,9 @@ Frame = tuple[bytes, bytes]  # what to write, and the JSON object in it; either 
 class Framing(Protocol):
     """How one kind of stream is passed on.  `feed` and `end` return the next frames."""
 
-    content_type: str
+    @property
+    def content_type(self) -> str:
+        """What the caller is told it is."""
 
     @property
     def pending(self) -> int:
@@ -76,7 +81,7 @@ class EventsToArray(Events):
 
 
 class Array:
-    """A JSON array, chunk by chunk as it comes."""
+    """A JSON array, object by object as each is whole: an error among them must not pass in part."""
 
     content_type = JSON
 
@@ -88,7 +93,11 @@ class Array:
         return self._objects.pending
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        return [*((b"", found) for found in self._objects.feed(chunk)), (chunk, b"")]
+        frames: list[Frame] = []
+        for found in self._objects.feed(chunk):
+            # Seen before anything of it is written.
+            frames += [(b"", found.object), (found.before, b""), (found.object, b"")]
+        return [*frames, (self._objects.rest(), b"")]
 
     def end(self) -> list[Frame]:
         if not self._objects.closed:
@@ -102,14 +111,50 @@ class ArrayToEvents(Array):
     content_type = SSE
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        return [(sse.event(found), found) for found in self._objects.feed(chunk)]
+        frames = [(sse.event(found.object), found.object) for found in self._objects.feed(chunk)]
+        self._objects.rest()
+        return frames
+
+
+class Undecided:
+    """A stream whose content type cannot be relied on: its first byte that is no white space says what it is."""
+
+    def __init__(self, call: Call, content_type: str) -> None:
+        self._call, self._said_type = call, content_type
+        self._begun = b""  # of a byte order mark
+        self._framing: Framing | None = None
+
+    @property
+    def content_type(self) -> str:
+        return SSE if self._call.sse else JSON
+
+    @property
+    def pending(self) -> int:
+        return self._framing.pending if self._framing else len(self._begun)
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        if self._framing is None:
+            chunk = self._begun + chunk
+            text = chunk.lstrip().removeprefix(BOM).lstrip()
+            if BOM.startswith(text):  # or nothing is left
+                self._begun = text
+                return []
+            self._framing, chunk = self._decided(text[:1]), text
+        return self._framing.feed(chunk)
+
+    def end(self) -> list[Frame]:
+        if self._framing is None:
+            raise UpstreamBroke("The upstream's answer is empty.")
+        return self._framing.end()
+
+    def _decided(self, first: bytes) -> Framing:
+        if first in b"{[":
+            return ArrayToEvents() if self._call.sse else Array()
+        if self._said_type == SSE or first in FIELDS:
+            return Events() if self._call.sse else EventsToArray()
+        raise UpstreamBroke("The upstream answered with something that is not JSON.")
 
 
 def framing_of(call: Call, content_type: str) -> Framing:
-    """The answer's own content type says what it is, and the caller's `alt` what it becomes."""
-    kind = content_type or (SSE if call.sse else JSON)
-    if kind == SSE:
-        return Events() if call.sse else EventsToArray()
-    if kind == JSON:
-        return ArrayToEvents() if call.sse else Array()
-    raise UpstreamBroke("The upstream answered with something that is not JSON.")
+    """What the answer is, whatever its content type says, and what it becomes by the caller's `alt`."""
+    return Undecided(call, content_type)

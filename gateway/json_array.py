@@ -6,9 +6,17 @@ array out of events.
 """
 
 import re
+from typing import NamedTuple
 
 _TOKEN = re.compile(rb"[^ \t\r\n,]")
 _MARK = re.compile(rb'["{}]')
+
+
+class Found(NamedTuple):
+    """One object of an array."""
+
+    before: bytes  # what stands between it and the one before: brackets, commas, white space
+    object: bytes
 
 
 class Objects:
@@ -17,25 +25,40 @@ class Objects:
     def __init__(self) -> None:
         self.closed = False  # the array's own end has been seen
         self.pending = 0  # bytes held, for the memory budget
+        self._before: list[bytes] = []
         self._pieces: list[bytes] = []  # of the object under way
         self._depth = 0  # of braces
         self._opened = False
         self._in_string = False
         self._escaped = False  # the first byte of the next chunk belongs to a backslash
 
-    def feed(self, chunk: bytes) -> list[bytes]:
+    def feed(self, chunk: bytes) -> list[Found]:
         """Take the next bytes; return the objects that they complete.  Raises `ValueError` on anything but objects."""
         found, at = [], 0
-        while self._depth or (at := self._between(chunk, at)) < len(chunk):
+        while at < len(chunk):
+            if not self._depth:
+                begin, at = at, self._between(chunk, at)
+                self._before.append(chunk[begin:at])
+                self.pending += at - begin
+                if at == len(chunk):
+                    break
             end = self._within(chunk, at)
             self._pieces.append(chunk[at:end])
             self.pending += end - at
             if self._depth:
                 break
-            found.append(b"".join(self._pieces))
-            self._pieces, self.pending, at = [], 0, end
+            found.append(Found(b"".join(self._before), b"".join(self._pieces)))
+            self._before, self._pieces, self.pending, at = [], [], 0, end
             self.closed = not self._opened
         return found
+
+    def rest(self) -> bytes:
+        """What stands behind the last object, once, where the array is closed."""
+        if not self.closed:
+            return b""
+        rest = b"".join(self._before)
+        self._before, self.pending = [], 0
+        return rest
 
     def _between(self, chunk: bytes, at: int) -> int:
         """Walk to the next object, or to the end of the chunk."""

@@ -33,6 +33,12 @@ class Entry:
     usage: Usage = field(default_factory=Usage)
     whole: bool = False  # the answer came whole, so its usage is exact even when the caller did not wait for it
     outcome: str = "lost"  # until something better is known
+    reason: str | None = None  # of an error of ours or the upstream's
+    settled: bool = False  # outcome and usage stand: record, metrics and access line say the same
+    unreported: bool = False  # the answer did not say what it cost
+    address: str | None = None  # where the caller calls from
+    key_fingerprint: str | None = None
+    upstream_status: int | None = None  # of its last answer
     status: int = 0
     cache: str = "bypass"  # what the cache did: hit, miss, bypass, collapsed
     saved_tokens: int = 0  # what the answer had cost when it was asked for
@@ -52,8 +58,24 @@ class Entry:
 
     async def settle(self) -> None:
         """Settle before the caller has the last byte: whoever asks again at once must find the place free."""
+        self.conclude(self.outcome_so_far)
         if self.permit is not None:
-            await self.permit.settle(self.usage, self.outcome_so_far)
+            await self.permit.settle(self.usage, self.outcome)
+
+    def fail(self, error: GatewayError) -> None:
+        """The call ends with an error, unless it had ended before."""
+        if not self.settled:
+            self.outcome, self.reason = error.outcome, error.reason
+
+    def conclude(self, outcome: str) -> None:
+        """Decide, once, how the call has ended and what it is charged."""
+        if self.settled:
+            return
+        self.settled, self.outcome, usage = True, outcome, self.usage
+        self.unreported = usage.source != "reported"
+        if self.call is not None and self.call.costs and self.sent and not self.whole and outcome not in EXACT:
+            usage = structs.replace(usage, source="estimated")  # it cost something, nobody knows what
+        self.usage = usage if self.permit is None else self.permit.charged(usage, outcome)
 
     @property
     def outcome_so_far(self) -> str:
@@ -82,14 +104,12 @@ class Ledger:
         self._metrics = metrics
         self._log = log
 
-    def entry(self, request_id: str) -> Entry:
+    def entry(self, request_id: str, address: str | None = None) -> Entry:
         """Open an entry; it is closed at the end of its context."""
-        return Entry(request_id=request_id, close=self._close)
+        return Entry(request_id=request_id, close=self._close, address=address)
 
     async def _close(self, entry: Entry) -> None:
-        call = entry.call
-        if call is not None and call.costs and entry.sent and not entry.whole and entry.outcome not in EXACT:
-            entry.usage = structs.replace(entry.usage, source="estimated")  # it cost something, nobody knows what
+        entry.conclude(entry.outcome)
         if entry.client is not None:
             self._metrics.child(self._metrics.in_flight, entry.client.name).dec()
         self._count(entry)
@@ -97,9 +117,12 @@ class Ledger:
         if entry.permit is not None:
             await entry.permit.settle(entry.usage, entry.outcome)
 
-    def refused(self, request_id: str, error: GatewayError) -> None:
+    def refused(self, request_id: str, error: GatewayError, address: str | None = None) -> None:
         """The listener has answered what never became a request."""
-        entry = Entry(request_id=request_id, close=self._close, outcome=error.outcome, status=error.code)
+        entry = Entry(
+            request_id=request_id, close=self._close, outcome=error.outcome, reason=error.reason, status=error.code,
+            address=address,
+        )  # fmt: skip
         self._count(entry)
         self._write(entry)
 
@@ -157,7 +180,7 @@ class Ledger:
             child(metrics.saved_tokens, client, model).inc(entry.saved_tokens)
         if entry.call is not None and entry.call.asked.images and entry.sent:
             child(metrics.images, client, model, "in").inc(entry.call.asked.images)
-        if entry.outcome == "ok" and entry.call is not None and entry.call.generates and entry.usage.source == "none":
+        if entry.outcome == "ok" and entry.call is not None and entry.call.generates and entry.unreported:
             child(metrics.usage_missing, model).inc()
 
     def _write(self, entry: Entry) -> None:
@@ -169,6 +192,10 @@ class Ledger:
             method=entry.method,
             status=entry.status,
             outcome=entry.outcome,
+            reason=entry.reason,
+            upstream_status=entry.upstream_status,
+            key_fingerprint=entry.key_fingerprint,
+            client_address=entry.address,
             cache=entry.cache,
             attempts=entry.attempts,
             duration_ms=milliseconds(time.perf_counter() - entry.started),

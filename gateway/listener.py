@@ -5,15 +5,19 @@ several (reliability.md, findings 4 and P6).  This subclass adds those, and says
 """
 
 import asyncio
+import contextlib
 import re
+import socket
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway import errors, google_shape
 from gateway.asgi import CONNECTION, DISCARD_SECONDS, request_id_of
-from gateway.headers import Headers
+from gateway.close_delimited import CloseDelimited
+from gateway.headers import Headers, RawHeaders
 
 HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 VERSIONS = frozenset({"1.0", "1.1"})
@@ -27,7 +31,7 @@ MAX_FIELDS = 100
 class Counting(Protocol):
     """An app that counts what the listener answers in its place."""
 
-    def refused(self, request_id: str, error: errors.GatewayError) -> None:
+    def refused(self, request_id: str, error: errors.GatewayError, address: str | None) -> None:
         """Something that came was refused before it was a request."""
 
 
@@ -46,6 +50,7 @@ class GatewayProtocol(HttpToolsProtocol):
     _stuck_bytes = 0  # since the parser last found anything whole: a line that may never end
     _in_head = False
     _serving: RequestResponseCycle | None = None  # not always uvicorn's `cycle`: that is the request that came last
+    _closes_after_stream = False
     _refusal: errors.GatewayError | None = None
     _head_timer: asyncio.TimerHandle | None = None
     _abort_timer: asyncio.TimerHandle | None = None
@@ -73,9 +78,32 @@ class GatewayProtocol(HttpToolsProtocol):
             return  # already answered: what still comes is thrown away until the connection closes
         self._heard = True
         self._stuck_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self._stuck_bytes > MAX_LINE_BYTES and self._refusal is None:
             self.send_400_response(str(self._refusing(head_too_large())))
+
+    def _parse(self, data: bytes) -> None:
+        """Take what has come.
+
+        The parser stops behind a head that offers to speak another protocol, and takes what follows for that.  We
+        decline by answering in this one (RFC 9110, section 7.8), so the head is read again without the offer.
+        """
+        while self.parser is not None:
+            try:
+                return self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stop:
+                start = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+                data = head_without_offer(start, self.headers) + data[stop.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+            except httptools.HttpParserError:
+                return self.send_400_response("")
+        return None
+
+    def _offers_websocket(self) -> bool:
+        offers = [value for name, value in self.headers if name == b"upgrade"]
+        return any(offer.strip().lower() == b"websocket" for value in offers for offer in value.split(b","))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -106,8 +134,10 @@ class GatewayProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in VERSIONS or (codings and (codings != [b"chunked"] or version == "1.0")):
             raise self._refusing(errors.BadRequest("Send HTTP/1.1, and chunked where a transfer coding is needed."))
+        if self.parser.get_method() == b"CONNECT" or (self.parser.should_upgrade() and self._offers_websocket()):
+            raise self._refusing(errors.BadRequest("WebSocket and CONNECT are not offered. Send plain HTTP/1.1."))
         if self.parser.should_upgrade():
-            raise self._refusing(errors.BadRequest("Upgrade and CONNECT are not offered. Send plain HTTP/1.1."))
+            return  # it comes again
         self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
         super().on_headers_complete()
 
@@ -116,6 +146,8 @@ class GatewayProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
         # A last piece of more than 64 KiB has paused reading; then the caller's hanging up would never be seen.
         if not self.pipeline:
@@ -157,6 +189,29 @@ class GatewayProtocol(HttpToolsProtocol):
         """Whether the request being served is here as a whole."""
         return self._serving is not None and not self._serving.more_body
 
+    def close_after(self) -> None:
+        """Close the connection behind the answer to the request being served."""
+        if self._serving is not None:
+            self._serving.keep_alive = False
+
+    def begin_stream(self) -> None:
+        """An answer in chunks begins.  It must not announce that the connection closes behind it.
+
+        Node's fetch takes any end of an answer that says `connection: close` for its whole body, a reset too.
+        """
+        if (cycle := self._serving) is not None and cycle.scope["http_version"] != "1.0":
+            self._closes_after_stream, cycle.keep_alive = not cycle.keep_alive, True
+
+    def end_stream(self) -> None:
+        """Its last chunk comes next; what was not announced is done behind it.
+
+        Both leave in one segment: a caller who had the chunk alone would send its next request into a closed door.
+        """
+        if self._serving is not None and (self._closes_after_stream or not self._serving.keep_alive):
+            self._serving.keep_alive = False
+            with contextlib.suppress(AttributeError, OSError):  # not on macOS; a unix socket has no segments
+                self.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+
     def cut(self, *, flush: bool) -> None:
         """End the connection without a clean end; with `flush`, after what has been sent has left."""
         self._disown()
@@ -167,7 +222,9 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._serving = cycle
+        self._serving, self._closes_after_stream = cycle, False
+        if cycle.scope["http_version"] == "1.0":
+            app = CloseDelimited(app, cycle)
         super()._start_asgi_task(cycle, app)
 
     def _disown(self) -> None:
@@ -202,7 +259,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         request_id = request_id_of(Headers(self.headers if self._heard else []))
         if self._heard and isinstance(self.app, Counting):  # a connection made in advance and never used is no call
-            self.app.refused(request_id, error)
+            self.app.refused(request_id, error, self.client[0] if self.client else None)
         body = google_shape.written(error)
         lines = [
             *self.server_state.default_headers,
@@ -216,6 +273,18 @@ class GatewayProtocol(HttpToolsProtocol):
         )
         self.transport.write_eof()  # not close(): it would reset what is still being sent, and our answer with it
         self._abort_timer = self.loop.call_later(DISCARD_SECONDS, self.transport.abort)
+
+
+def head_without_offer(start: bytes, headers: RawHeaders) -> bytes:
+    """The head of a request that no longer offers to speak another protocol."""
+    lines = [start]
+    for name, value in headers:
+        if name == b"connection":
+            tokens = {token.strip().lower() for token in value.split(b",")}
+            lines += [b"connection: %b" % token for token in sorted(tokens & {b"close", b"keep-alive"})]
+        elif name not in {b"upgrade", b"http2-settings"}:
+            lines.append(b"%b: %b" % (name, value))
+    return b"\r\n".join([*lines, b"\r\n"])
 
 
 def head_too_large() -> errors.GatewayError:

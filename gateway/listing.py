@@ -6,13 +6,14 @@ others they are put together, narrowed and cut anew, since Google's SDKs stumble
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from urllib.parse import parse_qs, quote
 
 from msgspec import structs
 
 from gateway.call import Call
-from gateway.dialects.gemini import lists
-from gateway.errors import BadRequest, RouteUnknown, UpstreamBroke
+from gateway.dialects.gemini import ROOT, lists
+from gateway.errors import BadRequest, Failed, RouteUnknown, UpstreamBroke, UpstreamTimeout
 
 KEPT_SECONDS = 60.0
 MAX_PAGES = 64
@@ -26,8 +27,12 @@ Ask = Callable[[Call], Awaitable[bytes]]
 class Listing:
     """The upstream's list of models, page by page."""
 
-    def __init__(self) -> None:
+    def __init__(self, ask_seconds: float) -> None:
+        """`ask_seconds` is how long the upstream is waited for, whoever asks."""
+        self._ask_seconds = ask_seconds
         self._kept: dict[str, tuple[float, lists.Page]] = {}
+        self._asked: dict[str, asyncio.Task[lists.Page]] = {}  # pages on their way, for all who want them
+        self._away_until = 0.0  # on the loop's clock; until then nobody asks only to know which models there are
 
     async def answer(self, call: Call, ask: Ask, *, openai: bool) -> bytes:
         """Answer a list or a single model.  `ask` fetches from the upstream."""
@@ -45,6 +50,18 @@ class Listing:
             return lists.written(await self._page(call, ask))
         return lists.narrowed([page async for page in self._all(call, ask)], call.client, *wanted(call.query))
 
+    async def names(self, call: Call, ask: Ask) -> frozenset[str] | None:
+        """Every model of the upstream's list; None where it cannot be had, which is known for as long as a list is."""
+        now = asyncio.get_running_loop().time()
+        if now < self._away_until:
+            return None
+        listing = structs.replace(call, method="listModels", model="", path=ROOT, body=b"", stream=False, sse=False)
+        try:
+            return frozenset([model.name async for page in self._all(listing, ask) for model in page])
+        except Failed:
+            self._away_until = now + KEPT_SECONDS
+            return None
+
     async def _all(self, call: Call, ask: Ask) -> AsyncIterator[lists.Page]:
         query = WHOLE_PAGES
         for _ in range(MAX_PAGES):
@@ -59,14 +76,29 @@ class Listing:
         kept_at, page = self._kept.get(call.query, (0.0, None))
         if page is not None and now - kept_at < KEPT_SECONDS:
             return page
+        asked = self._asked.get(call.query)
+        if asked is None:
+            asked = self._asked[call.query] = asyncio.create_task(self._fetched(call, ask))
+            asked.add_done_callback(partial(self._came, call.query))
+        return await asyncio.shield(asked)
+
+    async def _fetched(self, call: Call, ask: Ask) -> lists.Page:
+        """Ask the upstream; also when who asked first has left, since others may wait."""
         try:
-            page = lists.page(await ask(call))
+            async with asyncio.timeout(self._ask_seconds):
+                return lists.page(await ask(call))
+        except TimeoutError:
+            raise UpstreamTimeout from None
         except ValueError:
             raise UpstreamBroke("The upstream's list of models cannot be read.") from None
+
+    def _came(self, query: str, asked: asyncio.Task[lists.Page]) -> None:
+        del self._asked[query]
+        if asked.cancelled() or asked.exception() is not None:  # told to those who wait
+            return
         if len(self._kept) >= MAX_PAGES:
             self._kept.clear()
-        self._kept[call.query] = now, page
-        return page
+        self._kept[query] = asyncio.get_running_loop().time(), asked.result()
 
 
 def wanted(query: str) -> tuple[int, int]:

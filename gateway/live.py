@@ -1,15 +1,17 @@
 """How does an answer reach the one who asked?
 
 The head goes with the first bytes, and the call is settled before the last: whoever asks again at once finds its place
-free.  What an answer is written to is a `Sink`; a caller is one, and so is a flight of the cache.
+free, and who leaves before has left for record, metrics and access line alike.  What an answer is written to is a
+`Sink`; a caller is one, and so is a flight of the cache.
 """
 
 from typing import Protocol
 
 from gateway import sse
-from gateway.asgi import Hold
+from gateway.asgi import SLICE_BYTES
 from gateway.errors import ClientGone
 from gateway.exchange import Exchange
+from gateway.memory import Hold
 from gateway.patience import Patience
 
 
@@ -48,17 +50,21 @@ class Live:
     async def begin(self, status: int, content_type: str) -> None:
         self._entry.began()
         self._exchange.events = content_type == sse.CONTENT_TYPE
-        await self._reply.start(status, self._exchange.headers(content_type))
+        await self._reply.begin(status, self._exchange.headers(content_type))
 
     async def write(self, chunk: bytes | memoryview) -> None:
+        self._patience.extend()
         await self._reply.write(chunk)
 
     async def whole(self, status: int, content_type: str, body: bytes | memoryview, hold: Hold | None = None) -> None:
         if self._patience.gone:
             raise ClientGone
-        await self._entry.settle()
+        self._patience.end()
+        if len(body) <= SLICE_BYTES:
+            await self._entry.settle()
         self._entry.began()
-        await self._reply.whole(status, self._exchange.headers(content_type), body, hold)
+        headers = self._exchange.headers(content_type)
+        await self._reply.whole(status, headers, body, hold, before_last=self._entry.settle)
 
     async def end(self) -> None:
         """That was all."""

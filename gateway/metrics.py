@@ -30,7 +30,7 @@ __all__ = ["CONTENT_TYPE", "CollectorRegistry", "Gathered", "Metrics", "expositi
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 M = TypeVar("M", bound=MetricWrapperBase)
 
-CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600)
 SHORT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 
 # Each instrument: its kind, its name without "gateway_", what it says, its labels; of gauges how workers' are joined.

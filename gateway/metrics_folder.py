@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-PREFIX = "tokenhot-gateway-metrics-"
+PREFIX = "tokenhot-gateway-metrics-locked-"  # without the word they may be of a running version that locks none
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # where prometheus_client looks
 MEMORY = Path("/dev/shm")  # noqa: S108 - where no temporary folder takes anything
 

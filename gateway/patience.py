@@ -1,6 +1,8 @@
 """How long is a call waited for?
 
-Until its deadline while the caller stays.  When they leave, a stream ends at once; so does a call for which nothing
+Until its deadline while the caller stays: a unary answer must be whole by then, a stream must have begun, which then
+may go on for much longer.  A whole answer has no deadline any more: who takes too long to read it meets the listener's.
+When they leave, a stream ends at once; so does a call for which nothing
 was sent, such as one that waits for another's answer.  A unary answer that is paid for anyway is waited for a little
 longer, as long as not too many are waited for like that.
 """
@@ -30,8 +32,9 @@ class Drains:
 class Patience:
     """Ends its context by `ClientGone` or `UpstreamTimeout` when the call has been waited for long enough."""
 
-    def __init__(self, call: Call, entry: Entry, reply: Reply, drains: Drains) -> None:
-        self.gone = False
+    def __init__(self, call: Call, entry: Entry, reply: Reply, drains: Drains, *, stream_seconds: float) -> None:
+        self.gone = self._extended = False
+        self._stream_seconds = stream_seconds
         self._call, self._entry, self._reply, self._drains = call, entry, reply, drains
         self._drained = 0
         self._timeout = asyncio.timeout_at(call.deadline)
@@ -54,9 +57,23 @@ class Patience:
             failure = ClientGone if self.gone else UpstreamTimeout
             raise failure from None
 
+    def extend(self) -> None:
+        """The first event of a stream is there: from here on its cap counts."""
+        if not self._extended:
+            self._extended = True
+            self._wait_until(asyncio.get_running_loop().time() + self._stream_seconds)
+
+    def end(self) -> None:
+        """The answer is there as a whole."""
+        self._wait_until(None)
+
+    def _wait_until(self, when: float | None) -> None:
+        if not self.gone and not self._timeout.expired():
+            self._timeout.reschedule(when)
+
     def _left(self) -> None:
         self.gone = True
-        if self._reply.finished or self._timeout.expired():
+        if self._reply.finished or self._entry.settled or self._timeout.expired():
             return
         now = asyncio.get_running_loop().time()
         free = self._call.stream or not self._entry.sent

@@ -5,13 +5,14 @@ refuses by raising a `GatewayError`; there is no other way to leave early, and e
 """
 
 import asyncio
+import difflib
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 
 from gateway import logs, relay, sse
-from gateway.asgi import Buffered, Hold, Receive, Reply, Request, Scope, Send, read_body
-from gateway.auth import Auth
+from gateway.asgi import Receive, Reply, Request, Scope, Send, read_body
+from gateway.auth import Auth, credentials_of
 from gateway.cache import Cache, Flight, Lookup
 from gateway.call import Call, Meter
 from gateway.clients import Client
@@ -25,6 +26,7 @@ from gateway.errors import (
     Internal,
     MethodNotAllowed,
     ModelNotAllowed,
+    ModelUnknown,
     RouteUnknown,
     UpstreamRefused,
 )
@@ -34,8 +36,11 @@ from gateway.ledger import Ledger
 from gateway.limits import Limits
 from gateway.listing import Listing
 from gateway.live import Live, Sink
+from gateway.memory import Buffered, Hold
 from gateway.patience import Drains, Patience
-from gateway.upstream import Upstream
+from gateway.upstream import Account, Attempts, Upstream
+
+MODEL_NOT_FOUND = "model_not_found"  # the vendor's code; it comes with 503, as if it were busy
 
 
 class Pipeline:
@@ -53,24 +58,26 @@ class Pipeline:
         log: logs.Log,
         max_body_bytes: int,
         call_seconds: float,
+        stream_seconds: float,
         idle_seconds: float,
     ) -> None:
         self.leaving = Leaving()
+        self.waits = relay.Waits(idle_seconds)
         self._auth, self._limits, self._cache, self._upstream, self._ledger = auth, limits, cache, upstream, ledger
         self._buffered, self._log = buffered, log
         self._max_body_bytes, self._call_seconds = max_body_bytes, call_seconds
-        self._listing = Listing()
-        self._idle_seconds = idle_seconds
+        self._stream_seconds = stream_seconds
+        self._listing = Listing(call_seconds)
         self._drains = Drains()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, reply = Request.of(scope), Reply(scope, receive, send)
-        async with self._ledger.entry(request.request_id) as entry:
+        async with self._ledger.entry(request.request_id, address_of(scope)) as entry:
             with self._buffered.hold() as hold:
                 exchange = Exchange(request, receive, reply, entry, hold, self.leaving, unread=request.has_body)
                 try:
                     await self._serve(exchange)
-                    entry.outcome = entry.outcome_so_far
+                    entry.conclude(entry.outcome_so_far)
                 except GatewayError as error:
                     await self._refuse(exchange, error)
                 except asyncio.CancelledError:  # the drain is over: whoever still waits is told so
@@ -92,8 +99,11 @@ class Pipeline:
         request, entry = exchange.request, exchange.entry
         arrived = asyncio.get_running_loop().time()
         route = self._route(exchange)  # 1 where to?  404, 405
-        client = self._auth.identify(request)  # 2 who?  400, 401
+        credentials = credentials_of(request)  # 2 who?  400, 401
+        entry.key_fingerprint = credentials.fingerprint or None
+        client = self._auth.identify(credentials)
         self._ledger.identify(entry, client)
+        exchange.hold.owner = client.name
         entry.model = model = exchange.dialect.model(route)  # 3 what?  400
         self._allow(client, model)  # 403
         body = await self._body(exchange, client)  # 4 read  415, 413, 408, 503
@@ -104,7 +114,13 @@ class Pipeline:
             asked = await asyncio.to_thread(exchange.dialect.read_body, body)
         entry.call = call = exchange.dialect.read(route, model, request, body, client, deadline=deadline, asked=asked)
         entry.permit = await self._limits.admit(call, exchange.standing)  # 5 may they?  429, 503
-        await self._answer(exchange, route, call)  # 6 known? ask?  and pass it on
+        try:
+            await self._answer(exchange, route, call)  # 6 known? ask?  and pass it on
+        except UpstreamRefused as error:
+            if error.upstream_code != MODEL_NOT_FOUND or error.upstream_status != 503 or exchange.reply.started:
+                raise
+            unknown = await self._unknown_model(call)
+            raise unknown or error from None
 
     def _route(self, exchange: Exchange) -> Route:
         for dialect in ALL:
@@ -130,17 +146,18 @@ class Pipeline:
             return b""
         if not is_json(request.headers.get(b"content-type") or JSON):
             raise ContentType("Send the body as application/json.")
-        if b"content-encoding" in request.headers:
+        codings = ",".join(request.headers.all(b"content-encoding")).lower()
+        if not {coding.strip() for coding in codings.split(",")} <= {"", "identity"}:
             raise ContentType("Send the body without a content-encoding.")
         if (request.content_length or 0) > self._max_body_bytes:
             raise BodyTooLarge(self._max_body_bytes)
-        self._limits.refuse_early(client)
         before = time.perf_counter()
         try:
-            body = await read_body(
-                request, exchange.receive, exchange.hold, self._max_body_bytes,
-                arrived=exchange.reply.connection.body_arrived,
-            )  # fmt: skip
+            with self._limits.reading(client):
+                body = await read_body(
+                    request, exchange.receive, exchange.hold, self._max_body_bytes,
+                    arrived=exchange.reply.connection.body_arrived,
+                )  # fmt: skip
         finally:
             exchange.entry.waiting_seconds += time.perf_counter() - before
         exchange.unread = False
@@ -149,12 +166,11 @@ class Pipeline:
 
     async def _answer(self, exchange: Exchange, route: Route, call: Call) -> None:
         """Find out where the answer comes from, and pass it on."""
-        async with Patience(call, exchange.entry, exchange.reply, self._drains) as patience:
+        patience = Patience(call, exchange.entry, exchange.reply, self._drains, stream_seconds=self._stream_seconds)
+        async with patience:
             live = Live(exchange, patience)
             if call.lists:
-                body = await self._listing.answer(
-                    call, lambda page: self._page(exchange, page), openai=route.openai_list
-                )
+                body = await self._listing.answer(call, partial(self._page, exchange.entry), openai=route.openai_list)
                 return await live.whole(200, JSON, body)
             async with await self._find(exchange, call) as found:
                 if found.flight is None:
@@ -175,14 +191,14 @@ class Pipeline:
     async def _ask(self, exchange: Exchange, call: Call, sink: Sink, hold: Hold) -> Meter:
         """Ask the upstream, and pass on what it says, whose bytes count in `hold`."""
         meter = exchange.dialect.meter(call)
-        async with await self._upstream.send(call, exchange.dialect, exchange.entry) as answer:
+        async with await self._upstream.send(call, exchange.dialect, exchange.entry, hold) as answer:
             if answer.chunks is None:
                 cleaned = partial(self._upstream.cleaned, exchange.dialect)
                 await relay.whole(answer, meter, sink, entry=exchange.entry, hold=hold, cleaned=cleaned)
             else:
                 await relay.stream(
                     call, answer, meter, sink,
-                    entry=exchange.entry, hold=hold, idle_seconds=self._idle_seconds,
+                    entry=exchange.entry, hold=hold, waits=self.waits,
                     refusal=partial(self._upstream.refusal_within, exchange.dialect),
                 )  # fmt: skip
         return meter
@@ -195,24 +211,35 @@ class Pipeline:
     async def _play(self, exchange: Exchange, call: Call, flight: Flight, live: Live) -> None:
         """Pass on what a flight brings."""
         if call.stream:
-            async for chunk in flight.play():
-                if not live.started:
-                    await live.begin(flight.status, flight.content_type)
-                await live.write(chunk)
+            async with aclosing(flight.play()) as chunks:
+                async for chunk in chunks:
+                    if not live.started:
+                        await live.begin(flight.status, flight.content_type)
+                    if chunk:
+                        await live.write(chunk)
         kept = await flight.answer()
         if exchange.found is not None and not exchange.found.leads:
             exchange.entry.saved_tokens = kept.tokens
         if not call.stream:
             await live.whole(flight.status, kept.content_type, kept.chunks[0])
 
-    async def _page(self, exchange: Exchange, call: Call) -> bytes:
-        async with await self._upstream.send(call, exchange.dialect, exchange.entry) as answer:
-            return answer.body
+    async def _page(self, account: Account, call: Call) -> bytes:
+        with self._buffered.hold() as hold:
+            async with await self._upstream.send(call, ALL[0], account, hold) as answer:
+                return answer.body
+
+    async def _unknown_model(self, call: Call) -> ModelUnknown | None:
+        """What to say of a model that the upstream's own list does not name; None where it does, or is not known."""
+        names = await self._listing.names(call, partial(self._page, Attempts()))
+        if names is None or call.model in names:
+            return None
+        usable = [name for name in names if call.client.may_use(name)]
+        return ModelUnknown(call.model, difflib.get_close_matches(call.model, usable, n=3, cutoff=0.4))
 
     async def _refuse(self, exchange: Exchange, error: GatewayError) -> None:
         """The one way an error leaves: as an answer, or as the end of an answer that has begun."""
         entry, reply = exchange.entry, exchange.reply
-        entry.outcome = error.outcome
+        entry.fail(error)
         if isinstance(error, ClientGone):
             entry.status = error.code
             return
@@ -242,3 +269,9 @@ def server_timeout(request: Request, limit: float) -> float:
     """Seconds the call may take: the caller's `X-Server-Timeout`, where it is a good one, within our own limit."""
     asked = request.headers.get(b"x-server-timeout")
     return min(float(asked), limit) if asked.isascii() and asked.isdigit() and len(asked) < 10 and int(asked) else limit
+
+
+def address_of(scope: Scope) -> str | None:
+    """Where the caller's connection comes from; nothing behind a unix socket."""
+    client = scope.get("client")
+    return str(client[0]) if client else None

@@ -4,7 +4,7 @@ Alive means that the loop turns.  Ready means that the clients file is loaded an
 is named as degraded, and only where the operator chose `closed` does it make the gateway unready.
 """
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from importlib import resources
 from typing import Any
 
@@ -21,7 +21,7 @@ PAGE_POLICY = (
 METHODS = ["GET", "HEAD"]
 
 
-def router(*, ready: Callable[[], bool], degraded: Callable[[], list[str]]) -> APIRouter:
+def router(*, ready: Callable[[], bool], degraded: Callable[[], Mapping[str, str]]) -> APIRouter:
     """The routes; `ready` and `degraded` are asked at each probe."""
     routes = APIRouter()
     files = resources.files("gateway") / "docs"
@@ -34,9 +34,9 @@ def router(*, ready: Callable[[], bool], degraded: Callable[[], list[str]]) -> A
 
     @routes.api_route("/readyz", methods=METHODS)
     async def readyz() -> Response:
-        good = ready()
+        good, away = ready(), degraded()
         return JSONResponse(
-            {"status": "ready" if good else "not ready", "degraded": degraded()},
+            {"status": "ready" if good else "not ready", "degraded": list(away)} | ({"why": away} if away else {}),
             status_code=200 if good else 503,
             headers=None if good else {"retry-after": "1"},
         )

@@ -1,24 +1,79 @@
 """How does an answer pass through: counted, checked to be whole, and otherwise untouched?
 
 A unary answer is taken whole, so a cut one becomes a clean 502.  A stream passes event by event; its head is sent with
-the first one, so a failure before it is still a plain error.
+the first one, so a failure before it is still a plain error, unless that takes so long that proxies would give up.
 """
 
 import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
 
-from gateway.asgi import Hold
 from gateway.call import Call, Meter
-from gateway.errors import GatewayError, UpstreamBroke, UpstreamTimeout
-from gateway.framing import JSON, Frame, Framing, framing_of, is_json
+from gateway.errors import GatewayError, UpstreamBroke, UpstreamError, UpstreamTimeout
+from gateway.framing import JSON, Framing, framing_of, is_json
 from gateway.ledger import Entry
 from gateway.live import Sink
+from gateway.memory import Hold
 from gateway.upstream import Answer
 
-LARGE_BYTES = 1024 * 1024  # from here on JSON is read in a thread, so that the loop never stalls
+LARGE_BYTES = 64 * 1024  # from here on JSON is read in a thread, so that the loop never stalls
+LARGE_EVENT_BYTES = 4 * 1024 * 1024
 PLAIN_TYPE = re.compile(r"[a-z]+/[a-z.+-]+(?:; ?charset=[a-z0-9-]{1,16})?", re.IGNORECASE)  # what crosses untouched
+
+
+class Waits(NamedTuple):
+    """How long a stream is waited for, in seconds."""
+
+    idle: float  # between two pieces of it
+    head: float = 60.0  # for its first event, before the caller is sent a head without one: proxies give up by then
+    linger: float = 5.0  # for the end of one that is complete
+
+
+class Arriving:
+    """The chunks of one stream as they come; the waiting is the upstream's time."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], entry: Entry, waits: Waits) -> None:
+        self.complete = False  # what has come is a complete answer: neither silence nor a reset takes that back
+        self._chunks, self._entry, self._waits = chunks, entry, waits
+        self._head_due = time.perf_counter() + waits.head
+
+    async def next(self, sink: Sink, status: int, content_type: str) -> bytes:
+        """The next chunk, b"" at the end.  Raises `UpstreamTimeout`, and as the chunks do, unless it is `complete`."""
+        before = time.perf_counter()
+        try:
+            if not sink.started:
+                return await self._first(sink, status, content_type)
+            async with asyncio.timeout(self._waits.linger if self.complete else self._waits.idle):
+                return await anext(self._chunks, b"")
+        except TimeoutError:
+            if not self.complete:
+                raise UpstreamTimeout from None
+            return b""
+        except (UpstreamBroke, UpstreamTimeout):
+            if not self.complete:
+                raise
+            return b""
+        finally:
+            self._entry.upstream_seconds += time.perf_counter() - before
+
+    async def _first(self, sink: Sink, status: int, content_type: str) -> bytes:
+        """The same, while the caller has no head yet: it is sent meanwhile when it is due."""
+        coming = asyncio.ensure_future(anext(self._chunks, b""))
+        try:
+            until_head = max(self._head_due - time.perf_counter(), 0)
+            await asyncio.wait({coming}, timeout=min(until_head, self._waits.idle))
+            if not coming.done() and until_head < self._waits.idle:
+                await sink.begin(status, content_type)
+                await asyncio.wait({coming}, timeout=self._waits.idle - until_head)
+            if coming.done():
+                return coming.result()
+            raise TimeoutError
+        finally:
+            if not coming.done():
+                coming.cancel()
+                await asyncio.wait({coming})
 
 
 async def whole(
@@ -28,21 +83,18 @@ async def whole(
 
     Raises `UpstreamBroke` for anything but one whole JSON object.
     """
-    hold.answer(len(answer.body))
-    if not is_json(answer.content_type or JSON):
-        raise UpstreamBroke("The upstream answered with something that is not JSON.")
     try:
-        if len(answer.body) < LARGE_BYTES:
-            meter.event(answer.body)
-        else:
-            await asyncio.to_thread(meter.event, answer.body)
+        await _see(meter, answer.body)
     except ValueError:
+        if not is_json(answer.content_type or JSON):
+            raise UpstreamBroke("The upstream answered with something that is not JSON.") from None
         raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
     entry.usage, entry.whole, body = meter.usage, True, answer.body
     if meter.errored:  # a 2xx all the same, so its status and bytes are the caller's
-        entry.outcome, body = "upstream_error", cleaned(body)
+        entry.fail(UpstreamError())
+        body = cleaned(body)
     kind = answer.headers.get("content-type", "")
-    await sink.whole(answer.status, kind if PLAIN_TYPE.fullmatch(kind) else JSON, body, hold)
+    await sink.whole(answer.status, kind if is_json(kind) and PLAIN_TYPE.fullmatch(kind) else JSON, body, hold)
 
 
 async def stream(
@@ -53,7 +105,7 @@ async def stream(
     *,
     entry: Entry,
     hold: Hold,
-    idle_seconds: float,
+    waits: Waits,
     refusal: Callable[[bytes], GatewayError],
 ) -> None:
     """Pass a stream on.  Raises `Failed` when it breaks; what was counted until then stands in the entry.
@@ -62,15 +114,16 @@ async def stream(
     """
     framing = framing_of(call, answer.content_type)
     assert answer.chunks is not None  # noqa: S101  the caller has looked
-    base = hold.bytes
+    base, arriving = hold.bytes, Arriving(answer.chunks, entry, waits)
     try:
-        async for chunk in timed(answer.chunks, entry, idle_seconds):
-            written, error = _metered(meter, framing.feed, chunk)
+        while chunk := await arriving.next(sink, answer.status, framing.content_type):
+            written, error = await _metered(meter, framing, chunk)
             await _write(sink, answer.status, framing, written)
             if error:
                 raise refusal(error)
             hold.resize(base + framing.pending + sink.held)
-        last, error = _metered(meter, lambda _: framing.end(), b"")
+            arriving.complete = meter.finished and not framing.pending and meter.usage.source == "reported"
+        last, error = await _metered(meter, framing, None)
         if error:
             raise refusal(error)
         if not meter.finished:
@@ -83,13 +136,19 @@ async def stream(
         entry.usage = meter.usage
 
 
-def _metered(meter: Meter, feed: Callable[[bytes], list[Frame]], chunk: bytes) -> tuple[bytes, bytes]:
-    """What to write, and the error object that ends the stream; b"" when there is none."""
+async def _metered(meter: Meter, framing: Framing, chunk: bytes | None) -> tuple[bytes, bytes]:
+    """What to write, and the error object that ends the stream; b"" when there is none.  No chunk: it has ended."""
     written: list[bytes] = []
     try:
-        for piece, found in feed(chunk):
+        if chunk is None:
+            frames = framing.end()
+        elif framing.pending < LARGE_EVENT_BYTES:
+            frames = framing.feed(chunk)
+        else:  # its end copies it more than once
+            frames = await asyncio.to_thread(framing.feed, chunk)
+        for piece, found in frames:
             if found:
-                meter.event(found)
+                await _see(meter, found)
                 if meter.errored:
                     return b"".join(written), found
             written.append(piece)
@@ -98,25 +157,16 @@ def _metered(meter: Meter, feed: Callable[[bytes], list[Frame]], chunk: bytes) -
     return b"".join(written), b""
 
 
+async def _see(meter: Meter, found: bytes) -> None:
+    if len(found) < LARGE_BYTES:
+        meter.event(found)
+    else:
+        await asyncio.to_thread(meter.event, found)
+
+
 async def _write(sink: Sink, status: int, framing: Framing, written: bytes) -> None:
     if not written:
         return
     if not sink.started:
         await sink.begin(status, framing.content_type)
     await sink.write(written)
-
-
-async def timed(chunks: AsyncIterator[bytes], entry: Entry, idle_seconds: float) -> AsyncIterator[bytes]:
-    """The chunks, none later than `idle_seconds` after the one before; the waiting is the upstream's time."""
-    while True:
-        before = time.perf_counter()
-        try:
-            async with asyncio.timeout(idle_seconds):
-                chunk = await anext(chunks, None)
-        except TimeoutError:
-            raise UpstreamTimeout from None
-        finally:
-            entry.upstream_seconds += time.perf_counter() - before
-        if chunk is None:
-            return
-        yield chunk

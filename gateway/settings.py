@@ -16,11 +16,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.clients import Clients
 from gateway.files import Fixed, Watched, decoded
+from gateway.store_url import StoreUrl
 
 PREFIX = "GATEWAY_"
 ORIGIN = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9._-]*)(?::([0-9]{1,5}))?", re.IGNORECASE)
 HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")  # as it is sent, other alphabets as xn--
-STORES = ("redis://", "rediss://", "unix://", "redis+cluster://")
 
 T = TypeVar("T")
 
@@ -72,7 +72,10 @@ class Settings(BaseSettings):
         "literal or a name without a dot, else 403.",
     )
     connect_timeout_seconds: float = Field(5, gt=0, description="Connecting to the upstream.")
-    call_timeout_seconds: float = Field(300, gt=0, description="A whole call.")
+    call_timeout_seconds: float = Field(
+        600, gt=0, description="A unary call until its answer is whole, a stream until its first event."
+    )
+    stream_timeout_seconds: float = Field(3600, gt=0, description="A stream from its first event to its last.")
     idle_timeout_seconds: float = Field(120, gt=0, description="Silence within a stream after its head.")
     upstream_proxy: str | None = Field(
         None, description="A forward proxy; `HTTP(S)_PROXY` of the environment is ignored.", repr=False
@@ -136,11 +139,9 @@ class Settings(BaseSettings):
     @field_validator("redis_url", "cache_redis_url")
     @classmethod
     def known_store(cls, url: str | None) -> str | None:
-        """Refuse a scheme that the store does not speak."""
-        if url is not None and not url.startswith(STORES):
-            raise ValueError(f"must begin with one of {', '.join(STORES)}")
-        if url is not None and not (url[7:] if url.startswith("unix://") else has_host(url)):
-            raise ValueError("must be scheme://[user:password@]host[:port][/number] or unix:///path, percent-encoded")
+        """Refuse what no store can be reached by."""
+        if url is not None:
+            StoreUrl.parse(url)
         return url
 
     @field_validator("upstream_key")

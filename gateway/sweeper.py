@@ -1,18 +1,26 @@
 """Who looks after the leases of workers that died, also of clients that are quiet?
 
 The parent, every few seconds: it takes them back with the workers' own script, counts their calls as lost, and
-publishes how much of each budget is used.  It also warns before the store is full, since records are kept for 90 days.
+publishes how much of each budget is used.  Gateways that share a store take turns: one sweeps for all, and leaves there
+for the others what of the budgets is used.  Whoever dies in its turn has it until its claim runs out.
+The parent also warns before the store is full, since records are kept for 90 days, and tells of state that another
+version wrote.
 """
 
 import asyncio
+import os
+import socket
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+import msgspec
 
 from gateway.app import watched_store
 from gateway.catalogue import Catalogue
 from gateway.clients import Clients
 from gateway.ledger import Ledger
-from gateway.limits import Limits
+from gateway.limits import UNREAD, Limits
 from gateway.limits.account import key
 from gateway.logs import Log
 from gateway.metrics import CollectorRegistry, Metrics
@@ -22,6 +30,10 @@ from gateway.store.command import StoreAway
 
 SWEEP_SECONDS = 5.0
 FILLING, ROOMY = 0.8, 0.7  # of the store's memory; apart, so that a level between them is not told over and over
+TURN, SWEPT = "gw:sweep", "gw:swept"  # whose turn it is, and what came of the last one
+STALE_SECONDS = 60  # then nobody sweeps any more
+USED = msgspec.msgpack.Decoder(list[tuple[str, str, int]])
+NAMED = 10  # clients in one line
 BUDGETS = ("tokens_per_day", "images_per_day")
 
 
@@ -33,15 +45,40 @@ async def sweep(settings: Settings, log: Log, registry: CollectorRegistry | None
     store = watched_store(settings.redis_url, "state", metrics, log)
     limits = Limits(store, catalogue, Ledger(metrics, log), worker="parent")
     budgets: AbstractSet[tuple[str, str]] = frozenset()
-    filling = False
+    swept, told, filling = None, Told(), False
     try:
+        await store.look()
         while True:
             clients.refresh()
-            budgets = publish(clients.value, await limits.sweep(clients.value), metrics, before=budgets)
-            filling = await warn(store, clients.value, metrics, log, filling=filling)
+            used = await use(limits, store, clients.value, new=swept is not clients.value)
+            swept = clients.value
+            budgets = publish(swept, used, metrics, before=budgets)
+            told = tell(limits.formats, log, told)
+            filling = await warn(store, swept, metrics, log, filling=filling)
             await asyncio.sleep(SWEEP_SECONDS)
     finally:
         await store.aclose()
+
+
+async def use(limits: Limits, store: Store, clients: Clients, *, new: bool) -> Mapping[tuple[str, str], int]:
+    """What is used of each budget: sweep, if it is our turn or the clients are `new`, else hear of the last sweep."""
+    try:
+        who, until = f"{socket.gethostname()}:{os.getpid()}", round(SWEEP_SECONDS * 980)  # over before we come again
+        if await store.command("SET", TURN, who, "NX", "PX", until) is None and not new:
+            swept = await store.command("GET", SWEPT)
+            return {} if swept is None else {(name, limit): units for name, limit, units in USED.decode(swept)}
+        used = await limits.sweep(clients)
+        if used:
+            await store.command(
+                "SET",
+                SWEPT,
+                msgspec.msgpack.encode([(*budget, units) for budget, units in used.items()]),
+                "PX",
+                STALE_SECONDS * 1000,
+            )
+    except (StoreAway, msgspec.MsgspecError):
+        return {}
+    return used
 
 
 def publish(
@@ -58,6 +95,24 @@ def publish(
         if budget in used:
             metrics.child(metrics.limit_used, *budget).set(used[budget])
     return limits.keys()
+
+
+class Told(NamedTuple):
+    """Of which clients it was said that what is kept of them is not as we write it."""
+
+    unread: tuple[str, ...] = ()
+    newer: tuple[str, ...] = ()
+
+
+def tell(formats: Mapping[str, int], log: Log, told: Told) -> Told:
+    """Say of which clients another version has written, once each time that these change.  Returns what holds now."""
+    unread = tuple(sorted(name for name, form in formats.items() if form == UNREAD))
+    now = Told(unread, tuple(sorted(formats.keys() - set(unread))))
+    if now.unread and now.unread != told.unread:
+        log.event("state_unread", level="error", clients=now.unread[:NAMED], of=len(now.unread))
+    if now.newer and now.newer != told.newer:
+        log.event("state_newer", level="warning", clients=now.newer[:NAMED], of=len(now.newer))
+    return now
 
 
 async def warn(store: Store, clients: Clients, metrics: Metrics, log: Log, *, filling: bool) -> bool:

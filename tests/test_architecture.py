@@ -20,9 +20,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("live",),
     ("exchange", "patience"),
     ("*", "auth", "limits", "cache", "upstream", "ledger", "dialects"),
-    ("asgi", "listener", "store", "embedded", "metrics", "headers", "framing", "sse", "json_array", "logs",
-     "metric_files", "valkey_server", "guardian", "private"),
-    ("call", "catalogue", "clients", "errors", "google_shape", "settings", "files", "heap", "sockets"),
+    ("asgi", "close_delimited", "listener", "store", "embedded", "metrics", "headers", "framing", "sse", "json_array",
+     "logs", "metric_files", "valkey_server", "guardian", "private"),
+    ("call", "catalogue", "clients", "errors", "google_shape", "settings", "files", "heap", "memory", "sockets",
+     "store_url"),
     ("sandbox",),
 )  # fmt: skip
 OWNERS = {
@@ -44,7 +45,7 @@ FORBIDDEN_WORDS = (
     "unittest" + ".mock",
     "Magic" + "Mock",
 )
-MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_MEDIAN_LINES = 250, 50, 80
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_MEDIAN_LINES = 300, 50, 80
 
 
 def modules() -> list[Path]:
@@ -101,7 +102,7 @@ def test_each_library_has_one_owner(library: str) -> None:
 
 
 def test_files_and_functions_are_small() -> None:
-    """Sizes: no file above 250 lines, no function above 50, the median file at most 80."""
+    """Sizes: no file above 300 lines, no function above 50, the median file at most 80."""
     lengths = {path: len(path.read_text().splitlines()) for path in modules()}
     functions = {
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}": (node.end_lineno or node.lineno) - node.lineno + 1

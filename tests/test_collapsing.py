@@ -153,14 +153,14 @@ async def test_what_is_passed_on_from_the_cache_is_held(caching: Gateway, state:
     assert 0 == caching.metric("gateway_cache_saved_tokens_total"), "nobody was saved anything"
 
 
-async def test_a_deadline_within_an_answer(caching: Gateway, state: Valkey) -> None:
-    """U3 D2: an answer under way ends short, with the error as an event where it is one of events, and nowhere else."""
+async def test_a_slow_reader_gets_what_is_there(caching: Gateway, state: Valkey) -> None:
+    """D3: no deadline counts once the answer is there, or a stream has begun: who reads slowly gets it all."""
 
     def body(wish: str) -> bytes:
         return json.dumps(saying(f"{wish} sandbox-size: 8000000 ")).encode()
 
-    async def cut_short(path: str, wish: str) -> bytes:
-        more = f"x-server-timeout: 1\r\ncache-control: {wish}\r\n"
+    async def read_late(path: str, wish: str) -> bytes:
+        more = f"x-server-timeout: 1\r\nconnection: close\r\ncache-control: {wish}\r\n"
         reader, writer = await asking_slowly(caching, path, body(wish), more)
         await asyncio.sleep(1.5)  # past the deadline
         rest = await reader.read(-1)
@@ -171,10 +171,11 @@ async def test_a_deadline_within_an_answer(caching: Gateway, state: Valkey) -> N
     await asyncio.gather(*(caching.http.post(path, content=body("max-age=60")) for path in (GENERATE, STREAM, ARRAY)))
     await kept(state, 3)
     cases = [(path, wish) for path in (GENERATE, STREAM, ARRAY) for wish in told]
-    for (path, wish), rest in zip(cases, await asyncio.gather(*(cut_short(*case) for case in cases)), strict=True):
-        assert (True, False) == (told[wish] in rest[:1024], rest.endswith(b"0\r\n\r\n"))
-        assert len(rest) < 8_000_000
-        assert (path == STREAM) == (b'data: {"error"' in rest[-1024:]) == (b"UPSTREAM_TIMEOUT" in rest)
+    for (path, wish), rest in zip(cases, await asyncio.gather(*(read_late(*case) for case in cases)), strict=True):
+        assert told[wish] in rest[:1024]
+        assert len(rest) > 8_000_000
+        assert b"UPSTREAM_TIMEOUT" not in rest
+        assert (path == GENERATE) != rest.endswith(b"0\r\n\r\n")
 
 
 async def test_a_follower_who_leaves_is_not_waited_for(caching: Gateway) -> None:

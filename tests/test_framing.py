@@ -47,7 +47,6 @@ REFUSED: dict[str, bytes] = {
     "CONNECT": b"CONNECT evil.test:443 HTTP/1.1\r\nhost: evil.test:443\r\n\r\n" + NEXT,
     "target without a slash": CALL.replace(b" /v1", b" @evil.test/v1") + TAIL,
     "blank in the target": CALL.replace(b"/v1beta", b"/v1 beta") + TAIL,
-    "h2c": CALL + b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n" + TAIL,
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + NEXT,
 }  # fmt: skip
 

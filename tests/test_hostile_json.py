@@ -1,6 +1,7 @@
 """What does JSON that is made to hurt cost?  Each body passes as it came, and meanwhile others are served."""
 
 import asyncio
+import contextlib
 import hashlib
 import socket
 import threading
@@ -10,10 +11,11 @@ from types import TracebackType
 from typing import Self
 
 import httpx
+import pytest
 
-from tests.support.gateway import GENERATE
+from tests.support.gateway import GENERATE, STREAM
 from tests.support.served import Served
-from tests.support.wire import answer, saying, wire
+from tests.support.wire import answer, chunked, saying, wire
 
 GOOD = b'{"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":"STOP"}]}'
 MIB = 2**20
@@ -36,6 +38,35 @@ def hostile() -> dict[str, bytes]:
         "a byte order mark": b'\xef\xbb\xbf{"contents":[]}',
         "nothing": b"",
         "zeros": bytes(1000),
+    }
+
+
+END = b'"finishReason":"STOP"}],"usageMetadata":{"totalTokenCount":3}}'
+
+
+def hostile_answers() -> dict[str, tuple[bytes, str]]:
+    """Answers that are made to hurt, and how their usage is known."""
+    said = b'{"candidates":[{"content":{"parts":[{%b}]},%b'
+    return {
+        "340,000 candidates": (b'{"candidates":[%b{}]}' % (b"{}," * 340_000), "none"),
+        "as many as are read": (
+            b'{"candidates":[%b{%b' % (b'{"finishReason":1,"content":{"parts":[{"text":"x"}]}},' * 6_000, END),
+            "reported",
+        ),
+        "ten MiB of [],": (b'{"candidates":[%b[]]}' % (b"[]," * (10 * MIB // 3)), "none"),
+        "400,000 NaN": (b'{"x":[%bNaN]}' % (b"NaN," * 400_000), "none"),
+        "400,000 deep": (b'{"x":%b%b}' % (b"[" * 400_000, b"]" * 400_000), "none"),
+        "4,000 deep": (
+            b'{"x":%b%b,%b' % (b"[" * 4_000, b"]" * 4_000, END.replace(b'"finish', b'"candidates":[{"finish')),
+            "reported",
+        ),
+        "60 MB of picture": (
+            said % (b'"inlineData":{"mimeType":"image/png","data":"%b"}' % (b"A" * 60_000_000), END),
+            "reported",
+        ),
+        "20 MB of text": (said % (b'"text":"%b"' % (b"a b: " * 4_000_000), END), "reported"),
+        "three MiB of links": (said % (b'"text":"%b"' % (b"https://x.y/ ![a] <img " * 140_000), END), "reported"),
+        "ten MiB of halves": (said % (b'"text":"%b"' % (rb"\ud800" * (10 * MIB // 6)), END), "reported"),
     }
 
 
@@ -89,3 +120,43 @@ async def test_hostile_bodies_pass_and_stall_nobody(tmp_path: Path) -> None:
     print(f"slowest alone {alone.slowest * 1000:.0f} ms, 20 at once {together.slowest * 1000:.0f} ms")  # noqa: T201
     assert alone.asked > 10
     assert max(alone.slowest, together.slowest) < 1, "a full parse of one of them takes two seconds"
+
+
+@pytest.mark.parametrize("path", [GENERATE, STREAM])
+async def test_hostile_answers_pass_and_stall_nobody(tmp_path: Path, path: str) -> None:
+    """D9: each passes byte for byte, whole and as one event, metered where it can be; `/healthz` never waits for long.
+
+    Of a stream an event that is not read ends nothing: the caller has it, and no clean end.
+    """
+    corpus = hostile_answers()
+
+    async def play(head: bytes, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = corpus[list(corpus)[int(head.partition(b"models/m")[2].partition(b":")[0])]][0]
+        if path == STREAM:
+            writer.writelines([chunked()[0], b"%x\r\ndata: " % (len(body) + 8), body, b"\n\n\r\n0\r\n\r\n"])
+        else:
+            writer.write(answer(body))
+        await writer.drain()
+
+    async with wire(play) as upstream:
+        with Served(tmp_path, upstream=upstream.url, workers="1") as served:
+            headers = {"x-goog-api-key": served.key, "content-type": "application/json"}
+            async with httpx.AsyncClient(base_url=served.url, headers=headers, timeout=30, trust_env=False) as http:
+                for at, (name, (body, usage)) in enumerate(corpus.items()):
+                    got = bytearray()
+                    with Pulse(served.url) as pulse, contextlib.suppress(httpx.RemoteProtocolError):
+                        async with http.stream(
+                            "POST", path.replace("gemini-2.5-flash", f"m{at}"), content=b"{}"
+                        ) as response:
+                            async for chunk in response.aiter_raw():
+                                got += chunk
+                    print(f"{name}: {pulse.slowest * 1000:.0f} ms")  # noqa: T201
+                    assert pulse.slowest < 1, name
+                    events = b"data: %b\n\n" % body if path == STREAM else body
+                    assert got.startswith(events), name
+                    assert (len(got) == len(events)) == (path == GENERATE or usage == "reported"), name
+        lines = served.events("call")
+    unread = "estimated" if path == STREAM else "none"  # of what was cut nobody knows what it cost
+    assert [unread if usage == "none" else usage for _, usage in corpus.values()] == [line["usage"] for line in lines][
+        -len(corpus) :
+    ]

@@ -21,7 +21,7 @@ HANGING_EMBEDDING = {"json": {"content": {"parts": [{"text": "sandbox-fault: han
 ENDS: list[tuple[str, dict[str, Any], int, str, str]] = [
     (GENERATE, {"json": TEXT}, 200, "ok", "reported"),
     (STREAM, {"json": TEXT}, 200, "ok", "reported"),
-    (GENERATE, {"json": saying("sandbox-fault: nousage ")}, 200, "ok", "none"),
+    (GENERATE, {"json": saying("sandbox-fault: nousage ")}, 200, "ok", "estimated"),
     (GENERATE.replace("generateContent", "countTokens"), {"json": TEXT}, 200, "ok", "none"),
     (GENERATE, {"json": saying("sandbox-fault: 400 ")}, 400, "upstream_error", "none"),
     (GENERATE, {"json": saying("sandbox-fault: key ")}, 502, "upstream_error", "none"),

@@ -141,3 +141,22 @@ async def test_what_never_became_a_request_is_counted(gateway: Gateway) -> None:
     )
     assert f"x-request-id: {entry['request_id']}\r\n" in head
     assert 1 == gateway.metric("gateway_requests_total") == gateway.metric("gateway_requests_total", code="400")
+
+
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [
+        (b"0" * 4400 + b"2", 200), (b"0000002", 200), (b"0" * 4400, 400), (b"9" * 4400, 400), (b"1" + b"0" * 19, 413),
+        (b"18446744073709551615", 413), (b"18446744073709551616", 400), (b"2" * 19, 413),
+    ],
+)  # fmt: skip
+async def test_a_length_of_many_digits(gateway: Gateway, length: bytes, status: int) -> None:
+    """D7: a length may have any number of zeros in front; what cannot be a length or is too much is refused as such."""
+    host, port = gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    keyed = f"x-goog-api-key: {gateway.key}\r\ncontent-length: ".encode()
+    writer.write(KEYED + keyed + length + b"\r\n\r\n" + (b"{}" if status == 200 else b""))
+    async with asyncio.timeout(5):
+        answered = await reader.readline()
+    writer.close()
+    assert answered.startswith(b"HTTP/1.1 %d " % status)

@@ -186,14 +186,14 @@ def test_folders_of_killed_parents_go(tmp_path: Path) -> None:
         precious = tmp_path / "precious"
         precious.mkdir()
         (precious / "file").touch()
-        (tmp_path / "tokenhot-gateway-metrics-link").symlink_to(precious)
-        (tmp_path / "tokenhot-gateway-metrics-file").touch()
+        (tmp_path / "tokenhot-gateway-metrics-locked-link").symlink_to(precious)
+        (tmp_path / "tokenhot-gateway-metrics-locked-file").touch()
         with Serve(tmp_path, GATEWAY_DATA_DIR=str(tmp_path / "third"), **one) as third:
             third.event("ready")
             assert not (tmp_path / folder.name).exists()
             assert ours.exists()
             assert (precious / "file").exists()
-            assert (tmp_path / "tokenhot-gateway-metrics-file").exists()
+            assert (tmp_path / "tokenhot-gateway-metrics-locked-file").exists()
         assert 200 == living.get("/pid").status_code
         until(10, lambda: not any(is_running(pid) for pid in workers))
 

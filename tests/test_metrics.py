@@ -93,7 +93,7 @@ def test_all_are_declared() -> None:
     }
     assert PUBLISHED == {name: declared[name] for name in PUBLISHED}
     assert (0.0001, 1) == (metrics.overhead._kwargs["buckets"][0], metrics.overhead._kwargs["buckets"][-1])
-    assert (0.005, 300) == (metrics.duration._kwargs["buckets"][0], metrics.duration._kwargs["buckets"][-1])
+    assert (0.005, 3600) == (metrics.duration._kwargs["buckets"][0], metrics.duration._kwargs["buckets"][-1])
 
 
 def labelled(gateway: Gateway) -> set[str]:
@@ -122,7 +122,7 @@ async def test_labels_come_from_closed_sets(tmp_path: Path, upstream: Upstream, 
         await gateway.at_rest()
         assert before == labelled(gateway)
         assert 304 == gateway.metric("gateway_requests_total")
-        assert 101 == gateway.metric("gateway_requests_total", model="other", method="generateContent", code="503")
+        assert 101 == gateway.metric("gateway_requests_total", model="other", method="generateContent", code="404")
         assert 1 == gateway.metric("gateway_requests_total", model="our-own-model")
 
 

@@ -89,7 +89,8 @@ async def test_a_lost_store_is_named(
         answer = await gateway.http.post(GENERATE, json=TEXT)
         ready, alive = await gateway.http.get("/readyz"), await gateway.http.get("/healthz")
     assert status == answer.status_code
-    assert (status, {"status": said, "degraded": ["state"]}) == (ready.status_code, ready.json())
+    told = {"status": said, "degraded": ["state"], "why": {"state": "there is no such socket"}}
+    assert (status, told) == (ready.status_code, ready.json())
     assert 200 == alive.status_code
 
 

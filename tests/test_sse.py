@@ -1,5 +1,6 @@
 """Where events begin and end, wherever the chunks are cut."""
 
+import json
 import time
 from itertools import pairwise
 
@@ -128,3 +129,13 @@ def test_long_events_are_linear(line: int) -> None:
         assert 1 == len(events.feed(b"\n\n"))
         took.append(1e3 * (time.perf_counter() - begin))
     print(f"2 MiB {took[0]:.1f} ms, 8 MiB {took[1]:.1f} ms")  # noqa: T201  for the reader: a busy machine fails no test
+
+
+def test_json_that_goes_on_over_lines() -> None:
+    """Only the first line has its `data:`: it becomes one line, so that every SDK reads it."""
+    for cut in range(20):
+        stream = b'data: {\n  "a": [\n1\n ]\n}\n\n: PING\n\n'.replace(b"1\n", b"")
+        events = Events()
+        found = [*events.feed(stream[:cut]), *events.feed(stream[cut:]), *events.end()]
+        assert [b'data: {   "a": [  ] }\n\n'] == [event.frame for event in found]
+        assert {"a": []} == json.loads(found[0].data)

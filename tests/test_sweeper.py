@@ -40,9 +40,11 @@ class Sweep:
 
 
 @contextlib.asynccontextmanager
-async def sweeping(folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sweep]:
+async def sweeping(
+    folder: Path, url: str, monkeypatch: pytest.MonkeyPatch, *, seconds: float = 0.05
+) -> AsyncIterator[Sweep]:
     """The sweep, a hundred times as often as in earnest."""
-    monkeypatch.setattr(sweeper, "SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(sweeper, "SWEEP_SECONDS", seconds)
     clients, logged = folder / "clients.toml", folder / "log"
     clients.write_text(clients_toml({"design": "k", "quiet": "q"}, TERMS))
     settings = Settings(redis_url=url, clients_file=clients, upstream_key="sk-none")
@@ -93,6 +95,104 @@ async def test_budgets_that_are_gone_are_none(tmp_path: Path, monkeypatch: pytes
                 sweep.clients_file.write_text(clients_toml({"design": "k"}, TERMS))
                 await until(lambda: budget() == before)
         assert [] == sweep.lines()
+
+
+VISITS = {"operation": "visit"}
+USED = {"client": "design", "limit": "tokens_per_day"}
+EACH = 0.25  # seconds of a turn
+
+
+@contextlib.asynccontextmanager
+async def several(
+    folder: Path, url: str, monkeypatch: pytest.MonkeyPatch, count: int
+) -> AsyncIterator[tuple[list[Sweep], list[contextlib.AsyncExitStack]]]:
+    """Gateways that share a store; each can be ended by itself."""
+    sweeps, stacks = [], [contextlib.AsyncExitStack() for _ in range(count)]
+    async with contextlib.AsyncExitStack() as all_of_them:
+        for number, stack in enumerate(stacks):
+            (home := folder / str(number)).mkdir()
+            await all_of_them.enter_async_context(stack)
+            sweeps.append(await stack.enter_async_context(sweeping(home, url, monkeypatch, seconds=EACH)))
+            await asyncio.sleep(EACH / count)  # as gateways start, one after another
+        yield sweeps, stacks
+
+
+def visits(sweeps: list[Sweep]) -> float:
+    """How often any of them has asked about a client."""
+    return sum(sweep.gauge("store_duration_seconds_count", **VISITS) or 0 for sweep in sweeps)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+async def test_gateways_share_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """L9: however many gateways there are, each client is visited about once a turn, and every gauge is right everywhere."""
+    with valkey() as server:
+        async with gate(server.url) as one, several(tmp_path, server.url, monkeypatch, count) as (sweeps, _):
+            await until(lambda: all(sweep.gauge("limit_used", **USED) == 0 for sweep in sweeps))
+            before, began = visits(sweeps), asyncio.get_running_loop().time()
+            await one.admit(client(tokens_per_day=1_000_000))
+            await until(lambda: all(sweep.gauge("limit_used", **USED) == 1024 for sweep in sweeps))
+            await asyncio.sleep(8 * EACH)
+            turns = (asyncio.get_running_loop().time() - began) / EACH
+            asked = (visits(sweeps) - before) / 2  # design and quiet
+        assert 0.4 * turns <= asked <= 1.1 * turns + 1
+
+
+async def test_a_turn_is_taken_over_from_the_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L9: whoever of them dies, also with the turn in hand, places of dead workers come back and gauges go on."""
+    with valkey() as server:
+        async with several(tmp_path, server.url, monkeypatch, 3) as (sweeps, stacks):
+            for left in (2, 1):
+                await stacks[left].aclose()
+                server.ask("SET", sweeper.TURN, "the dead", "PX", round(EACH * 980))
+                async with gate(server.url) as dead:
+                    await dead.admit(client())
+                expire(server)
+                await until(lambda: leases(server) == 0, 4 * EACH + 1)
+            await until(lambda: sweeps[0].gauge("limit_used", **USED) == 2048)
+        assert ["lost"] * 2 == [record["outcome"] for record in records(server)]
+
+
+async def test_new_clients_wait_for_no_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L9: a gateway whose clients file has changed looks after them at once, whoever has the turn."""
+    with valkey() as server:
+        async with sweeping(tmp_path, server.url, monkeypatch) as sweep:
+            await until(lambda: server.ask("ZSCORE", "gw:clients", "quiet") is not None)
+            server.ask("SET", sweeper.TURN, "somebody else")
+            await asyncio.sleep(0.1)
+            sweep.clients_file.write_text(clients_toml({"design": "k", "young": "y"}, TERMS))
+            await until(lambda: server.ask("ZSCORE", "gw:clients", "young") is not None)
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"\xc1", b"{}", b"\x91\x93\xa1a\x01\x02"])
+async def test_what_another_left_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nonsense: bytes
+) -> None:
+    """Rollbacks: a result of a sweep that cannot be read changes no gauge and ends nothing."""
+    with valkey() as server:
+        async with gate(server.url) as one:
+            await one.admit(client(tokens_per_day=1_000_000))
+        async with sweeping(tmp_path, server.url, monkeypatch) as sweep:
+            await until(lambda: sweep.gauge("limit_used", **USED) == 1024)
+            server.ask("SET", sweeper.TURN, "somebody else")
+            await asyncio.sleep(0.1)
+            server.ask("SET", sweeper.SWEPT, nonsense)
+            await asyncio.sleep(0.2)
+            assert 1024 == sweep.gauge("limit_used", **USED)
+        assert [] == sweep.lines()
+
+
+async def test_state_of_another_version_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rollbacks: one line names the clients of whom something cannot be read; the next comes when they are others."""
+    with valkey() as server:
+        server.ask("HSET", "gw:{design}:limits", "state", "of another kind")
+        async with sweeping(tmp_path, server.url, monkeypatch) as sweep:
+            await until(sweep.lines)
+            await asyncio.sleep(0.3)
+            assert 1 == len(sweep.lines())
+            server.ask("HSET", "gw:{quiet}:limits", "state", "too")
+            await until(lambda: len(sweep.lines()) == 2)
+        told = [(line["event"], line["level"], line["clients"], line["of"]) for line in sweep.lines()]
+    assert [("state_unread", "error", ["design"], 1), ("state_unread", "error", ["design", "quiet"], 2)] == told
 
 
 def _fill(server: Valkey, percent: int) -> None:

@@ -19,7 +19,6 @@ from typing import Protocol
 
 from msgspec import structs
 
-from gateway.asgi import Hold
 from gateway.cache import control
 from gateway.cache.claim import Claim
 from gateway.cache.flight import Flight
@@ -29,6 +28,7 @@ from gateway.cache.lookup import Lookup
 from gateway.cache.shelf import Shelf
 from gateway.call import Call
 from gateway.errors import Draining, NotCached, UpstreamTimeout
+from gateway.memory import Hold
 
 __all__ = ["Cache", "Flight", "Kept", "Lookup", "Shelf"]
 
@@ -73,13 +73,22 @@ class Question:
 class Cache:
     """The kept answers of one upstream, and those on their way to this worker.
 
-    `hold` makes room in the worker's budget for the bytes of one; `call_seconds` is the gateway's own deadline.
+    `hold` makes room in the worker's budget for the bytes of one; `call_seconds` is the gateway's own deadline, and
+    `stream_seconds` that of a stream from its first event on.
     """
 
     def __init__(
-        self, shelf: Shelf, counts: Counts, *, upstream: str, hold: Callable[[], Hold], call_seconds: float
+        self,
+        shelf: Shelf,
+        counts: Counts,
+        *,
+        upstream: str,
+        hold: Callable[[], Hold],
+        call_seconds: float,
+        stream_seconds: float = 3600,
     ) -> None:
-        self._shelf, self._counts, self._hold, self._call_seconds = shelf, counts, hold, call_seconds
+        self._shelf, self._counts, self._hold = shelf, counts, hold
+        self._call_seconds, self._stream_seconds = call_seconds, stream_seconds
         self._upstream = upstream
         self._flights: dict[tuple[str, int], Flight] = {}
         self._tasks: dict[asyncio.Task[None], Flight] = {}
@@ -188,7 +197,7 @@ class Cache:
     async def _fly(self, question: Question, flight: Flight) -> None:
         call, deadline = question.call, asyncio.get_running_loop().time() + self._call_seconds
         try:
-            async with asyncio.timeout_at(deadline):
+            async with flight.deadline(deadline, then_seconds=self._stream_seconds if call.stream else None):
                 await question.ask(structs.replace(call, deadline=deadline), flight)
         except TimeoutError:
             raise UpstreamTimeout from None

@@ -10,13 +10,13 @@ they are, and an error keeps the frames of all who raised it, which keep their b
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
 
-from gateway.asgi import Hold
 from gateway.cache.kept import Chunk, Kept
 from gateway.errors import Draining
+from gateway.memory import Hold
 
 PIECE_BYTES = 64 * 1024  # thousands of small writes in one turn of the loop would stall it
 
@@ -36,6 +36,8 @@ class Flight:
         self.kept: Kept | None = None
         self.error: BaseException | None = None
         self.ended = asyncio.Event()
+        self._deadline: asyncio.Timeout | None = None
+        self._then_seconds: float | None = None
         self._on_close = on_close
         self._content_type, self._tokens = "", 0
         self._chunks: list[bytes] = []
@@ -48,9 +50,12 @@ class Flight:
     async def begin(self, status: int, content_type: str) -> None:
         """The answer comes, and is of this type."""
         self.started, self.status, self._content_type = True, status, content_type
+        self._more.set()
 
     async def write(self, chunk: bytes) -> None:
         """Take the next bytes, which are held to the end."""
+        if not self._chunks and self._deadline is not None and self._then_seconds is not None:
+            self._deadline.reschedule(asyncio.get_running_loop().time() + self._then_seconds)
         self._chunks.append(chunk)
         self.held += len(chunk)
         self._more.set()
@@ -79,9 +84,15 @@ class Flight:
         if error is not None:
             self._trace = error.__traceback__
         self.kept, self.error = kept, error
+        self._deadline = None  # it knows its task, which knows the error, which knows us
         self._on_close(self)
         self.ended.set()
         self._more.set()
+
+    def deadline(self, when: float, *, then_seconds: float | None) -> asyncio.Timeout:
+        """What ends the task at `when`, or `then_seconds` after the first bytes of what may go on for long."""
+        self._deadline, self._then_seconds = asyncio.timeout_at(when), then_seconds
+        return self._deadline
 
     def carried_by(self, task: asyncio.Task[None]) -> None:
         """From here on a task brings it, which is tended; `landed` is to be called when it is done."""
@@ -149,11 +160,16 @@ class Flight:
             raise (self.error or Draining()).with_traceback(self._trace)  # else it grows with each who raises it
         return self.kept
 
-    async def play(self) -> AsyncIterator[Chunk]:
-        """The chunks, as they come, or joined where they are there; for one caller.  Raises what it ended with."""
+    async def play(self) -> AsyncGenerator[Chunk, None]:
+        """The chunks, as they come, or joined where they are there; for one caller.  Raises what it ended with.
+
+        An empty one comes first where the answer has begun and nothing of it is there yet.
+        """
         at = 0
         while not self.ended.is_set():
             self._more.clear()
+            if self.started and not self._chunks:
+                yield b""
             while at < len(self._chunks):
                 yield self._chunks[at]
                 at += 1

@@ -16,8 +16,13 @@ from gateway.cache.kept import Kept
 from gateway.cache.key import LARGE_BYTES
 from gateway.store import Store
 from gateway.store.command import Script
+from gateway.store.probe import Probe
 
 LOOK, DROP = Script.read("gateway.cache", "look"), Script.read("gateway.cache", "drop")
+PROBE = Probe(
+    Script.read("gateway.cache", "probe", "gateway.store:probe"),
+    [f"gw:{kind}:{{}}" for kind in ("cache", "claim", "wanted")],
+)
 LEASE_SECONDS = 10.0
 WAITING_MS = 1000  # several looks of those who wait
 TAKEN = 0  # what look.lua returns while another has the claim

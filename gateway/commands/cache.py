@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from gateway.cache.key import pattern
 from gateway.clients import NAME
@@ -19,8 +18,8 @@ from gateway.embedded import StoreError, borrow
 from gateway.settings import Settings, SettingsError, watched_clients
 from gateway.store import Store
 from gateway.store.command import StoreAway
+from gateway.store_url import CLUSTER, member
 
-CLUSTER = "redis+cluster://"
 PATIENCE_SECONDS = 10
 PAGE = 1000  # keys walked at once
 
@@ -91,12 +90,11 @@ async def _each(store: Store, command: str, keys: Iterable[str]) -> list[Any]:
 
 async def _servers(url: str) -> list[str]:
     """The URL of each server that holds keys."""
-    if not url.startswith(CLUSTER):
+    if not url.startswith(f"{CLUSTER}://"):
         return [url]
     async with _store(url) as store:
         ranges = await store.command("CLUSTER", "SLOTS")
-    user, at, _ = urlsplit(url).netloc.rpartition("@")
-    return sorted({f"redis://{user}{at}{host.decode()}:{port}" for _, _, (host, port, *_), *_ in ranges})
+    return sorted({member(url, host.decode(), port) for _, _, (host, port, *_), *_ in ranges})
 
 
 @contextlib.asynccontextmanager

@@ -2,16 +2,20 @@
 
 import asyncio
 import contextlib
+from urllib.parse import urlsplit
 
 import httpx
 
+from gateway.app import PROBES
 from gateway.embedded import StoreError, borrow
+from gateway.limits.account import CLIENTS, key
 from gateway.settings import Settings, SettingsError, watched_clients, watched_key
 from gateway.store import Store
 from gateway.store.command import StoreAway
-from gateway.upstream import PyqwestTransport
+from gateway.upstream import Outgoing, PyqwestTransport
 
 UPSTREAM_SECONDS = 15
+UPGRADE = "their budgets of that day began anew; see Upgrades and rollbacks in docs/operations.md"
 
 
 class Red(Exception):
@@ -54,15 +58,33 @@ async def _store(settings: Settings) -> str:
             urls = {"state": settings.redis_url, "cache": settings.cache_redis_url or settings.redis_url}
             what = "as given"
         for name, url in urls.items():
-            store = Store(url, timeout=2)
+            store = Store(url, timeout=2, probe=PROBES[name])
             try:
-                await store.ping()
+                await store.probe()
             except StoreAway as away:
-                advice = "start it, or mend GATEWAY_REDIS_URL and GATEWAY_CACHE_REDIS_URL"
-                raise Red(f"{name}: does not take a write ({away}); {advice}") from None
+                advice = (
+                    "mend it, or GATEWAY_REDIS_URL and GATEWAY_CACHE_REDIS_URL; what it must allow is in operations.md"
+                )
+                raise Red(f"{name}: {away}; {advice}") from None
+            else:
+                if name == "state" and (unread := await _unread(store, settings)):
+                    raise Red(f"state: of {', '.join(unread)} it keeps what this version cannot read; {UPGRADE}")
             finally:
                 await store.aclose()
     return f"state and cache answer ({what})"
+
+
+async def _unread(store: Store, settings: Settings) -> list[str]:
+    """The clients of whom something was set aside, since another version had written it."""
+    names: set[str] = set()
+    with contextlib.suppress(SettingsError):  # it has a line of its own
+        names = {client.name for client in watched_clients(settings).value}
+    try:
+        names |= {name.decode() for name in await store.command("ZRANGE", CLIENTS, 0, -1)}
+        kept = await asyncio.gather(*(store.command("HGET", key(name, "limits"), "unread") for name in sorted(names)))
+    except StoreAway as away:
+        raise Red(f"state: {away}") from None
+    return [name for name, unread in zip(sorted(names), kept, strict=True) if unread is not None]
 
 
 async def _upstream(settings: Settings) -> str:
@@ -72,20 +94,24 @@ async def _upstream(settings: Settings) -> str:
         proxy=settings.upstream_proxy,
         ca_file=settings.upstream_ca_file,
     )
-    headers = {"authorization": f"Bearer {watched_key(settings).value}"}
-    request = httpx.Request(
-        "GET", f"{settings.upstream_url}/v1beta/models", headers=headers, extensions={"whole": True}
-    )
+    headers = [
+        ("host", urlsplit(settings.upstream_url).netloc),
+        ("authorization", f"Bearer {watched_key(settings).value}"),
+    ]
+    request = Outgoing("GET", f"{settings.upstream_url}/v1beta/models", headers, b"")
     try:
         async with asyncio.timeout(UPSTREAM_SECONDS):
-            response = await transport.handle_async_request(request)
+            response = await transport.send(request)
     except (httpx.TransportError, TimeoutError) as error:
+        why = str(error) or f"no answer within {UPSTREAM_SECONDS} s"
         advice = "check GATEWAY_UPSTREAM_URL, the network, and GATEWAY_UPSTREAM_PROXY or _CA_FILE if you need them"
-        raise Red(f"{settings.upstream_url} cannot be reached ({type(error).__name__}); {advice}") from None
+        raise Red(f"{settings.upstream_url} cannot be reached: {why}; {advice}") from None
     finally:
         await transport.aclose()
-    if response.status_code in {401, 403}:
-        raise Red(f"{settings.upstream_url} refuses our key ({response.status_code}); put a valid one in place")
-    if response.status_code != 200:
-        raise Red(f"{settings.upstream_url} answers {response.status_code}; is it the right address?")
+    if response.status == 407:
+        raise Red("the forward proxy refuses our user or password; mend GATEWAY_UPSTREAM_PROXY")
+    if response.status in {401, 403}:
+        raise Red(f"{settings.upstream_url} refuses our key ({response.status}); put a valid one in place")
+    if response.status != 200:
+        raise Red(f"{settings.upstream_url} answers {response.status}; is it the right address?")
     return f"{settings.upstream_url} lists its models"

@@ -11,8 +11,9 @@ A worker renews the leases of its calls every second; one that dies leaves them 
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Literal
 
@@ -36,6 +37,7 @@ PACKED = msgspec.msgpack.Encoder().encode
 LEVELS = msgspec.msgpack.Decoder(Levels).decode
 BEAT_SECONDS = 1.0
 LOST = 100  # calls that visit.lua takes back at most
+UNREAD, OURS = 0, 1  # formats of what is kept, as visit.lua tells them; others are newer
 
 
 class Limits:
@@ -63,13 +65,25 @@ class Limits:
         self._lease_ms = round(lease_seconds * 1000)
         self._local = Local(replicas * workers)
         self._accounts: dict[str, Account] = {}
+        self._reading = Counter[str]()  # calls whose bodies are still coming, by client
+        self.formats: dict[str, int] = {}  # of clients, where it is not ours: see visit.lua
         self._endings = Endings(store, counts, self._accounts, queue)
         self._ids = (f"{run}-{number:x}" for run in [secrets.token_hex(5)] for number in count(1))
 
-    def refuse_early(self, client: Client) -> None:
-        """Raises `RateLimited` for a client that has all its `concurrent` calls in this worker already."""
-        if client.concurrent is not None and len(self._account(client).live) >= client.concurrent:
+    @contextmanager
+    def reading(self, client: Client) -> Iterator[None]:
+        """While a body is read, which is a call of the client's too.
+
+        Raises `RateLimited` for a client that has all its `concurrent` calls in this worker already.
+        """
+        reading = self._reading[client.name]
+        if client.concurrent is not None and len(self._account(client).live) + reading >= client.concurrent:
             raise self._limited(refusal(client, "concurrent", 1))
+        self._reading[client.name] += 1
+        try:
+            yield
+        finally:
+            self._reading[client.name] -= 1
 
     async def admit(self, call: Call, headers: list[tuple[bytes, bytes]]) -> Permit:
         """Take what the call needs from every limit of its client, and tell in `headers` what is left.
@@ -192,9 +206,13 @@ class Limits:
         """
         while True:
             try:
-                *spent, lost = await self._store.run(account.visit, *account.live)
+                *spent, lost, form = await self._store.run(account.visit, *account.live)
             except StoreAway:
                 return ()
+            if form != OURS:
+                self.formats[account.client.name] = form
+            else:
+                self.formats.pop(account.client.name, None)
             for model, method in lost:
                 self._counts.lost(account.client.name, model.decode(), method.decode())
             if len(lost) < LOST:

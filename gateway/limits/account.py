@@ -12,11 +12,18 @@ from gateway.clients import Client
 from gateway.limits.allowed import Allowed
 from gateway.limits.headers import policy
 from gateway.store.command import Bound, Script
+from gateway.store.probe import Probe
 
-ADMIT, SETTLE, VISIT = (Script.read("gateway.limits", name, "state") for name in ("admit", "settle", "visit"))
+ADMIT = Script.read("gateway.limits", "admit", "state", "drain")
+SETTLE = Script.read("gateway.limits", "settle", "state", "drain", "lease")
+VISIT = Script.read("gateway.limits", "visit", "state", "drain", "lease", "reap")
 NAMES = Script.read("gateway.limits", "names")
 CLIENTS = "gw:clients"  # the names of all; on a cluster it lives alone
 KEYS = ("limits", "leases", "settled", "usage")  # in the order of the scripts
+PROBE = Probe(
+    Script.read("gateway.limits", "probe", "gateway.store:probe"),
+    [f"gw:{{}}:probe-{name}" for name in (*KEYS, "sweep")],
+)
 
 
 def key(client: str, name: str) -> str:

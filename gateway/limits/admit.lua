@@ -2,14 +2,14 @@
 --
 -- Concurrency is the number of leases; visit.lua looks after them.
 --
--- KEYS, ARGV 1   as in state.lua, with which this begins
+-- KEYS, ARGV 1   as in state.lua, with which this begins; drain.lua follows
 -- ARGV     2 {call, tokens, images, worker, model, method, request id}, in MessagePack
 -- Returns  {refused, wait, requests, tokens, tokens_day, images_day, midnight}, in MessagePack
 --          refused: 0, or the limit that is free last: 1 requests_per_minute, 2 tokens_per_minute, 3 tokens_per_day,
 --          4 images_per_day, 5 concurrent; -1 = settled before.  wait, midnight: ms from now
 
 local id, cost, images = unpack(cmsgpack.unpack(ARGV[2]))
-local midnight = (today + 1) * 86400000 - now
+local midnight = (day + 1) * 86400000 - now
 
 local refused, wait = 0, 0
 local function check(number, limit, used, more, ms_per_unit, ms)
@@ -34,8 +34,9 @@ if refused == 0 then
   tokens_day, images_day = tokens_day + cost, images_day + images
   redis.call("ZADD", leases, now + lease_ms, id)
   local lease = cmsgpack.pack(now, requests_took, requests[SHARE], tokens_took, tokens[SHARE])
-  keep(id, lease .. ARGV[2])
+  local more = cmsgpack.pack(FORMAT, day - today, requests[SINCE], tokens[SINCE])
+  redis.call("HSET", kept(id, lease .. ARGV[2] .. more))
 elseif now < at then -- the clock went back: the buckets drain from here on
-  keep()
+  redis.call("HSET", kept())
 end
 return cmsgpack.pack({ refused, wait, requests[LEVEL], tokens[LEVEL], tokens_day, images_day, midnight })

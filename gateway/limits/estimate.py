@@ -1,7 +1,8 @@
 """How much may a call cost?  The reservation that limits hold until the real usage is known.
 
 Figures are Gemini's own where there are any: a token is about four characters, a picture 258 tokens, a second of
-audio 32.  The output is the model's typical one, never more than the caller allows.
+audio 32.  The output is the model's typical one, never more than the caller allows.  A picture is expected of every
+call that could bring one: what none came of is given back.
 """
 
 from typing import NamedTuple
@@ -44,5 +45,5 @@ def estimate(call: Call, catalogue: Catalogue) -> Estimate:
     if asked.max_output_tokens is not None:
         output = min(output, max(0, asked.max_output_tokens))
     answers = min(max(1, asked.candidates), MAX_ANSWERS)
-    pictures = asked.image_output or catalogue.kind(call.model) == "image"
+    pictures = asked.image_output or asked.unread or catalogue.may_picture(call.model)
     return Estimate(tokens_in=tokens_in, tokens_out=output * answers, images=answers if pictures else 0)

@@ -2,7 +2,8 @@
 
 Each worker lets its share of every limit through, counted in its own memory and on its own clock.  What was taken is
 remembered when the store comes and goes, so that a store that flickers gives nobody a fresh start.  The buckets are
-those of admit.lua, less what needs a server: leases and records.
+those of admit.lua, less what needs a server: leases and records; and as in drain.lua a clock that goes back begins no
+day anew.
 """
 
 import time
@@ -86,7 +87,7 @@ class Local:
         allowed = Allowed.to(client, self._parts)
         tokens, images = allowed.reserved(wanted)
         taken = self._now(client, allowed)
-        midnight = DAY - self._wall() % DAY
+        midnight = (taken.day + 1) * DAY - self._wall()
         rows = (  # of each limit: how much, used, to be used more, seconds until one unit is free, or all are
             (allowed.burst, taken.requests, 1, 60 / (allowed.requests_per_minute or 1), None),
             (allowed.tokens_per_minute, taken.tokens.level, tokens, 60 / (allowed.tokens_per_minute or 1), None),
@@ -129,6 +130,8 @@ class Local:
         passed, taken.at = now - taken.at, now
         taken.requests = max(0, taken.requests - passed * allowed.requests_per_minute / 60)
         taken.tokens.drain(now, passed * allowed.tokens_per_minute / 60)
-        if taken.day != today:
+        if taken.day < today:
             taken.day, taken.tokens_day, taken.images_day = today, 0, 0
+        if taken.day > today + 1:
+            taken.day = today
         return taken

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway.call import Call, Source, Usage
+from gateway.call import Call, Kind, Modality, Source, Usage
 from gateway.limits.estimate import Estimate
 from gateway.limits.local import Hold
 
@@ -21,23 +21,20 @@ class Charge(NamedTuple):
     source: Source = "none"
 
 
-def charge(usage: Usage, outcome: str, wanted: Estimate) -> Charge:
+def charged(usage: Usage, outcome: str, wanted: Estimate) -> Usage:
     """What the answer reported; where it did not and something was billed all the same, what was expected."""
     if outcome in FREE or (usage.source == "none" and outcome != "ok"):
-        return Charge()
+        return Usage()
     if usage.total or usage.source == "reported":
-        return Charge(
-            tokens=usage.total,
-            tokens_in=usage.tokens_in,
-            tokens_out=usage.tokens_out,
-            images=usage.images_out,
-            source=usage.source,
-        )
-    return Charge(
-        tokens=wanted.tokens,
-        tokens_in=wanted.tokens_in,
-        tokens_out=wanted.tokens_out,
-        images=wanted.images,
+        return usage
+    sizes: dict[tuple[Kind, Modality], int] = {
+        ("input", "unknown"): wanted.tokens_in,
+        ("output", "unknown"): wanted.tokens_out,
+    }
+    return Usage(
+        tokens={kind: size for kind, size in sizes.items() if size},
+        total=wanted.tokens,
+        images_out=max(wanted.images, usage.images_out),
         source="estimated" if wanted.tokens or wanted.images else "none",
     )
 
@@ -54,12 +51,18 @@ class Permit:
     hold: Hold | None = None  # when the store was away
     settled: bool = False
 
+    def charged(self, usage: Usage, outcome: str) -> Usage:
+        """What a call that ends so is charged."""
+        return charged(usage, outcome, self.wanted)
+
     async def settle(self, usage: Usage, outcome: str) -> None:
-        """Give the place back and correct the reservation.  Settling twice changes nothing.
+        """Give the place back and correct the reservation to what is charged.  Settling twice changes nothing.
 
         Does not fail with the store: what it does not take now, it is told later.
         """
         if self.settled:
             return
         self.settled = True
-        await self.end(self, charge(usage, outcome, self.wanted), outcome)
+        usage = charged(usage, outcome, self.wanted)
+        charge = Charge(usage.total, usage.tokens_in, usage.tokens_out, usage.images_out, usage.source)
+        await self.end(self, charge, outcome)

@@ -1,12 +1,9 @@
--- visit.lua: who is still under way?  Renews leases, takes back those that ran out, and tidies up.
+-- visit.lua: who is still under way?  Renews leases, takes back those that ran out (reap.lua), and tidies up.
 --
--- A lease is the record that its call began: when nobody renews it, its worker is gone, and the call ends here as
--- `lost`, charged as reserved.
---
--- KEYS, ARGV 1   as in state.lua, with which this begins
+-- KEYS, ARGV 1   as in state.lua, with which this begins; drain.lua, lease.lua and reap.lua follow
 -- ARGV     2... calls whose leases are renewed
--- Returns  {tokens_day, images_day, {{model, method} of each lost call...}}: first what is used of today's budgets;
---          after 100 lost calls there may be more
+-- Returns  {tokens_day, images_day, {{model, method} of each lost call...}, format}: first what is used of today's
+--          budgets; after 100 lost calls there may be more; format: 0 something could not be read, 1 ours, 2 a newer one
 
 -- Nobody came for so long: the store was away, or its clock jumped.  That ages no lease.
 local unseen = now - (tonumber(redis.call("HGET", limits, "seen")) or 0)
@@ -17,21 +14,8 @@ for _, call in ipairs(still and redis.call("ZRANGE", leases, 0, -1) or ARGV) do
 end
 if redis.call("ZCARD", leases) > 0 then redis.call("HSET", limits, "seen", now) end
 
-local lost = {}
-for _, id in ipairs(redis.call("ZRANGEBYSCORE", leases, "-inf", now, "LIMIT", 0, 100)) do
-  local begun, requests_took, requests_share, tokens_took, tokens_share, call =
-    cmsgpack.unpack(redis.call("HGET", limits, id))
-  local _, reserved, images, _, model, method, request = unpack(call)
-  redis.call("ZADD", settled, now, id)
-  redis.call("XADD", usage, "*", "call", id, "at", begun, "request", request, "model", model, "method", method,
-    "outcome", "lost", "usage", "estimated", "tokens", reserved, "in", 0, "out", 0, "images", images)
-  redis.call("ZREM", leases, id)
-  redis.call("HDEL", limits, id)
-  release(requests, begun, requests_took, requests_share)
-  release(tokens, begun, tokens_took, tokens_share)
-  lost[#lost + 1] = { model, method }
-end
-if #lost > 0 then keep() end
+local lost, refused = reap()
+if refused then return refused end
 
 -- Settled calls are kept for an hour, records for 90 days, and so is all of a client that is no longer visited.
 redis.call("ZREMRANGEBYSCORE", settled, "-inf", now - 3600000)
@@ -39,4 +23,10 @@ redis.call("XTRIM", usage, "MINID", "~", string.format("%.0f", now - 7776000000)
 for _, key in ipairs(KEYS) do
   if redis.call("PTTL", key) < 7689600000 then redis.call("PEXPIRE", key, 7776000000) end
 end
-return { tokens_day, images_day, lost }
+
+local unread = redis.call("HGET", limits, "unread")
+if unread and today > (tonumber(unread:match("^%d+")) or 0) + 1 then -- it was of a day that is over
+  redis.call("HDEL", limits, "unread")
+  unread = false
+end
+return { tokens_day, images_day, lost, unread and 0 or (it[7] or FORMAT) == FORMAT and #it <= 7 and 1 or 2 }

@@ -16,6 +16,10 @@ Part = bytes | str | int | float
 LARGE = 16384  # bytes of a part that stands alone on the wire
 
 
+def ignore(*_: object) -> None:
+    """Nobody wants to hear of it."""
+
+
 class StoreAway(Exception):
     """The store did not do what was asked; `sent` says whether it may have done so, or may yet."""
 
@@ -49,8 +53,12 @@ class Script:
 
     @classmethod
     def read(cls, package: str, name: str, *before: str) -> Self:
-        """Read `name`.lua out of a package; with the text of others `before` it, since scripts share nothing else."""
-        files = [resources.files(package).joinpath(f"{part}.lua") for part in (*before, name)]
+        """Read `name`.lua out of a package; with the text of others `before` it, since scripts share nothing else.
+
+        One of another package is named `package:name`.
+        """
+        places = [part.rpartition(":") for part in (*before, name)]
+        files = [resources.files(other or package).joinpath(f"{part}.lua") for other, _, part in places]
         return cls.of(name, "".join(file.read_text() for file in files))
 
     @classmethod
@@ -82,9 +90,10 @@ class Command:
     opening: Opening
     args: Sequence[Part]
     bound: Bound | None  # the script, where the server may not know it
-    since: float  # on the loop's clock
+    since: float  # on the loop's clock, which need not be fine
     patience: float  # seconds from then to the reply
     reply: asyncio.Future[Any]
+    began: float = 0.0  # the same moment on a clock that is
 
     def again(self) -> "Command":
         """The same, said so that a server understands it which does not know the script."""
@@ -100,6 +109,12 @@ class Command:
     def fail(self, error: Exception) -> None:
         if not self.reply.done():
             self.reply.set_exception(error)
+
+
+def fail_all(commands: Iterable[Command], why: str, *, sent: bool) -> None:
+    """Nobody waits for them any more."""
+    for command in commands:
+        command.fail(StoreAway(why, sent=sent))
 
 
 def packed(commands: Iterable[Command]) -> list[bytes]:

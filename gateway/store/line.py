@@ -5,18 +5,18 @@ then its transport speaks to a `Wire`, since a task and a stream for each pipeli
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisClusterException, RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from gateway.store.command import Command, StoreAway, packed
 from gateway.store.replies import Replies
 
-FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
 BATCH = 256  # commands in one pipeline
 GRACE_SECONDS, STILL_SECONDS = 0.05, 0.005
 
@@ -31,6 +31,9 @@ class Owner(Protocol):
 
     def refused(self, command: Command, error: ResponseError) -> None:
         """The server did not run a command."""
+
+    def unsendable(self, error: Exception, commands: list[Command]) -> None:
+        """These commands cannot be said."""
 
     def lost(self, error: Exception, commands: list[Command], *, sent: bool) -> None:
         """The server cannot be used now; these commands failed with it."""
@@ -90,7 +93,7 @@ class Line:
             async with deadline(batch[0].since + self.timeout):
                 await connection.disconnect(nowait=True)  # redis-py takes one that we have broken for open
                 await connection.connect()  # type: ignore[no-untyped-call]
-        except FAILURES as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, nobody may wait for ever
             self._closed.append(connection)
             self.owner.lost(error, batch, sent=False)
             self.flow()
@@ -113,25 +116,36 @@ class Wire(asyncio.Protocol):
         self._replies, self._asked, self._broken = Replies(), deque[Command](), False
         self._transport = connection._writer.transport  # noqa: SLF001
         self._transport.set_protocol(self)
+        self._timer = self._loop.call_at(0, _nothing)
 
     def send(self, batch: list[Command]) -> None:
         """Ask all this."""
+        try:
+            chunks = packed(batch)
+        except Exception as error:  # noqa: BLE001  nothing of it has gone out
+            self._line.owner.unsendable(error, batch)
+            self._line.freed(self)
+            return
         self._asked.extend(batch)
         due = batch[0].since + self._line.timeout
         self._timer = self._loop.call_at(due, self._expire, due)
-        self._transport.writelines(packed(batch))
+        try:
+            self._transport.writelines(chunks)
+        except Exception as error:  # noqa: BLE001  a transport that is closed may say so here
+            self.drop(error)
 
     def data_received(self, data: bytes) -> None:
-        now, owner = self._loop.time(), self._line.owner
+        now, owner = time.perf_counter(), self._line.owner
         try:
             for reply in self._replies.feed(data):
-                command = self._asked.popleft()
+                command = self._asked[0]  # it stays among those that wait until it has its reply
                 if isinstance(reply, ResponseError):
                     owner.refused(command, reply)
                 else:
                     command.succeed(reply)
-                    owner.observe(command.operation, now - command.since)
-        except (RedisError, ValueError, IndexError) as error:  # IndexError: nobody has asked for it
+                    owner.observe(command.operation, now - command.began)
+                self._asked.popleft()
+        except Exception as error:  # noqa: BLE001  no reply of a store, or nobody has asked for it
             self.drop(error)
         else:
             if not self._asked:
@@ -164,6 +178,9 @@ class Wire(asyncio.Protocol):
         if asked := self.close():
             self._line.owner.lost(error, asked, sent=True)
         self._line.broke(self)
+
+
+def _nothing() -> None: ...
 
 
 @asynccontextmanager

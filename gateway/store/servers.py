@@ -3,14 +3,20 @@
 redis-py connects, authenticates and parses; for a cluster it keeps the map of slots.  A server's name is its home.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from redis.asyncio.cluster import RedisCluster
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
 from redis.crc import key_slot
-from redis.exceptions import AskError, MovedError, RedisClusterException
+from redis.exceptions import AskError, MovedError
 
-CLUSTER = "redis+cluster://"
+from gateway.store.names import NamedConnection, NamedTLSConnection, Names
+from gateway.store.reasons import Unplaced
+from gateway.store_url import CLUSTER, TLS, UNIX, StoreUrl
+
+PLAIN: dict[str, Any] = {"protocol": 2, "driver_info": None}  # what our own reader understands, and no chatter
 
 
 class Servers(Protocol):
@@ -21,10 +27,10 @@ class Servers(Protocol):
         """Whether `home` can tell."""
 
     async def learn(self) -> None:
-        """Ask the servers themselves where keys live.  Raises `RedisClusterException` when none can tell."""
+        """Ask the servers themselves where keys live.  Raises `Unplaced` when none can tell."""
 
     def home(self, key: str) -> str:
-        """The server that holds a key.  Raises `RedisClusterException` when none does."""
+        """The server that holds a key.  Raises `Unplaced` when none does."""
 
     def connect(self, home: str) -> AbstractConnection:
         """A connection of its own, made when it is first used.  Raises `KeyError` when there is no such server."""
@@ -38,7 +44,14 @@ class Servers(Protocol):
 
 def servers(url: str, seconds: float) -> Servers:
     """The servers behind a URL; `seconds` is how long one of a cluster is asked for the map."""
-    return Cluster(url, seconds) if url.startswith(CLUSTER) else OneServer(url)
+    where = StoreUrl.parse(url)
+    return Cluster(where, seconds) if where.scheme == CLUSTER else OneServer(where)
+
+
+def named(names: Names, where: StoreUrl) -> Callable[..., AbstractConnection]:
+    """What makes connections over TCP, or TLS."""
+    tls = where.scheme == TLS or where.options.get("ssl")
+    return partial(NamedTLSConnection if tls else NamedConnection, names=names)
 
 
 class OneServer:
@@ -46,8 +59,10 @@ class OneServer:
 
     known = True
 
-    def __init__(self, url: str) -> None:
-        self._pool = ConnectionPool.from_url(url, socket_timeout=None, protocol=2, driver_info=None)
+    def __init__(self, where: StoreUrl) -> None:
+        self._names = Names()
+        self._connection = UnixDomainSocketConnection if where.scheme == UNIX else named(self._names, where)
+        self._options = where.options
 
     async def learn(self) -> None: ...
 
@@ -55,23 +70,25 @@ class OneServer:
         return ""
 
     def connect(self, _home: str) -> AbstractConnection:
-        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-        return connection
+        return self._connection(**self._options, **PLAIN, socket_timeout=None)
 
     async def follow(self, error: AskError) -> str:
         raise error
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        await self._names.aclose()
 
 
 class Cluster:
     """Keys live by slot; each server tells the whole map."""
 
-    def __init__(self, url: str, seconds: float) -> None:
-        options: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
-        address = url.replace(CLUSTER, "redis://", 1)
-        client = RedisCluster.from_url(address, **options, protocol=2, driver_info=None, require_full_coverage=False)
-        self._nodes = client.nodes_manager
+    def __init__(self, where: StoreUrl, seconds: float) -> None:
+        timeouts: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+        client = RedisCluster(**where.options, **timeouts, **PLAIN, require_full_coverage=False)
+        self._names, self._nodes = Names(), client.nodes_manager
+        self._nodes.connection_kwargs["connection_class"] = named(self._names, where)
+        for seed in self._nodes.startup_nodes.values():
+            seed.connection_class = self._nodes.connection_kwargs["connection_class"]
         self._seeds = dict(self._nodes.startup_nodes)
 
     @property
@@ -83,13 +100,13 @@ class Cluster:
         try:
             await self._nodes.initialize()
         except LookupError as error:
-            raise RedisClusterException("no server has any slots yet") from error
+            raise Unplaced("no server has any slots yet") from error
 
     def home(self, key: str) -> str:
         try:
             return self._nodes.get_node_from_slot(key_slot(key.encode())).name
         except LookupError as error:
-            raise RedisClusterException("no server has the slot of this key") from error
+            raise Unplaced("no server has the slot of this key") from error
 
     def connect(self, home: str) -> AbstractConnection:
         node = self._nodes.nodes_cache[home]
@@ -103,3 +120,4 @@ class Cluster:
     async def aclose(self) -> None:
         await self._nodes.aclose()
         await self._nodes.aclose("startup_nodes")
+        await self._names.aclose()

@@ -1,5 +1,6 @@
 """What did the upstream say?  Whole where that is possible, chunk by chunk for streams, and never more than the cap."""
 
+import io
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -8,7 +9,9 @@ import httpx
 
 from gateway import heap
 from gateway.errors import UpstreamBroke, UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from gateway.memory import Hold
 from gateway.upstream.encoding import Decoder
+from gateway.upstream.seam import Body, Incoming
 
 # httpx's exceptions, the most special first.  Unreachable means that nothing was sent.
 FAILURES: tuple[tuple[type[httpx.TransportError], type[UpstreamUnreachable | UpstreamTimeout | UpstreamBroke]], ...] = (
@@ -23,17 +26,7 @@ FAILURES: tuple[tuple[type[httpx.TransportError], type[UpstreamUnreachable | Ups
 )
 
 
-USED_HEADERS = frozenset({"content-type", "content-encoding", "retry-after"})  # of what the upstream sends
-
-
-class Whole(httpx.AsyncByteStream):
-    """A body that has arrived."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self.content
+TOO_LARGE = "The upstream's answer is larger than the gateway takes."
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,7 +37,7 @@ class Answer:
     headers: Mapping[str, str]  # names in lower case
     body: bytes = b""
     chunks: AsyncIterator[bytes] | None = None
-    stream: httpx.AsyncByteStream | None = None  # what `chunks` reads from
+    source: Body | None = None  # what `chunks` reads from
 
     @property
     def content_type(self) -> str:
@@ -54,48 +47,82 @@ class Answer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self.stream is not None:
-            await self.stream.aclose()
+        if self.source is not None:
+            await self.source.aclose()
 
 
-async def read(response: httpx.Response, *, stream: bool, limit: int) -> Answer:
-    """Take what can be taken now: a unary answer or an error whole, of a stream only the head."""
-    source = response.stream
-    assert isinstance(source, httpx.AsyncByteStream)  # noqa: S101  httpx's own type says it could be a sync one
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
-    coding = headers.get("content-encoding", "identity").strip().lower()
-    if isinstance(source, Whole) and len(source.content) >= heap.LARGE_BYTES:
-        heap.give_back()  # the pieces it came in
-    if isinstance(source, Whole) and coding == "identity" and len(source.content) <= limit:
-        return Answer(status=response.status_code, headers=headers, body=source.content)
-    chunks = plain(source, Decoder(coding, limit) if coding not in {"identity", ""} else None, limit)
-    if stream and 200 <= response.status_code < 300:
-        return Answer(status=response.status_code, headers=headers, chunks=chunks, stream=source)
+async def read(incoming: Incoming, *, stream: bool, limit: int, hold: Hold) -> Answer:
+    """Take what can be taken now: a unary answer or an error whole, of a stream only the head.
+
+    Raises `UpstreamError` beyond the limit, declared or come, and as `Plain` does; then the connection is closed.
+    """
+    status, headers, source = incoming
+    declared, kept_open = int(headers.get("content-length", 0)), False
     try:
-        body = b"".join([chunk async for chunk in chunks])
+        if declared > limit:
+            raise UpstreamError(TOO_LARGE)
+        chunks = Plain(source, headers.get("content-encoding", ""), limit)
+        if stream and 200 <= status < 300:
+            kept_open = True
+            return Answer(status=status, headers=headers, chunks=chunks, source=source)
+        length = -1 if "content-encoding" in headers else declared
+        return Answer(status=status, headers=headers, body=await _whole(chunks, hold, length))
     finally:
-        await source.aclose()
-    return Answer(status=response.status_code, headers=headers, body=body)
+        if not kept_open:
+            await source.aclose()
 
 
-async def plain(source: httpx.AsyncByteStream, decoder: Decoder | None, limit: int) -> AsyncIterator[bytes]:
-    """The bytes as they were before any coding.  Raises `UpstreamError` beyond the limit, which is ours."""
-    taken = 0
-    try:
-        async for chunk in source:
-            piece = decoder.feed(chunk) if decoder else chunk
-            taken += len(piece)
-            if taken > limit:
-                raise UpstreamError("The upstream's answer is larger than the gateway takes.")
-            yield piece
-    except httpx.TransportError as error:
-        raise failure_of(error) from None
-    if decoder:
-        decoder.end()
+async def _whole(chunks: AsyncIterator[bytes], hold: Hold, length: int) -> bytes:
+    """Join the chunks, which count as held from when they come; `length` is what there will be of them, if known."""
+    body = await anext(chunks, b"")
+    hold.answer(len(body))
+    if len(body) == length:  # most are small, and come at once
+        return body
+    with io.BytesIO() as joined:
+        joined.write(body)
+        async for chunk in chunks:
+            hold.answer(len(chunk))
+            joined.write(chunk)
+        if joined.tell() >= heap.LARGE_BYTES:
+            heap.give_back()  # the pieces it came in
+        return joined.getvalue()
+
+
+class Plain:
+    """The bytes of a body as they were before any coding, none of them empty.
+
+    Raises `UpstreamError` beyond the limit, which is ours, and `UpstreamBroke` or `UpstreamTimeout` as the body does.
+    """
+
+    def __init__(self, source: Body, coding: str, limit: int) -> None:
+        """Raises `UpstreamBroke` for a coding that is not known."""
+        coding = coding.strip().lower()
+        self._decoder = Decoder(coding, limit) if coding not in {"", "identity"} else None
+        self._source, self._limit, self._taken = aiter(source), limit, 0
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while True:
+            try:
+                chunk = await anext(self._source)
+            except StopAsyncIteration:
+                if self._decoder:
+                    self._decoder.end()
+                raise
+            except httpx.TransportError as error:
+                raise failure_of(error) from None
+            piece = self._decoder.feed(chunk) if self._decoder else chunk
+            self._taken += len(piece)
+            if self._taken > self._limit:
+                raise UpstreamError(TOO_LARGE)
+            if piece:
+                return piece
 
 
 def failure_of(error: httpx.TransportError) -> type[UpstreamUnreachable | UpstreamTimeout | UpstreamBroke]:
-    """Our name for a failure of the transport; its text stays behind, since it may hold the URL.
+    """Our name for a failure of the transport.
 
     A class: an error that its own frame names is a cycle, which keeps the call's body until the collector comes.
     """

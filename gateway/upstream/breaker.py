@@ -6,13 +6,14 @@ the calls.
 """
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 WINDOW_CALLS, WINDOW_SECONDS = 20, 10.0
 OPEN_SHARE = 0.8
 OPEN_SECONDS, MAX_OPEN_SECONDS = 1.0, 4.0
 MAX_MODELS = 1024
+LISTS = ":lists"  # no model can be called so
 
 
 class Breaker:
@@ -61,21 +62,23 @@ class Breaker:
 
 
 class Breakers:
-    """One breaker a model; those of models never heard of share the last place."""
+    """One breaker a model and one for lists; of too many the closed one asked for least recently is forgotten."""
 
     def __init__(self) -> None:
-        self._by_model: dict[str, Breaker] = {}
+        self._by_model = OrderedDict[str, Breaker]()
 
     def open(self) -> list[str]:
         """The models whose breakers are open."""
         return [model for model, breaker in self._by_model.items() if breaker.is_open]
 
     def of(self, model: str) -> Breaker:
-        if model not in self._by_model and len(self._by_model) >= MAX_MODELS:
-            model = ""
         found = self._by_model.get(model)
         if found is None:
             found = self._by_model[model] = Breaker()
+            if len(self._by_model) > MAX_MODELS:
+                del self._by_model[next(name for name, one in self._by_model.items() if not one.is_open)]
+        else:
+            self._by_model.move_to_end(model)
         return found
 
 

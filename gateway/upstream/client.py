@@ -11,6 +11,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import httpx
@@ -27,15 +28,21 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from gateway.memory import Hold
 from gateway.metrics import Metrics
 from gateway.upstream.answer import Answer, failure_of, read
-from gateway.upstream.breaker import Breaker, Breakers, RetryBudget
+from gateway.upstream.breaker import LISTS, Breaker, Breakers, RetryBudget
 from gateway.upstream.request import Requests
+from gateway.upstream.seam import Transport
 
 MAX_ATTEMPTS = 3
 MAX_WAIT_SECONDS = 5.0  # longer waits are the caller's business
 BACKOFF_SECONDS = 0.5
 EARLY_SECONDS = 0.1  # timers are as exact as that
+FOR_OPERATORS = {  # a caller can do nothing about these, and a client would ask its user for a password
+    407: "the forward proxy refuses our user or password",
+    511: "a network on the way wants somebody to log in",
+}
 ERROR_STATUSES = frozenset(map(str, range(400, 600)))
 WAIT = re.compile(r"\d{1,9}|\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII)  # RFC 9110, section 10.2.3
 
@@ -66,6 +73,18 @@ class Account(Protocol):
     attempts: int
     sent: bool  # whether the upstream may have seen, and billed, any of it
     upstream_seconds: float
+    upstream_status: int | None  # of the last answer
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempts:
+    """An account of what is asked for nobody's call in particular."""
+
+    started: float = field(default_factory=time.perf_counter)
+    attempts: int = 0
+    sent: bool = False
+    upstream_seconds: float = 0.0
+    upstream_status: int | None = None
 
 
 class Upstream:
@@ -73,14 +92,16 @@ class Upstream:
 
     def __init__(
         self,
-        transport: httpx.AsyncBaseTransport,
+        transport: Transport,
         *,
         url: str,
         key: Callable[[], str],
         max_answer_bytes: int,
         call_seconds: float,
         metrics: Metrics,
+        on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`on_trouble` is told, in words for operators, why an attempt failed that reached nobody."""
         self._transport = transport
         self._requests = Requests(url, key)
         self._key = key
@@ -88,18 +109,22 @@ class Upstream:
         self._call_seconds = call_seconds
         self._metrics = metrics
         self._breakers = Breakers()
+        self._on_trouble = on_trouble
         self._told: set[str] = set()  # labels whose breaker has been open
         self._budget = RetryBudget()
 
-    async def send(self, call: Call, errors: ErrorReader, account: Account) -> Answer:
-        """Ask, and return a 2xx answer, to be closed by leaving its context.  Raises `Failed`."""
-        breaker = self._breakers.of(call.model)
+    async def send(self, call: Call, errors: ErrorReader, account: Account, hold: Hold) -> Answer:
+        """Ask, and return a 2xx answer, to be closed by leaving its context; `hold` counts what came of it.
+
+        Raises `Failed`.
+        """
+        breaker = self._breakers.of(LISTS if call.lists else call.model)
         if wait := breaker.wait():
             raise BreakerOpen(call.model, math.ceil(wait))
         self._budget.earn()
         began = time.perf_counter()
         try:
-            answer = await self._persist(call, errors, account)
+            answer = await self._persist(call, errors, account, hold)
         except (UpstreamUnreachable, UpstreamBroke):
             self._record(breaker, failed=True)
             raise
@@ -112,18 +137,19 @@ class Upstream:
     async def aclose(self) -> None:
         await self._transport.aclose()
 
-    async def _persist(self, call: Call, errors: ErrorReader, account: Account) -> Answer:
+    async def _persist(self, call: Call, errors: ErrorReader, account: Account, hold: Hold) -> Answer:
         """Attempt until there is an answer or a failure that is final."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
             unreachable, asked_to_wait = False, None
             try:
-                answer = await self._attempt(call, account)
+                answer = await self._attempt(call, account, hold)
             except UpstreamUnreachable:
                 unreachable = True
             else:
                 if not overloaded(answer, errors):
                     break
                 asked_to_wait = seconds_asked(answer, errors)
+                hold.release(len(answer.body))
             wait = (
                 random.uniform(0, BACKOFF_SECONDS * 2**attempt)
                 if asked_to_wait is None
@@ -137,16 +163,19 @@ class Upstream:
             await asyncio.sleep(wait)
         return answer
 
-    async def _attempt(self, call: Call, account: Account) -> Answer:
+    async def _attempt(self, call: Call, account: Account, hold: Hold) -> Answer:
         outcome, sent_before = "cancelled", account.sent
         account.attempts += 1
         account.sent = True
         try:
-            response = await self._transport.handle_async_request(self._requests.of(call))
-            answer = await read(response, stream=call.stream, limit=self._max_answer_bytes)
+            incoming = await self._transport.send(self._requests.of(call))
+            account.upstream_status = incoming.status
+            answer = await read(incoming, stream=call.stream, limit=self._max_answer_bytes, hold=hold)
             outcome = str(answer.status)
         except httpx.TransportError as error:
             failure = failure_of(error)
+            if failure is UpstreamUnreachable:
+                self._on_trouble(str(error))
             outcome = failure.reason.lower()
             account.sent = sent_before or not issubclass(failure, UpstreamUnreachable)
             raise failure from None
@@ -168,6 +197,9 @@ class Upstream:
             return
         if answer.status < 400:
             raise UpstreamError("The upstream answered with a redirect, which is never followed.")
+        if answer.status in FOR_OPERATORS:
+            self._on_trouble(FOR_OPERATORS[answer.status])
+            raise UpstreamError("A proxy between the gateway and the upstream refused the call.")
         raise self._refusal(errors, answer)
 
     def cleaned(self, errors: ErrorReader, body: bytes) -> bytes:
@@ -188,7 +220,8 @@ class Upstream:
             return UpstreamError("The upstream answered with a status that HTTP does not have.")
         body = errors.mend(answer.status, answer.content_type, answer.body, self._key())
         wait = answer.headers.get("retry-after", "")
-        return UpstreamRefused(answer.status, body, wait if WAIT.fullmatch(wait) else "")
+        code = errors.upstream_code(answer.body)
+        return UpstreamRefused(answer.status, body, wait if WAIT.fullmatch(wait) else "", upstream_code=code)
 
     def _record(self, breaker: Breaker, *, failed: bool) -> None:
         was_open = breaker.is_open

@@ -10,6 +10,7 @@ import httpx
 from gateway import __version__
 from gateway.call import Call
 from gateway.errors import UpstreamError
+from gateway.upstream.seam import Outgoing
 
 MAX_URLS = 4096
 ROOT = "/v1beta/models"
@@ -20,37 +21,31 @@ class Requests:
 
     def __init__(self, origin: str, key: Callable[[], str]) -> None:
         self._origin, self._key = origin, key
-        self._urls: dict[str, httpx.URL] = {}
+        self._urls: dict[str, str] = {}
         self._constant = [
-            (b"host", httpx.URL(origin).netloc),
-            (b"accept-encoding", b"identity"),
-            (b"user-agent", f"tokenhot-gateway/{__version__}".encode()),
+            ("host", httpx.URL(origin).netloc.decode("ascii")),
+            ("accept-encoding", "identity"),
+            ("user-agent", f"tokenhot-gateway/{__version__}"),
         ]
 
-    def of(self, call: Call) -> httpx.Request:
-        """The request for a call.  The header list is complete: httpx adds nothing to a request with a stream."""
+    def of(self, call: Call) -> Outgoing:
+        """The request for a call, complete."""
         headers = [
             *self._constant,
-            (b"authorization", f"Bearer {self._key()}".encode()),
-            (b"accept", call.accept.encode("latin-1")),
-            (b"x-request-id", call.request_id.encode()),
+            ("authorization", f"Bearer {self._key()}"),
+            ("accept", call.accept),
+            ("x-request-id", call.request_id),
         ]
         if call.http_method == "POST":
-            headers += ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(call.body)))
-        return httpx.Request(
-            call.http_method,
-            self._url(call),
-            headers=headers,
-            stream=httpx.ByteStream(call.body),
-            extensions={} if call.stream else {"whole": True},
-        )
+            headers += (("content-type", "application/json"), ("content-length", str(len(call.body))))
+        return Outgoing(call.http_method, self._url(call), headers, call.body)
 
-    def _url(self, call: Call) -> httpx.URL:
+    def _url(self, call: Call) -> str:
         target = f"{call.path}?{call.query}" if call.query else call.path
         url = self._urls.get(target)
         if url is None:
-            url = httpx.URL(self._origin + target)
-            if not str(url).startswith(f"{self._origin}{ROOT}"):  # what carries the key goes nowhere else
+            url = str(httpx.URL(self._origin + target))
+            if not url.startswith(f"{self._origin}{ROOT}"):  # what carries the key goes nowhere else
                 raise UpstreamError("The call would leave the upstream.")
             if len(self._urls) >= MAX_URLS:
                 self._urls.clear()

@@ -1,19 +1,18 @@
-"""How do httpx's requests reach the wire?  Through pyqwest (hyper), by the leanest way through httpx's own seam.
+"""How do requests reach the wire?  Through pyqwest (hyper), by its leanest way.
 
-A request with the extension `whole` is answered when its body has arrived, which costs a third of reading it chunk by
-chunk.  A cancelled call closes its connection within milliseconds, and hyper never serves stray bytes of one answer to
-the next caller; `tests/upstream/` holds it to both.
+An answer ends with its last declared byte: waiting for the word that nothing follows would cost one more switch of
+threads.  A cancelled call closes its connection within milliseconds, and hyper never serves stray bytes of one answer
+to the next caller; `tests/upstream/` holds it to both.
 """
 
-import contextlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pyqwest
 
-from gateway.upstream.answer import USED_HEADERS, Whole
+from gateway.upstream.seam import USED_HEADERS, Incoming, Outgoing
+from gateway.upstream.trouble import words_of
 
 # Idle connections are given up early: a POST should seldom meet a closing socket.
 IDLE_SECONDS = 15.0
@@ -30,10 +29,11 @@ EXCEPTIONS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
     (TimeoutError, httpx.ReadTimeout),
     (ValueError, httpx.LocalProtocolError),  # the request could not be built
 )
+RAISED = tuple(theirs for theirs, _ in EXCEPTIONS)
 
 
-class PyqwestTransport(httpx.AsyncBaseTransport):
-    """An httpx transport that is a thin skin over `pyqwest.Client`."""
+class PyqwestTransport:
+    """A thin skin over `pyqwest.HTTPTransport`."""
 
     def __init__(
         self,
@@ -58,29 +58,21 @@ class PyqwestTransport(httpx.AsyncBaseTransport):
             follow_redirects=False,
             enable_otel=False,
         )
-        self._client = pyqwest.Client(self._transport)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url = str(request.url)
-        headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw]
-        assert isinstance(request.stream, httpx.ByteStream)  # noqa: S101  bodies are held whole
-        body = b"".join(request.stream)
-        with translated(request):
-            if "whole" in request.extensions:
-                full = await self._client.execute(request.method, url, headers, body)
-                return httpx.Response(full.status, headers=used(full.headers), stream=Whole(full.content))
-            manager = self._client.stream(request.method, url, headers, body)
-            response = await manager.__aenter__()
-        stream = Chunks(request, response, manager)
-        return httpx.Response(response.status, headers=used(response.headers), stream=stream)
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        """Ask.  Raises `httpx.TransportError`."""
+        method, url, headers, body = outgoing
+        try:
+            request = pyqwest.Request(method, url, pyqwest.Headers(headers), body)
+            response = await self._transport.execute(request)
+        except RAISED as error:
+            raise translated(error) from None
+        said = response.headers
+        used = {name: value for name in USED_HEADERS if (value := said.get(name)) is not None}
+        return Incoming(response.status, used, Body(response, used.get("content-length")))
 
     async def aclose(self) -> None:
         await self._transport.aclose()
-
-
-def used(headers: pyqwest.Headers) -> list[tuple[str, str]]:
-    """The lines that somebody reads: taking a line into httpx's headers costs a microsecond."""
-    return [(name, value) for name, value in headers.items() if name in USED_HEADERS]
 
 
 def no_proxy(url: str) -> pyqwest.Proxy:
@@ -88,30 +80,38 @@ def no_proxy(url: str) -> pyqwest.Proxy:
     return pyqwest.Proxy("http://127.0.0.1:9", scheme="http" if url.startswith("https:") else "https")
 
 
-class Chunks(httpx.AsyncByteStream):
+class Body:
     """A body as it arrives."""
 
-    def __init__(
-        self, request: httpx.Request, response: pyqwest.Response, manager: AbstractAsyncContextManager[pyqwest.Response]
-    ) -> None:
-        self._request, self._response = request, response
-        self._manager = manager  # kept: pyqwest ends the answer when it is collected, and that looks like a clean end
+    def __init__(self, response: pyqwest.Response, length: str | None) -> None:
+        self._response = response  # kept: collected, it ends its body, and that looks like a clean end
+        self._chunks = response.content
+        self._left = int(length) if length is not None else -1  # bytes to come; -1: its end will tell
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with translated(self._request):
-            async for chunk in self._response.content:
-                yield bytes(chunk)
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._left == 0:
+            raise StopAsyncIteration
+        try:
+            chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            self._left = 0
+            raise
+        except RAISED as error:
+            raise translated(error) from None
+        if self._left > 0:
+            self._left -= len(chunk)
+        return bytes(chunk)
 
     async def aclose(self) -> None:
-        await self._manager.__aexit__(None, None, None)
+        if self._left != 0:
+            self._left = 0
+            await self._response.__aexit__(None, None, None)
 
 
-@contextlib.contextmanager
-def translated(request: httpx.Request) -> Iterator[None]:
-    """Turn pyqwest's exceptions into httpx's, without their text, which holds the URL."""
-    try:
-        yield
-    except tuple(ours for ours, _ in EXCEPTIONS) as error:
-        for ours, theirs in EXCEPTIONS:
-            if isinstance(error, ours):
-                raise theirs(type(error).__name__, request=request) from None
+def translated(error: Exception) -> httpx.TransportError:
+    """The exception of httpx for one of pyqwest; its text is ours, since theirs holds the URL."""
+    kind = next(ours for theirs, ours in EXCEPTIONS if isinstance(error, theirs))
+    return kind(words_of(error))

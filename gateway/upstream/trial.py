@@ -9,13 +9,16 @@ import random
 import time
 from collections.abc import Callable
 from typing import Literal
+from urllib.parse import urlsplit
 
 import httpx
 
 from gateway import __version__
 from gateway.errors import GatewayError
 from gateway.files import Fixed, Watched
+from gateway.memory import Buffered
 from gateway.upstream.answer import read
+from gateway.upstream.seam import Outgoing, Transport
 
 PATH = "/v1beta/models?pageSize=1"
 TRIAL_SECONDS = 15.0
@@ -32,29 +35,29 @@ PROBLEMS = {
 class Trial:
     """Asks the upstream with a key."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, origin: str, refused: Callable[[int, bytes], bool]) -> None:
+    def __init__(self, transport: Transport, origin: str, refused: Callable[[int, bytes], bool]) -> None:
         self._transport, self._origin, self._refused = transport, origin, refused
 
     async def __call__(self, key: str) -> Literal["taken", "refused", "unreached"]:
         """What came of it: any answer that does not refuse the key has let it in."""
-        headers = {
-            "authorization": f"Bearer {key}",
-            "accept-encoding": "identity",
-            "user-agent": f"tokenhot-gateway/{__version__}",
-        }
-        request = httpx.Request("GET", self._origin + PATH, headers=headers, extensions={"whole": True})
+        headers = [
+            ("host", urlsplit(self._origin).netloc),
+            ("authorization", f"Bearer {key}"),
+            ("accept-encoding", "identity"),
+            ("user-agent", f"tokenhot-gateway/{__version__}"),
+        ]
         body = b""
         try:
             async with asyncio.timeout(TRIAL_SECONDS):
-                response = await self._transport.handle_async_request(request)
-                body = (await read(response, stream=False, limit=MAX_BYTES)).body
+                incoming = await self._transport.send(Outgoing("GET", self._origin + PATH, headers, b""))
+                body = (await read(incoming, stream=False, limit=MAX_BYTES, hold=Buffered(MAX_BYTES).hold())).body
         except (httpx.TransportError, TimeoutError):
             return "unreached"
         except GatewayError:  # an answer that cannot be read has a status all the same
             pass
-        if response.status_code == PROXY_REFUSES:
+        if incoming.status == PROXY_REFUSES:
             return "unreached"
-        return "refused" if self._refused(response.status_code, body) else "taken"
+        return "refused" if self._refused(incoming.status, body) else "taken"
 
 
 class UpstreamKey:

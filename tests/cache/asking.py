@@ -9,10 +9,10 @@ from typing import Any
 
 from msgspec import structs
 
-from gateway.asgi import Buffered
 from gateway.cache import Ask, Cache, Flight, Lookup, Shelf
 from gateway.call import Asked, Call
 from gateway.clients import Client
+from gateway.memory import Buffered
 from gateway.store import Store
 from tests.support.valkey import until
 

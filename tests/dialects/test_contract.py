@@ -90,11 +90,11 @@ def read_array(meter: Meter, chunks: list[bytes]) -> Reading:
     """Read a JSON array as it comes."""
     objects, writer, out = Objects(), Writer(), b""
     for chunk in chunks:
-        for obj in objects.feed(chunk):
+        for _, obj in objects.feed(chunk):
             meter.event(obj)
             out += writer.add(obj)
     assert objects.closed
-    assert 0 == objects.pending
+    assert (b"]", 0) == (objects.rest().strip(), objects.pending)
     return Reading(out + writer.end(), meter.usage, meter.finished, meter.errored, meter.storable)
 
 

@@ -82,16 +82,129 @@ def test_thought_signatures_are_no_text() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"x", b"null", b"[]", b"{", b"\xef\xbb\xbf{}", b'{"a":NaN}', b"[" * 10**6, b'{"x":' * 10**5,
-        b'{"contents":[{"parts":[{"text":"\xff"}]}', b'{"contents":"x"}', b'{"contents":[[]]}',
-        b'{"contents":[{"parts":[null]}]}',
+        b"", b"x", b"{", b"[" * 10**6, b'{"x":' * 10**5, b'{"contents":[{"parts":[{"text":"\xff"}]}',
         b'{"contents":' + b'[{"parts":[{"functionResponse":{"parts":' * 3_000, b'{"x":' + b"9" * 5_000 + b",}",
-        b'{"generationConfig":[]}', b'{"requests":5}', b'{"contents":[{"parts":[{"inlineData":"x"}]}]} ',
+        b'{"contents":[]} /* that is all */', b'{"contents":[' + b"{}," * 30_000 + b"{}]}", "{}".encode("utf-16"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_text(body: bytes) -> None:
-    """D9: broken, deep or unexpected bodies are all text and never an error, since the upstream answers them."""
+def test_what_cannot_be_read_may_ask_for_anything(body: bytes) -> None:
+    """D9: broken, endless or crowded bodies are all text and never an error, since the upstream answers them."""
+    assert Asked(text_chars=len(body), unread=True) == read_body(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"null", b"[]", b"\xef\xbb\xbf{}", b'{"a":NaN}', b'{"a":-Infinity}', b'{"contents":"x"}', b'{"contents":[[]]}',
+        b'{"contents":[{"parts":[null]}]}', b'{"generationConfig":[]}', b'{"requests":5}',
+        b'{"contents":[{"parts":[{"inlineData":"x"}]}]} ', b'{"x":"\\ud83d"}', b'{"x":"\xff"}',
+        b'{"x":' + b'{"a":[' * 4_000 + b"]}" * 4_000 + b"}", b'{"contents":[{"parts":[{"text":"%b"}]}]}' % (b"{" * 30_000),
+    ],
+)  # fmt: skip
+def test_what_is_of_another_shape_is_text(body: bytes) -> None:
+    """D9: whatever a lenient reader takes is read to its end, and so asks for nothing that it does not name."""
     assert Asked(text_chars=len(body)) == read_body(body)
+
+
+WITH_PICTURE = b'{"contents":[{"parts":[{"text":"%b"},{"inlineData":{"mimeType":"image/png","data":"%b"}}]}]%b}'
+
+
+@pytest.mark.parametrize("size", [600, 100_000, 3_000_000])
+@pytest.mark.parametrize(
+    ("text", "tail"),
+    [
+        (b"hi", b""),
+        (rb"hi \ud83d", b""),
+        (rb"\ude00 hi", b""),
+        (b"hi \xff", b""),
+        (b"hi", b',"x":NaN'),
+        (b"hi", b',"systemInstruction":"x"'),
+        (b"hi", b',"x":[' + b"{}," * 20_001 + b"{}]"),
+        (b"hi", b",}"),
+    ],
+)
+def test_a_picture_is_never_text(text: bytes, tail: bytes, size: int) -> None:
+    """A picture counts as one, whatever keeps the rest of its body from being read as expected."""
+    body = WITH_PICTURE % (text, b"A" * size, tail)
+    asked = read_body(body)
+    assert (1, 0, len(body) - size) == (asked.images, asked.other_media, min(asked.text_chars + 2, len(body) - size))
+    spelt = (
+        body.replace(b"inlineData", b"inline_data").replace(b'"data"', b'"DATA" ').replace(b"image/png", b"audio/wav")
+    )
+    if tail == b",}":
+        assert (0, 1) == (read_body(spelt).images, read_body(spelt).other_media)
+
+
+def modalities(written: str) -> bytes:
+    """A body that says this in its configuration."""
+    return b'{"contents":[],"generationConfig":{%b}}' % written.encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        modalities(r'"responseModalities":["IM\u0041GE"]'),
+        modalities(r'"responseModalities":["\u0049mage"]'),
+        modalities('"responseModalities":["TEXT",' + " " * 260 + '"IMAGE"]'),
+        modalities('"responseModalities" : \n[ "text" ,\t"iMaGe"]'),
+        modalities('"response_modalities":["TEXT"],"responseModalities":["IMAGE"]'),
+        modalities('"responseModalities":["IMAGE"],"response_modalities":["TEXT"]'),
+        modalities('"responseModalities":["IMAGE"],"responseModalities":["TEXT"]'),
+        modalities(r'"respons\u0065Modalities":["IMAGE"]'),
+        modalities(r'"response\u005FModalities":["IMAGE"]'),
+        modalities('"ResponseModalities":["IMAGE"]'),
+        modalities('"RE\u017fPONSE_MODALITIES":["IMAGE"]'),
+        modalities('"responseModalities":[2]'),
+        modalities('"responseModalities":["2"]'),
+        modalities('"responseModalities":[1,2.0]'),
+        modalities('"responseModalities":"IMAGE"'),
+        modalities('"responseModalities":2'),
+        modalities('"responseModalities":["TEXT","SOMETHING_NEW"]'),
+        modalities('"topK":{},"maxOutputTokens":"x","responseModalities":["IMAGE"]'),
+        b'{"generation_config":{"temperature":1},"generationConfig":{"responseModalities":["IMAGE"]}}',
+        b'{"generationConfig":{"responseModalities":["IMAGE"]},"generationConfig":{}}',
+        b'{"generateContentRequest":{"generationConfig":{"responseModalities":["IMAGE"]}}}',
+        b'{"contents":[],"systemInstruction":"x","generationConfig":{"responseModalities":["IMAGE"]}}',
+        b'{"contents":5,"generationConfig":{"responseModalities":["IMAGE"]}}',
+        b'\xef\xbb\xbf{"generationConfig":{"responseModalities":["IMAGE"]}}',
+        b'{"x":NaN,"generationConfig":{"responseModalities":["IMAGE"]}}',
+        b'{"x":"\\ud800","generationConfig":{"responseModalities":["IMAGE"]}}',
+        b'{"contents":[{"parts":[{"text":"%b"}]}],"generationConfig":{"responseModalities":["IMAGE"]}}'
+        % (b"{" * 20_001),
+        b'{"contents":[{"parts":[{"text":"%b"}]}],"generationConfig":{"responseModalities":["IMAGE"]}}'
+        % (b"x" * 10**6),
+    ],
+)
+def test_a_picture_is_asked_for_in_any_spelling(body: bytes) -> None:
+    """L1: whatever some reader may take for a wish for pictures is one."""
+    asked = read_body(body)
+    assert asked.image_output
+    assert not asked.unread
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "responseModalities IMAGE",
+        'Set "responseModalities": ["IMAGE"] there.',
+        r'"{\"generationConfig\": {\"responseModalities\": [\"IMAGE\"]}}"',
+        r"\u0022responseModalities\u0022: [2]",
+        "{" * 20_001 + '"responseModalities":["IMAGE"]',
+    ],
+)
+def test_a_text_that_speaks_of_pictures_asks_for_none(text: str) -> None:
+    """A prompt is no configuration, whatever it says."""
+    body = {"contents": [{"parts": [{"text": text}]}], "generationConfig": {"responseModalities": ["TEXT", "AUDIO"]}}
+    assert (False, False) == (asked(body).image_output, asked(body).unread)
+
+
+def test_the_dearer_reading_counts() -> None:
+    """Where two spellings say different things, what costs more is assumed."""
+    both = {
+        "generation_config": {"candidateCount": "3", "maxOutputTokens": 9},
+        "generationConfig": {"candidate_count": 2.0},
+    }
+    assert (3, 9) == (asked(both).candidates, asked(both).max_output_tokens)
 
 
 HOSTILE = {
@@ -101,6 +214,9 @@ HOSTILE = {
     "brackets elsewhere": b'{"x":[' + b"[]," * (10 * MIB // 3) + b"[]]}",
     "objects": b'{"contents":[' + b"{}," * (10 * MIB // 3) + b"{}]}",
     "as many objects as are read": b'{"contents":[{"parts":[' + b"{}," * 19_000 + b"{}]}]}",
+    "strings": b'{"x":[' + b'"",' * (10 * MIB // 3) + b"1]}",
+    "backslashes": b'{"x":"' + b"\\" * (10 * MIB) + b'"}',
+    "names of media": b"{" + b'"data":"",' * (10 * MIB // 10) + b'"x":1}',
     "modalities": b'{"generationConfig":{"responseModalities":[' + b'"imag",' * (10 * MIB // 7) + b"1]}}",
     "keys": b"{" + b",".join(b'"%d":1' % key for key in range(10**6)) + b"}",
 }

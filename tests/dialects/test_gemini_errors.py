@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -181,6 +182,129 @@ def test_the_key_is_cut_out(spelling: str, shape: str) -> None:
     assert scrubbed(written, SECRET) is written
     for each in SPELLINGS.values():
         assert each[6:-6] not in read
+
+
+def escaped(*ways: str) -> str:
+    """The key with each of its characters written in one of these ways, in turn."""
+    return "".join(ways[at % len(ways)].format(char, code=ord(char)) for at, char in enumerate(SECRET))
+
+
+ESCAPED = [
+    escaped("\\u{code:04x}"),
+    escaped("\\u{code:04X}"),
+    escaped("\\\\u{code:04x}"),
+    escaped("\\u{code:04x}", "&#{code};"),
+    escaped("&#x{code:x};", "%{code:02x}"),
+    escaped("&#0{code}", "&amp;#{code};"),
+    escaped("%{code:02X}"),
+    escaped("%25{code:02X}", "\\x{code:02x}"),
+    escaped("\\u{{{code:x}}}", "\\{code:o}"),
+    SECRET.replace("/", "\\/").replace('"', '\\"'),
+    SECRET[:4].replace("s", "\\u0073") + json.dumps(SECRET)[5:-1].replace("f", "\\u0066"),
+    base64.b64encode(b"??" + SECRET.encode()).decode().replace("/", "\\/"),
+]
+
+
+@pytest.mark.parametrize("spelling", ESCAPED)
+def test_an_escaped_key_is_cut_out(spelling: str) -> None:
+    """S1: any of its characters may be escaped in any way, also behind a member that stands there twice."""
+    echo = f"Bearer {spelling} is bad".encode()
+    for body in (
+        b'{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"%b"}}' % echo,
+        b'{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"%b","message":"m"}}' % echo,
+        b'{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"m","details":[]},"error":"%b"}' % echo,
+        echo,
+    ):
+        assert b"[removed]" in scrubbed(body, SECRET)
+        written = GEMINI.mend(400, "application/json", body, SECRET)
+        for told in (scrubbed(body, SECRET), written):
+            assert b"Bearer [removed]" in told or spelling[8:].encode() not in told
+        assert written.startswith(b'{"error":{"code":400,')
+    assert SECRET[4:] not in json.dumps(json.loads(written))
+
+
+def test_a_search_for_escapes_is_linear() -> None:
+    """No text makes the search go over itself again and again."""
+    for text in (b"\\" * 10**6, b"%25" * 10**6, b"&amp;" * 10**6, b"\\u0073" * 10**6, b"\\0" * 10**6):
+        began = time.process_time()
+        assert scrubbed(text, SECRET) is text
+        assert time.process_time() - began < 3
+
+
+INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "17s"}
+INNER = {"error": {"code": 429, "message": "quota", "status": "RESOURCE_EXHAUSTED", "details": [INFO]}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(INNER),
+        json.dumps(INNER, indent=2),
+        json.dumps([INNER]),
+        f"upstream said: {json.dumps(INNER)}",
+        f"429 Too Many Requests. {json.dumps(INNER)} (request id: 2026)",
+        f"429 RESOURCE_EXHAUSTED. {INNER}",
+        f"got {json.dumps(INNER, indent=2).encode()!r}",
+        json.dumps({"error": {"message": json.dumps(INNER), "code": "x"}}),
+        f"litellm: {json.dumps({'error': {'message': f'said {INNER}'}})}",
+        json.dumps({"detail": json.dumps(INNER)}),
+    ],
+)
+@pytest.mark.parametrize("shape", ["vendor", "google", "detail", "string"])
+def test_an_error_within_an_error(text: str, shape: str) -> None:
+    """Google's error as a text within a relay's: its message, its word and its wait come out, however deep it is."""
+    body = {
+        "vendor": {"error": {"message": text, "type": "upstream_error", "code": "bad_response_status_code"}},
+        "google": {"error": {"message": text, "status": "UNKNOWN", "code": 429}},
+        "detail": {"detail": text},
+        "string": {"error": text},
+    }[shape]
+    error = mended(429, json.dumps(body).encode())
+    assert ("quota", "RESOURCE_EXHAUSTED") == (error["message"], error["status"])
+    assert INFO in error["details"]
+    assert (17.0, "429") == (
+        GEMINI.retry_delay(json.dumps(body).encode()),
+        GEMINI.upstream_code(json.dumps(body).encode()),
+    )
+    assert ("bad_response_status_code" in json.dumps(error)) == (shape == "vendor")
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "code"),
+    [
+        ({"detail": "Slow down"}, "Slow down", ""),
+        ({"detail": [{"loc": ["body"], "msg": "field required", "type": "missing"}]}, "field required", ""),
+        ({"detail": {"message": "Slow down", "code": "rate"}}, "Slow down", "rate"),
+        ({"detail": {"error": {"message": "Slow down", "code": "rate"}}}, "Slow down", "rate"),
+        ({"msg": "Slow down", "code": 1302}, "Slow down", "1302"),
+        ({"errors": [{"message": "Slow down", "code": "rate"}, {"message": "x"}]}, "Slow down", "rate"),
+        ({"errors": ["Slow down"]}, "Slow down", ""),
+        ({"message": "Slow down"}, "Slow down", ""),
+        ({"error": "rate", "error_description": "Slow down"}, "Slow down", "rate"),
+        ({"error": "rate", "message": "Slow down"}, "Slow down", "rate"),
+        ({"type": "about:blank", "title": "Rate", "detail": "Slow down", "status": 429}, "Slow down", ""),
+        ({"title": "Slow down"}, "Slow down", ""),
+        ({"Error": {"Message": "Slow down", "Code": "Throttling"}}, "Slow down", "Throttling"),
+        ({"Message": "Slow down"}, "Slow down", ""),
+        ([{"error": {"message": "Slow down", "code": "rate"}}, {}], "Slow down", "rate"),
+        ([{"x": 1}, {"message": "Slow down"}], "Slow down", ""),
+        ({"error": {"error": {"message": "Slow down", "code": "rate"}}}, "Slow down", "rate"),
+        ({"error": {"message": "use {braces} and [brackets]", "code": "x"}}, "use {braces} and [brackets]", "x"),
+    ],
+)
+def test_shapes_of_others(body: Any, message: str, code: str) -> None:
+    """Frameworks, OAuth, RFC 9457 and clouds each write errors their own way; message and code are found in all."""
+    written = json.dumps(body).encode()
+    error = mended(429, written)
+    assert (message, "RESOURCE_EXHAUSTED", code) == (error["message"], error["status"], GEMINI.upstream_code(written))
+    assert ({"upstream_code": code} if code else {}) == error["details"][0]["metadata"]
+
+
+def test_words_alone() -> None:
+    """A few plain words are a message, whatever they are called; a page is none."""
+    assert "upstream connect error" == mended(503, b"upstream connect error\n")["message"]
+    for page in (b"<h1>503</h1>", b"\x00\x01", b"\xff", b"{cut", b"x" * 3000):
+        assert "gave no readable reason" in mended(503, page)["message"]
 
 
 @given(before=st.binary(max_size=8), after=st.binary(max_size=8))

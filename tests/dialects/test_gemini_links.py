@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.dialects.test_gemini_meter import metered, said
@@ -54,6 +54,7 @@ def pieces(text: str, cuts: list[int]) -> list[Any]:
 
 
 @pytest.mark.parametrize("text", SHOWN)
+@settings(deadline=None)  # a busy machine fails no test
 @given(cuts=st.lists(st.integers(0, 3000), max_size=6))
 def test_a_picture_by_reference_is_not_kept(text: str, cuts: list[int]) -> None:
     """U20: whatever was asked for, and wherever the text is cut across events."""
@@ -62,6 +63,7 @@ def test_a_picture_by_reference_is_not_kept(text: str, cuts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("text", CITED)
+@settings(deadline=None)  # a busy machine fails no test
 @given(cuts=st.lists(st.integers(0, 3000), max_size=6))
 def test_where_a_picture_is_due_any_link_may_be_it(text: str, cuts: list[int]) -> None:
     """U20: an answer that should bring a picture and brings a link is not kept; one that brings both is."""

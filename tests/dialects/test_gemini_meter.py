@@ -209,7 +209,15 @@ def test_counts_are_int32() -> None:
         b"{}{}",
         b"{} x",
         b"<html>",
-        b'{"a":NaN}',
+        b'{"a":nan}',
+        b'{"a":"\\ud800}',
+        b'{"a":"\\ud80',
+        b'\xef\xbb\xbf{"a":1',
+        b'{"a":NaN',
+        b'{"a":1,}',
+        b"{'a':1}",
+        b'{"x":"%b"' % (b"A" * 200_000),
+        b'{"x":[%b{}]' % (b"{}," * 30_000),
         b"data: {}",
         b'{"x":' * 10**5,
     ],
@@ -276,3 +284,182 @@ def test_ten_mebibytes() -> None:
     tracemalloc.stop()
     print(f"{1e3 * min(took):.1f} ms, peak {peak} bytes")  # noqa: T201  for the reader: a busy machine fails no test
     assert peak < MIB
+
+
+LENIENT = [
+    rb'"functionCall":{"name":"f","args":{"id":"\ud800"}}',
+    rb'"text":"half \ud83d"',
+    rb'"text":"\ude00 rest"',
+    rb'"text":"\uD83D\uD83D \\ud83d"',
+    b'"text":"\xff\xed\xa0\x80"',
+    b'"x":NaN',
+    b'"x":[Infinity,-Infinity, NaN]',
+    b'"functionCall":{"args":' + b'{"a":[' * 245 + b"]}" * 245 + b"}",
+    b'"functionCall":{"args":' + b'{"a":[' * 4_000 + b'"]"' + b"]}" * 4_000 + b"}",
+    b'"x":' + b"9" * 5_000,
+    b'"text":1,"text":"last"',
+    b'"inlineData":"no object"',
+    b'"text":"' + b"A" * 300_000 + rb'\ud83d"',
+]
+
+
+@pytest.mark.parametrize("part", LENIENT, ids=range(len(LENIENT)))
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+def test_what_a_callers_reader_takes_is_read(part: bytes, bom: bytes) -> None:
+    """Whatever Python's or JavaScript's JSON takes passes, and its usage and its end are known."""
+    data = bom + b'{"candidates":[{"content":{"parts":[{%b}]},"finishReason":"STOP"}],"usageMetadata":' % part
+    meter = metered(data + b'{"promptTokenCount":7,"candidatesTokenCount":11,"totalTokenCount":18}}')
+    assert (18, 7, 11, "reported") == (
+        meter.usage.total,
+        meter.usage.tokens_in,
+        meter.usage.tokens_out,
+        meter.usage.source,
+    )
+    assert (True, False) == (meter.finished, meter.errored)
+
+
+@pytest.mark.parametrize("seven", ["7", '"7"', "7.0", "7e0", "70e-1", '"7.0"'])
+def test_counts_in_any_spelling(seven: str) -> None:
+    """A count that SDKs take for a whole number is one."""
+    assert 7 == metered(b'{"usageMetadata":{"totalTokenCount":%b}}' % seven.encode()).usage.total
+
+
+@pytest.mark.parametrize(
+    ("said_error", "expected"),
+    [
+        (False, False), (None, False), ({}, False), ("", False), ([], False), (0, False),
+        ({"code": 0, "message": "", "status": "", "details": []}, False), ({"message": "x"}, True), ("x", True), (True, True),
+        ({"code": 429}, True), ([{"message": "x"}], True),
+    ],
+)  # fmt: skip
+def test_an_error_that_says_nothing_is_none(said_error: Any, expected: bool) -> None:
+    """Relays write the member also where there was no error."""
+    assert expected == metered({**said({"text": "x"}), "error": said_error}).errored
+
+
+@pytest.mark.parametrize("name", ["detail", "msg", "message", "errors", "Error"])
+def test_errors_of_others(name: str) -> None:
+    """U17: where nothing of an answer stands, what other servers call an error is one."""
+    assert metered({name: ["Slow down"]}).errored
+    assert not metered({name: []}).errored
+    assert not metered({**said(), name: "x"}).errored
+    assert not metered({"usageMetadata": {"totalTokenCount": 1}, name: "x"}).errored
+    assert not metered({"embedding": {}, name: "x"}, generates=False).errored
+
+
+def test_a_crowded_answer_passes_unread() -> None:
+    """D9: of an answer of too many values nothing is known: no usage, no end; it is not kept, and a cut one is none."""
+    crowded = b'{"candidates":[%b{}],"usageMetadata":{"totalTokenCount":5}}' % (b'{"finishReason":"STOP"},' * 30_000)
+    meter = metered(crowded)
+    assert ("none", False, False) == (meter.usage.source, meter.finished, meter.storable)
+    assert metered(crowded, generates=False).finished
+    assert not metered(said(), crowded).storable
+    with pytest.raises(ValueError, match="too many"):
+        metered(crowded[:-1])
+
+
+PICTURE = {"inlineData": {"mimeType": "image/png", "data": "aGVs"}}
+
+
+def test_pictures_of_thoughts_are_not_made() -> None:
+    """Interim pictures are not billed: only those outside of thoughts count, and those decide whether one is due."""
+    drafts = [{**PICTURE, "thought": True}, {**PICTURE, "thought": 1}, {**PICTURE, "thought": "true"}]
+    assert 1 == metered(said(*drafts, {**PICTURE, "thought": False})).usage.images_out
+    assert 0 == metered(said(*drafts)).usage.images_out
+    link = {"text": "Here it is, see https://cdn.example/x"}
+    assert not metered(said(*drafts, link), pictures=True).storable
+    assert metered(said(*drafts, link, PICTURE), pictures=True).storable
+
+
+URI = "data:image/png;base64," + "iVBORw0KGgo" * 300
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        (f"![image]({URI})", 1),
+        (
+            f"Here: ![a]({URI}) and ![b]({URI.replace('image/png;base64', 'IMAGE/JPEG;Base64').replace('data', 'DATA')})",
+            2,
+        ),
+        (f'<img src="{URI}">', 1),
+        (f"<IMG alt='a' src={URI}/>", 1),
+        (f"![i](<{URI}>)", 1),
+        (URI, 1),
+        ("![x](data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org'%3E)", 1),
+        ("![x](data:image/svg+xml;utf8,<svg/>)", 1),
+        (f"![i]({URI.replace(';', ';charset=utf-8;')})\n\nsee [a](https://x)", 1),
+        ("a data: URI begins with data:image/png;base64, and goes on", 0),
+        ("data:text/plain,abc", 0),
+        ("data:image/png", 0),
+    ],
+)
+def test_pictures_in_text(text: str, made: int) -> None:
+    """A data URI is a picture made, whatever it stands in and wherever events cut it, and no link."""
+    everywhere = [0, *range(1, len(text))] if len(text) < 500 else [0, 1, 5, 9, 12, 20, 30, 31, 40, 1000, len(text) - 2]
+    pieces = [text[at:to] for at, to in zip(everywhere, [*everywhere[1:], len(text)], strict=True)]
+    for events in ([said({"text": text})], [*(said({"text": piece}, finishReason=None) for piece in pieces), said()]):
+        meter = metered(*events, pictures=made > 0)
+        assert (made, True) == (meter.usage.images_out, meter.storable)
+    assert 0 == metered(said({"text": text, "thought": True})).usage.images_out
+
+
+def test_a_large_picture_in_text() -> None:
+    """One of megabytes is found without being read."""
+    data = json.dumps(said({"text": f"A cat:\n![cat]({URI}{'A' * 3_000_000})\nand that is it"})).encode()
+    meter = metered(data, pictures=True)
+    assert (1, True) == (meter.usage.images_out, meter.storable)
+
+
+def counts(prompt: int, output: int, total: int, **more: Any) -> dict[str, Any]:
+    """One `usageMetadata`, in an event."""
+    told = {"promptTokenCount": prompt, "candidatesTokenCount": output, "totalTokenCount": total}
+    return {"usageMetadata": {**told, **more}}
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([counts(7, 11, 18), counts(0, 0, 0, thoughtsTokenCount=0, promptTokensDetails=None)], (7, 11, 0, 18)),
+        ([counts(7, 11, 18), {"usageMetadata": {"promptTokenCount": 0}}, {"usageMetadata": None}], (7, 11, 0, 18)),
+        ([counts(7, 11, 18), counts(7, 0, 7)], (7, 11, 0, 18)),
+        ([counts(7, 3, 10), counts(7, 11, 18)], (7, 11, 0, 18)),
+        ([counts(7, 20, 27), counts(7, 11, 18)], (7, 11, 0, 18)),
+        ([counts(7, 11, 18), {"usageMetadata": {"totalTokenCount": 30}}], (7, 11, 0, 18)),
+        ([counts(7, 11, 18), {"usageMetadata": {"thoughtsTokenCount": 5}}], (7, 11, 0, 18)),
+        ([{"usageMetadata": {"promptTokenCount": 7}}, {"usageMetadata": {"candidatesTokenCount": 11}}], (7, 11, 0, 18)),
+        ([counts(10, 100, 110, thoughtsTokenCount=60)], (10, 40, 60, 110)),
+        ([counts(10, 100, 170, thoughtsTokenCount=60)], (10, 100, 60, 170)),
+        ([counts(10, 60, 70, thoughtsTokenCount=60)], (10, 0, 60, 70)),
+        ([counts(10, 40, 50, thoughtsTokenCount=60)], (10, 40, 60, 110)),
+        ([counts(10, 100, 0, thoughtsTokenCount=60)], (10, 100, 60, 170)),
+        ([counts(10, 100, 110, toolUsePromptTokenCount=4)], (10, 100, 0, 110)),
+        ([counts(10, 100, 110, cachedContentTokenCount=8, thoughtsTokenCount=30)], (10, 70, 30, 110)),
+        ([counts(10, 100, 150)], (10, 140, 0, 150)),
+        ([counts(0, 100, 110)], (10, 100, 0, 110)),
+        ([counts(10, 100, 5)], (10, 100, 0, 110)),
+    ],
+)
+def test_counts_of_one_event(events: list[Any], expected: tuple[int, int, int, int]) -> None:
+    """A4: counts of different events are not mixed, kinds do not overlap, and they come to the total."""
+    usage = metered(*events).usage
+    thoughts = sum(size for (kind, _), size in usage.tokens.items() if kind == "thoughts")
+    assert expected == (usage.tokens_in, usage.tokens_out - thoughts, thoughts, usage.total)
+    assert usage.total == sum(usage.tokens.values())
+    assert "reported" == usage.source
+
+
+def test_text_that_came_of_nothing() -> None:
+    """A4: text beside a count of no output is an estimate, by its characters; a thought, a word or a picture is none."""
+    for none in (
+        {"promptTokenCount": 7, "totalTokenCount": 7},
+        {"promptTokenCount": 7, "candidatesTokenCount": 0},
+        {"totalTokenCount": 0},
+    ):
+        usage = metered({**said({"text": "x" * 3000}), "usageMetadata": none}).usage
+        assert ("estimated", 750) == (usage.source, usage.tokens_out)
+        assert usage.total == 750 + none.get("promptTokenCount", 0)
+        for part in ({"text": "x" * 3000, "thought": True}, {"text": "Yes."}, PICTURE):
+            assert "reported" == metered({**said(part), "usageMetadata": none}).usage.source
+    assert "reported" == metered({**said({"text": "x" * 3000}), **counts(7, 1, 8)}).usage.source
+    assert "none" == metered(said({"text": "x" * 3000})).usage.source

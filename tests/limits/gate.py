@@ -9,7 +9,7 @@ from gateway.catalogue import Catalogue
 from gateway.clients import Client
 from gateway.errors import GatewayError
 from gateway.limits import Limits
-from gateway.limits.account import key
+from gateway.limits.account import PROBE, key
 from gateway.limits.permit import Permit
 from gateway.store import Store
 from tests.support.valkey import Valkey
@@ -58,7 +58,7 @@ class Gate:
         self.dropped_records = 0
         self.changes: list[bool] = []
         timeout = options.pop("timeout", 0.25)
-        self.store = Store(url, timeout=timeout, on_change=self._changed)
+        self.store = Store(url, timeout=timeout, probe=PROBE, on_change=self._changed)
         self.limits = Limits(self.store, Catalogue.load(), self, **({"worker": "w1"} | options))
 
     def limited(self, client: str, limit: str) -> None:
@@ -111,9 +111,10 @@ READ = """local state = redis.call('HGET', KEYS[1], 'state')
     for at, level in ipairs(words) do words[at] = string.format('%.17g', level) end
     return words"""
 WRITE = """for at, level in ipairs(ARGV) do ARGV[at] = tonumber(level) end
-    local _, _, _, _, requests, tokens = cmsgpack.unpack(redis.call('HGET', KEYS[1], 'state'))
-    requests[1], tokens[1], requests[2], tokens[2] = unpack(ARGV, 5)
-    redis.call('HSET', KEYS[1], 'state', cmsgpack.pack(ARGV[1], ARGV[2], ARGV[3], ARGV[4], requests, tokens))"""
+    local it = {cmsgpack.unpack(redis.call('HGET', KEYS[1], 'state'))}
+    it[5][1], it[6][1], it[5][2], it[6][2] = unpack(ARGV, 5)
+    for at = 1, 4 do it[at] = ARGV[at] end
+    redis.call('HSET', KEYS[1], 'state', cmsgpack.pack(unpack(it)))"""
 
 
 def state(server: Valkey, name: str = "design") -> dict[str, float]:
@@ -132,7 +133,7 @@ def change(server: Valkey, name: str = "design", **levels: float) -> None:
 def leases(server: Valkey, name: str = "design") -> int:
     """How many calls the store takes to be under way."""
     both = """local fields = redis.call('HLEN', KEYS[2])
-        for _, name in ipairs({'state', 'seen'}) do fields = fields - redis.call('HEXISTS', KEYS[2], name) end
+        for _, name in ipairs({'state', 'seen', 'unread'}) do fields = fields - redis.call('HEXISTS', KEYS[2], name) end
         return {redis.call('ZCARD', KEYS[1]), fields}"""
     held, described = server.ask("EVAL", both, 2, key(name, "leases"), key(name, "limits"))
     assert held == described

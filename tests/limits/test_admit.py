@@ -157,10 +157,11 @@ async def test_a_full_worker_refuses_before_the_body(one: Gate) -> None:
     design = client(concurrent=2)
     permits = [await one.admit(design) for _ in range(2)]
 
-    with pytest.raises(RateLimited) as refused:
-        one.limits.refuse_early(design)
+    with pytest.raises(RateLimited) as refused, one.limits.reading(design):
+        pass
     await permits[0].settle(NOTHING, "refused")
-    one.limits.refuse_early(design)
+    with one.limits.reading(design):
+        pass
 
     assert refused.value.retry_after == 1
     assert one.limited_by == [("design", "concurrent")]

@@ -16,7 +16,7 @@ def expire(server: Valkey, by_ms: int = 20_000) -> None:
     for call in server.ask("ZRANGE", key("design", "leases"), 0, -1):
         server.ask("ZINCRBY", key("design", "leases"), -by_ms, call)
     seconds, microseconds = server.ask("TIME")
-    server.ask("HSET", key("design", "limits"), "seen", seconds * 1000 + microseconds / 1000)
+    server.ask("HSET", key("design", "limits"), "seen", seconds * 1000 + microseconds // 1000)
 
 
 async def test_a_dead_workers_calls_come_back_as_lost(one: Gate, server: Valkey) -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.limits import LEVELS, PACKED
+from gateway.limits import LEVELS, OURS, PACKED
 from gateway.limits.account import ADMIT, KEYS, SETTLE, VISIT, key
 from gateway.limits.allowed import Allowed
 from gateway.store import Store
@@ -92,9 +92,9 @@ class Model:
         passed = 0 if self.at is None else max(0, now - self.at)
         requests, tokens = self.requests.drained(passed * 30 / 60_000), self.tokens.drained(passed * 3000 / 60_000)
         later = replace(self, at=now, requests=requests, tokens=tokens)
-        if (today := int(now // DAY)) != self.day:
+        if (today := int(now // DAY)) > self.day:
             later = replace(later, day=today, tokens_day=0, images_day=0)
-        return later
+        return later if later.day <= today + 1 else replace(later, day=today)
 
     def visit(self, now: float, renewed: set[str]) -> set[str]:
         """Renew some leases and give up those that have run out; returns these."""
@@ -137,7 +137,7 @@ class Model:
         self.ends[call] = outcome
         lease = self.leases.pop(call, None)
         self.keep(self.at_time(now))
-        if self.day == (lease.day if lease else began // DAY):
+        if self.day == (lease.day if lease else began // DAY + self.day - now // DAY):
             self.tokens_day = max(0, self.tokens_day + tokens - (lease.tokens if lease else 0))
             self.images_day = max(0, self.images_day + images - (lease.images if lease else 0))
         if lease:
@@ -160,7 +160,7 @@ class Scripts(RuleBasedStateMachine):
         self.model, self.calls = Model(), 0
         self.spent: dict[str, list[float]] = {}  # when each call was admitted, and the tokens it used
         self.forgotten: set[str] = set()  # calls that have ended so long ago that their ids are not kept any more
-        self._set_clock(20_000 * DAY + DAY / 2)
+        self._set_clock(20_000 * DAY - 1_800_000)  # so that an hour goes over midnight
 
     async def _open(self) -> Store:
         return Store(self.server.url, timeout=5)
@@ -242,7 +242,8 @@ class Scripts(RuleBasedStateMachine):
         """The live workers renew their calls; those of dead ones run out some day."""
         calls = sorted(self.model.leases)
         renewed = data.draw(st.sets(st.sampled_from(calls))) if calls else set()
-        tokens, images, lost = self._run("visit", *renewed)
+        tokens, images, lost, form = self._run("visit", *renewed)
+        assert form == OURS
         today = self.model.at_time(self.now)
         ended = dict(self.model.leases)
         gone = self.model.visit(self.now, renewed)
@@ -251,12 +252,12 @@ class Scripts(RuleBasedStateMachine):
             self.spent[call][1] = ended[call].tokens
         assert [today.tokens_day, today.images_day] == [tokens, images]
 
-    @rule(seconds=st.sampled_from([0.001, 0.5, 1, 3, 6, 6, 11, 70, 86_400, -3600]))
+    @rule(seconds=st.sampled_from([0.001, 0.5, 1, 3, 6, 6, 11, 70, 3600, 86_400, -3600, -259_200]))
     def let_time_pass(self, seconds: float) -> None:
         self._set_clock(self.now + seconds * 1000)
         if seconds < 0:
             self.spent = {call: [math.inf, 0] for call in self.spent}  # times of before mean nothing now
-        if seconds * 1000 >= DAY:
+        if seconds >= 3600:
             self.forgotten |= self.model.ends.keys()
 
     @rule()

@@ -119,7 +119,7 @@ async def test_a_server_of_another_kind_is_away(tmp_path: Path) -> None:
     """R1: a web server on the store's port costs nobody an error, and is found out at once."""
     async with speaker(tmp_path, b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
         store = Store(url, timeout=5)
-        with pytest.raises(StoreAway, match="no reply begins"):
+        with pytest.raises(StoreAway, match="what answers there is no store"):
             await store.command("GET", "k")
         await until(lambda: not store.up)
         await store.aclose()

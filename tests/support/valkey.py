@@ -33,6 +33,7 @@ class Valkey:
         self._command += ["--dir", str(folder), "--save", "", "--daemonize", "no", "--logfile", str(folder / "log")]
         self._command += [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
         self._redis: Any = Redis.from_url(self.url, decode_responses=True)
+        self._raw: Any = Redis.from_url(self.url)
         self.start()
 
     def start(self) -> None:
@@ -41,6 +42,7 @@ class Valkey:
 
     def kill(self) -> None:
         self._redis.close()
+        self._raw.close()
         self.process.kill()
         self.process.wait()
         self.socket.unlink(missing_ok=True)
@@ -54,6 +56,10 @@ class Valkey:
     def ask(self, *command: Any) -> Any:
         """Ask it something directly, past the gateway's own store."""
         return self._redis.execute_command(*command)
+
+    def raw(self, *command: Any) -> Any:
+        """The same for what is no text."""
+        return self._raw.execute_command(*command)
 
 
 @contextlib.contextmanager

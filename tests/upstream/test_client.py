@@ -78,11 +78,11 @@ async def test_what_is_tried_again(
 
 
 async def test_an_unknown_model_is_not_tried_again(gateway: Gateway) -> None:
-    """U19: the vendor answers 503 for a model it does not know; that is no overload."""
+    """U19: the vendor answers 503 for a model that it does not have; that is no overload, and the caller gets a 404."""
     response = await gateway.http.post("/v1beta/models/no-such-model:generateContent", json=TEXT)
     entry = await gateway.entry()
     error = response.json()["error"]
-    assert (503, 1) == (response.status_code, entry["attempts"])
+    assert (404, 1) == (response.status_code, entry["attempts"])
     assert "model_not_found" == error["details"][0]["metadata"]["upstream_code"]
     assert 1 == gateway.metric("gateway_requests_total", model="other", outcome="upstream_error")
 

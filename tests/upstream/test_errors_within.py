@@ -103,6 +103,17 @@ async def test_our_key_is_cut_out_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [GENERATE, STREAM])
+async def test_our_escaped_key_is_cut_out_of_it(tmp_path: Path, path: str) -> None:
+    """U12, S1: an error with status 200, whole or within a stream, whose bytes spell the key in escapes."""
+    escaped = "".join(f"\\u{ord(char):04x}" if at % 2 else char for at, char in enumerate(UPSTREAM_KEY)).encode()
+    error = b'{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"bad %b x","message":"m"}}' % escaped
+    said = b"".join(chunked(EVENTS[0], b"data: %b\n\n" % error)) if path == STREAM else answer(error)
+    async with wire(saying(said)) as upstream, running(tmp_path, upstream.url) as gateway:
+        _, got, _ = await received(gateway, path)
+    assert error.replace(escaped, b"[removed]") in got
+
+
+@pytest.mark.parametrize("path", [GENERATE, STREAM])
 async def test_a_status_that_is_none(tmp_path: Path, path: str) -> None:
     """U11: a status outside of HTTP's is a 502 of ours, and no answer without a status line."""
     async with wire(saying(answer(ERROR, status="600 Odd"))) as upstream, running(tmp_path, upstream.url) as gateway:

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.upstream import PyqwestTransport
+from gateway.upstream import Outgoing, PyqwestTransport
 from tests.support.gateway import GENERATE, TEXT, running
 from tests.support.wire import answer, saying, wire
 
@@ -117,8 +117,6 @@ async def test_no_tls_at_all() -> None:
         url = upstream.url.replace("http:", "https:")
         way = PyqwestTransport(url, connect_seconds=0.2)
         with pytest.raises(httpx.ConnectError):
-            await way.handle_async_request(
-                httpx.Request("GET", url, stream=httpx.ByteStream(b""), headers=[], extensions={"whole": True})
-            )
+            await way.send(Outgoing("GET", url, [("host", "x")], b""))
         await way.aclose()
     assert [] == upstream.heads

@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
+from gateway.dialects.gemini.causes import MAX_MESSAGE_CHARS, Cause, cause_of
 from gateway.dialects.gemini.scrub import scrubbed
 from gateway.dialects.gemini.wire import decoded
 from gateway.google_shape import DOMAIN, TYPES
 
-MAX_MESSAGE_CHARS = 16_000
-MAX_CODE_CHARS = 128
+MAX_WORDS = 2_000
 MAX_READ_BYTES = 256 * 1024  # a larger error body is not looked into: it is nobody's message
 
 STATUS_WORDS: Mapping[int, str] = {
@@ -30,6 +30,12 @@ STATUS_WORDS: Mapping[int, str] = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+CODES: Mapping[str, str] = {
+    "RESOURCE_EXHAUSTED": "429",
+    "UNAVAILABLE": "503",
+    "NOT_FOUND": "404",
+    "INVALID_ARGUMENT": "400",
+}
 QUOTA_SPENT = "insufficient_user_quota"
 
 _JSON = msgspec.json.Decoder[Any]()
@@ -40,22 +46,22 @@ _SECONDS = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
 
 def mend(status: int, content_type: str, body: bytes, secret: str) -> bytes:
     """Write an error of the upstream's: untouched where it has Google's shape and does not hold the secret."""
-    plain = msgspec.json.encode(_parsed(body))  # without escapes, which could hide the secret
+    body = scrubbed(body, secret)
+    parsed = _parsed(body)
+    plain = msgspec.json.encode(parsed)  # without escapes, which could hide the secret
     clean = scrubbed(plain, secret)
-    parsed = _parsed(clean)
-    if _is_googles(parsed, status) and clean is plain and scrubbed(body, secret) is body:
+    if clean is not plain:
+        parsed = _parsed(clean)
+    cause = cause_of(parsed)
+    if clean is plain and not cause.quoted and _is_googles(parsed, status):
         return body
-    told = _told(parsed)
-    message = told.get("message")
-    if not message and content_type.startswith("text/plain"):
-        message = scrubbed(body[:MAX_READ_BYTES], secret).decode(errors="replace")
-    if not isinstance(message, str) or not (message := _without_id(message)):
-        message = f"The upstream answered {status} and gave no readable reason."
-    details = told.get("details")
-    if not isinstance(details, list) or not details:
-        code = _code(told)
-        details = [_error_info("UPSTREAM_ERROR", {"upstream_code": code} if code else {})]
-    return _written(status, _status_word(status, told), message[:MAX_MESSAGE_CHARS], details)
+    message = _without_id(cause.message or _plain_text(content_type, body, parsed))
+    details = list(cause.details or ())
+    if not details or (cause.quoted and cause.code not in {"", str(cause.number)}):
+        details.append(_error_info("UPSTREAM_ERROR", {"upstream_code": cause.code} if cause.code else {}))
+    message = message[:MAX_MESSAGE_CHARS] or f"The upstream answered {status} and gave no readable reason."
+    written = _written(status, _status_word(status, cause), message, details)
+    return scrubbed(written, secret)
 
 
 def key_refused(status: int, body: bytes) -> bool:
@@ -64,14 +70,16 @@ def key_refused(status: int, body: bytes) -> bool:
 
 
 def upstream_code(body: bytes) -> str:
-    """The vendor's own code of an error body; "" when there is none."""
-    return _code(_told(_parsed(body)))
+    """The vendor's own code of an error body, or its cause's number; "" when there is none."""
+    cause = cause_of(_parsed(body))
+    if cause.quoted and cause.number is not None:
+        return str(cause.number)
+    return cause.code or CODES.get(cause.status, "")
 
 
 def retry_delay(body: bytes) -> float | None:
     """Seconds to wait, where Google's RetryInfo says so."""
-    details = _told(_parsed(body)).get("details")
-    for detail in details if isinstance(details, list) else []:
+    for detail in cause_of(_parsed(body)).details or ():
         delay = detail.get("retryDelay") if isinstance(detail, dict) else None
         if isinstance(delay, str) and (match := _SECONDS.fullmatch(delay)):
             return float(match[1])
@@ -98,16 +106,13 @@ def _parsed(body: bytes) -> Any:
         return None
 
 
-def _told(parsed: Any) -> dict[str, Any]:
-    """The object that holds message and code, wherever it stands; Google wraps those of array streams in a list."""
-    if isinstance(parsed, list) and len(parsed) == 1:
-        parsed = parsed[0]
-    if not isinstance(parsed, dict):
-        return {}
-    inner = parsed.get("error")
-    if isinstance(inner, str):
-        return {"message": inner}
-    return inner if isinstance(inner, dict) else parsed
+def _plain_text(content_type: str, body: bytes, parsed: Any) -> str:
+    """A body that is its own message: whatever is called so, or is no JSON, no HTML and can be read."""
+    text = body[:MAX_READ_BYTES].decode(errors="replace").strip()
+    if content_type.startswith("text/plain"):
+        return text
+    is_words = parsed is None and content_type != "text/html" and len(text) <= MAX_WORDS and text[:1] not in "<{["
+    return text if is_words and "\ufffd" not in text and text.replace("\n", " ").isprintable() else ""
 
 
 def _is_googles(parsed: Any, status: int) -> bool:
@@ -118,13 +123,11 @@ def _is_googles(parsed: Any, status: int) -> bool:
             return False
 
 
-def _code(told: Mapping[str, Any]) -> str:
-    code = told.get("code")
-    return str(code)[:MAX_CODE_CHARS] if isinstance(code, str | int | float) and not isinstance(code, bool) else ""
-
-
-def _status_word(status: int, told: Mapping[str, Any]) -> str:
-    word = told.get("status")
-    if isinstance(word, str) and _WORD.fullmatch(word) and told.get("code") in (None, status):
-        return word
+def _status_word(status: int, cause: Cause) -> str:
+    if (
+        _WORD.fullmatch(cause.status)
+        and cause.number in (None, status)
+        and (cause.number or not cause.code or cause.quoted)
+    ):
+        return cause.status
     return STATUS_WORDS.get(status, "INVALID_ARGUMENT" if status < 500 else "INTERNAL")

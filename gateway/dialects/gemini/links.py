@@ -1,7 +1,8 @@
 """May the picture of an answer be a link?  Some channels give a picture's address instead of it, and it expires.
 
 In an answer that should bring a picture any link may be the picture.  In others a link is a citation, unless it has
-one of the forms in which a picture is shown: Markdown's, HTML's, a picture's file name, or no word before it.
+one of the forms in which a picture is shown: Markdown's, HTML's, a picture's file name, or no word before it.  A data
+URI is the picture itself and no link, whatever form it has.
 """
 
 import re
@@ -13,6 +14,12 @@ _ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
 _PICTURE = re.compile(r"\.(?:png|jpe?g|gif|webp|avif|heic|bmp|svg|tiff?)\b", re.IGNORECASE)
 _FIRST = re.compile(r"[\W\d_]*https?://", re.IGNORECASE)
 _TAG = re.compile(r"<(?:img|image|picture)\b", re.IGNORECASE)
+# What shows a data URI; also one that is cut where it may still become one: the next piece will tell.
+_ITSELF = re.compile(
+    r"!\[[^\[\]]*+\]\s?[(\[]\s*+(?:<\s*+)?(?:data:|d?a?t?a?$)"
+    r"|<(?:img|image)\b(?:[^<>]*?\s(?:src|href)\s*+=\s*+(?:[\"']\s*+)?(?:data:|d?a?t?a?$)|[^<>:]*$)",
+    re.IGNORECASE,
+)
 
 
 class Links:
@@ -33,7 +40,9 @@ class Links:
         if "://" in seen:
             self.any = True
             self.shown |= any(_PICTURE.search(address) for address in _ADDRESS.findall(seen))
-        self.shown |= ("<" in seen and _TAG.search(seen) is not None) or _markdown(seen)
+        if "![" in seen or "<" in seen:
+            others = _ITSELF.sub("", seen)
+            self.shown |= _TAG.search(others) is not None or _markdown(others)
 
 
 def _markdown(text: str) -> bool:

@@ -1,30 +1,42 @@
 """What did an answer cost, is it complete, and may it be kept?
 
 A meter sees an answer as whole JSON objects: the one of a unary answer, or every event of a stream.  A shape that is
-not expected is never an error, since the answer itself must pass; only what is not a JSON object at all is.
+not expected is never an error, since the answer itself must pass; only what is not a JSON object at all is.  One that
+holds too many values passes unread: its usage is not known, and it neither ends a stream nor is kept.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from gateway.call import Usage
+from gateway.dialects.gemini.inline import Inline
+from gateway.dialects.gemini.legible import Crowded, Legible, is_whole, legible
 from gateway.dialects.gemini.links import Links
 from gateway.dialects.gemini.tally import Tally
 from gateway.dialects.gemini.wire import ABSENT, Content, decoded, lenient, number, word
 
+SLICE_CHARS = 16 * 1024
 NORMAL_ENDS = frozenset({b"STOP", b"MAX_TOKENS", b"1", b"2"})
+TRUE = frozenset({b"TRUE", b"1"})
 UNSET = frozenset({b"", b"0", b"FINISH_REASON_UNSPECIFIED", b"BLOCK_REASON_UNSPECIFIED"})
 
 
-class Candidate(msgspec.Struct, gc=False):
-    """One of the answers asked for."""
+class Ending(msgspec.Struct, gc=False):
+    """One of the answers asked for, as far as it can mostly be read."""
 
     index: Raw = ABSENT
-    content: Content | None = None
     finish_reason: Raw = ABSENT
     finishReason: Raw = ABSENT
+
+
+class Candidate(Ending, gc=False):
+    """One whose content has the expected shape."""
+
+    content: Content | None = None
 
 
 class Envelope(msgspec.Struct, gc=False):
@@ -35,6 +47,17 @@ class Envelope(msgspec.Struct, gc=False):
     prompt_feedback: Raw = ABSENT
     promptFeedback: Raw = ABSENT
     error: Raw = ABSENT
+    errors: Raw = ABSENT
+    detail: Raw = ABSENT
+    message: Raw = ABSENT
+    msg: Raw = ABSENT
+    Error: Raw = ABSENT
+
+
+class Loose(Envelope, gc=False):
+    """An answer whose candidates are a list, at least."""
+
+    candidates: list[Raw] | None = None
 
 
 class Answer(Envelope, gc=False):
@@ -51,9 +74,16 @@ class Feedback(msgspec.Struct, gc=False):
 
 
 _ANSWER = msgspec.json.Decoder(Answer)
+_LOOSE = msgspec.json.Decoder(Loose)
 _ENVELOPE = msgspec.json.Decoder(Envelope)
+_CANDIDATE = msgspec.json.Decoder(Candidate)
+_ENDING = msgspec.json.Decoder(Ending)
 _FEEDBACK = msgspec.json.Decoder(Feedback)
 _TEXT = msgspec.json.Decoder(str)
+_ANY = msgspec.json.Decoder[Any]()
+
+
+_NOTHING = Feedback()
 
 
 class GeminiMeter:
@@ -66,39 +96,67 @@ class GeminiMeter:
         self._generates = generates  # else one whole JSON object is all there is to wait for
         self._seen = False
         self._tally = Tally()
-        self._images = 0
+        self._images = self._chars = 0  # answered, without those of thoughts
         self._ends: dict[int, bytes] = {}  # finish reasons by candidate; b"" while it goes on
-        self._blocked = False
-        self._by_reference = False
-        self._links = defaultdict[tuple[int, bytes], Links](Links)  # by candidate, thoughts apart
+        self._blocked = self._crowded = self._by_reference = False
+        self._inline = defaultdict[int, Inline](Inline)  # by candidate
+        self._links = defaultdict[tuple[int, bool], Links](Links)  # by candidate, thoughts apart
 
     def event(self, data: bytes) -> None:
         """See one whole JSON object of the answer.  Raises `ValueError` when it is not one."""
-        answer, candidates = _read(data)
+        try:
+            lean = legible(data, shows=True)
+            answer, candidates = _read(lean.text)
+        except Crowded:
+            if not is_whole(data):
+                raise
+            self._seen = self._crowded = True
+            return
         self._seen = True
+        self._by_reference |= lean.hides  # for all that is known
         self._tally.see(answer.usage_metadata or answer.usageMetadata)
-        self.errored |= word(answer.error) != b""
-        feedback = lenient(_FEEDBACK, answer.prompt_feedback or answer.promptFeedback) or Feedback()
+        told = answer.error or (ABSENT if candidates or not self._generates else _other_error(answer))
+        if told and not _is_empty(lenient(_ANY, told)):
+            self.errored = True
+        feedback = lenient(_FEEDBACK, answer.prompt_feedback or answer.promptFeedback) or _NOTHING
         self._blocked |= word(feedback.block_reason or feedback.blockReason) not in UNSET
         for position, candidate in enumerate(candidates):
-            self._take(position, candidate)
+            self._take(position, candidate, lean)
 
-    def _take(self, position: int, candidate: Candidate) -> None:
+    def _take(self, position: int, candidate: Ending, lean: Legible) -> None:
         index = number(candidate.index)
         key = position if index is None else index
         end = word(candidate.finish_reason or candidate.finishReason)
         self._ends[key] = self._ends.get(key, b"") if end in UNSET else end
+        if not isinstance(candidate, Candidate):
+            self._by_reference = True  # for all that is known
+            return
         for part in candidate.content or ():
-            if blob := part.inline:
+            is_thought = word(part.thought) in TRUE
+            if (blob := part.inline) and not is_thought:
                 self._images += blob.is_image
-            if self._keeps and (text := lenient(_TEXT, part.text)):
-                self._links[key, word(part.thought)].see(text)
+            if part.text:
+                self._say(key, part.text, lean, is_thought=is_thought)
             self._by_reference = self._by_reference or bool(part.file_data or part.fileData)
+
+    def _say(self, key: int, raw: Raw, lean: Legible, *, is_thought: bool) -> None:
+        text = lenient(_TEXT, raw)
+        if not text:
+            return
+        if not is_thought:
+            self._chars += lean.size(raw) if lean.mark else len(text)
+        # Each search holds the interpreter until it is done.
+        short = len(text) <= SLICE_CHARS
+        for piece in (text,) if short else (text[at : at + SLICE_CHARS] for at in range(0, len(text), SLICE_CHARS)):
+            if not is_thought:
+                self._images += self._inline[key].see(piece)
+            if self._keeps:
+                self._links[key, is_thought].see(piece)
 
     @property
     def usage(self) -> Usage:
         """What has been seen so far."""
-        return self._tally.usage(images_out=self._images)
+        return self._tally.usage(images_out=self._images, chars_out=self._chars)
 
     @property
     def finished(self) -> bool:
@@ -110,7 +168,8 @@ class GeminiMeter:
     def storable(self) -> bool:
         """Whether every candidate ended normally, and no picture may be a link."""
         normal = self._keeps and bool(self._ends) and NORMAL_ENDS.issuperset(self._ends.values())
-        return normal and not (self._blocked or self.errored or self._by_reference or self._links_pictures)
+        doubtful = self._blocked or self._crowded or self.errored or self._by_reference
+        return normal and not (doubtful or self._links_pictures)
 
     @property
     def _links_pictures(self) -> bool:
@@ -118,9 +177,38 @@ class GeminiMeter:
         return any(links.shown or (missing and links.any) for links in self._links.values())
 
 
-def _read(data: bytes) -> tuple[Envelope, list[Candidate]]:
+def _read(text: bytes) -> tuple[Envelope, Sequence[Ending]]:
     try:
-        answer = decoded(_ANSWER, data)
+        answer = decoded(_ANSWER, text)
     except msgspec.ValidationError:
-        return decoded(_ENVELOPE, data), []
+        return _partly(text)
     return answer, answer.candidates or []
+
+
+def _partly(text: bytes) -> tuple[Envelope, Sequence[Ending]]:
+    """Read what can be read of an answer of another shape."""
+    try:
+        answer = decoded(_LOOSE, text)
+    except msgspec.ValidationError:
+        return decoded(_ENVELOPE, text), []
+    endings = (lenient(_CANDIDATE, raw) or lenient(_ENDING, raw) for raw in answer.candidates or ())
+    return answer, [ending for ending in endings if ending]
+
+
+def _other_error(answer: Envelope) -> Raw:
+    """What other web servers name an error, where nothing of an answer stands beside it."""
+    if answer.usage_metadata or answer.usageMetadata or answer.prompt_feedback or answer.promptFeedback:
+        return ABSENT
+    return answer.errors or answer.detail or answer.message or answer.msg or answer.Error
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether a value says nothing: relays write a whole error without a word in it where there is none."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict | list):
+            left += one.values() if isinstance(one, dict) else one
+        elif one:
+            return False
+    return True

@@ -2,7 +2,17 @@
 
 On the wire the prompt's count holds the cached tokens too, and the details by modality may be missing, partial or
 contradict the count.  The counts decide; the details only say of which modality they are, and what they leave over is
-`unknown`.  Within a stream each event repeats the counts so far, so the last one of each counts.
+`unknown`.
+
+Within a stream each event repeats the counts so far.  Those of one event belong together, so they are never mixed: the
+last event counts that names a total and what it is made of, and none whose output went back to zero.  Only where no
+event does so, the last count of each that is not zero is taken.
+
+The total says whether thoughts are part of the candidates' tokens, as relays of OpenAI's shape have it, or stand beside
+them, as Google has it; without a total they stand beside them.  What it holds beyond the counts is the prompt's, where
+that has none, or else output.  One that is less than they come to, however they are read, is wrong.
+
+No text comes of no tokens: where an answer says so, its output is an estimate.
 """
 
 from collections.abc import Mapping
@@ -41,6 +51,9 @@ MODALITIES: Mapping[bytes, Modality] = {
     b"4": "audio",
     b"5": "document",
 }
+READINGS = ((True, False), (False, True), (True, True))  # thoughts in the output, tools in the prompt
+MANY_CHARS = 100  # of text, that cannot have come of no tokens
+CHARS_PER_TOKEN = 4
 
 Split = dict[Modality, int]
 
@@ -61,46 +74,88 @@ class Tally:
     """The counts of one answer, as far as they have come."""
 
     def __init__(self) -> None:
+        self._seen = False
         self._counts: dict[str, int] = {}
         self._details: dict[str, Split] = {}
+        self._is_whole = False  # the counts are those of one event, with its total
 
     def see(self, metadata: Raw) -> None:
         """Take one `usageMetadata`; what cannot be read counts as absent."""
+        counts: dict[str, int] = {}
+        details: dict[str, Split] = {}
         for name, raw in (lenient(_METADATA, metadata) or {}).items():
             plain = _plain(name)
             if (kind := COUNTS.get(plain)) and (count := number(raw)) is not None:
-                self._counts[kind] = count
+                self._seen = True
+                if count:
+                    counts[kind] = count
             elif (kind := DETAILS.get(plain)) and (split := _split_of(raw)):
-                self._details[kind] = split
+                self._seen, details[kind] = True, split
+        is_whole = "total" in counts and len(counts) > 1
+        if is_whole and not (self._is_whole and _wrote(self._counts) and not _wrote(counts)):
+            self._counts, self._details, self._is_whole = counts, details, True
+        elif not self._is_whole:
+            self._counts |= counts
+            self._details |= details
 
-    def usage(self, *, images_out: int) -> Usage:
-        """Put the counts together; none is ever negative."""
-        if not self._counts and not self._details:
+    def usage(self, *, images_out: int, chars_out: int) -> Usage:
+        """Put the counts together; none is ever negative.  `chars_out`: so much text was answered."""
+        if not self._seen:
             return Usage(images_out=images_out)
-        cached, cached_split = self._count("cached"), self._details.get("cached", {})
+        prompt, cached = self._count("prompt"), self._count("cached")
+        output, thoughts, tool = self._count("output"), self._count("thoughts"), self._count("tool")
+        told = self._counts.get("total", 0)
+        fresh = max(0, prompt - cached)
+        beyond = told - (fresh + cached + output + thoughts + tool)  # where all stand beside each other
+        for within, tool_within in READINGS if told and beyond < 0 else ():
+            read = output - thoughts * within, fresh - tool * tool_within
+            if min(read) >= 0 and cached + thoughts + tool + sum(read) == told:
+                output, fresh = read
+                break
+        if beyond > 0 and output and not prompt:
+            fresh = beyond
+        elif beyond > 0:
+            output += beyond
+        is_believed = bool(output or thoughts) or chars_out < MANY_CHARS
+        if not is_believed:
+            output = -(-chars_out // CHARS_PER_TOKEN)
+        tokens = self._tokens(fresh=fresh, cached=cached, output=output, thoughts=thoughts, tool=tool)
+        return Usage(
+            tokens=tokens,
+            total=sum(tokens.values()),
+            images_out=images_out,
+            source="reported" if is_believed else "estimated",
+        )
+
+    def _tokens(
+        self, *, fresh: int, cached: int, output: int, thoughts: int, tool: int
+    ) -> dict[tuple[Kind, Modality], int]:
+        cached_split = self._details.get("cached", {})
         fresh_split: Split = {
             modality: max(0, size - cached_split.get(modality, 0))
             for modality, size in self._details.get("prompt", {}).items()
         }
         sizes: tuple[tuple[Kind, int, Split], ...] = (
-            ("input", max(0, self._count("prompt") - cached), fresh_split),
+            ("input", fresh, fresh_split),
             ("cached", cached, cached_split),
-            ("output", self._count("output"), self._details.get("output", {})),
-            ("thoughts", self._count("thoughts"), {}),
-            ("tool", self._count("tool"), self._details.get("tool", {})),
+            ("output", output, self._details.get("output", {})),
+            ("thoughts", thoughts, {}),
+            ("tool", tool, self._details.get("tool", {})),
         )
-        tokens = {
+        return {
             (kind, modality): part
             for kind, count, split in sizes
             if count
             for modality, part in _spread(count, split).items()
         }
-        total = self._counts.get("total") or sum(tokens.values())
-        return Usage(tokens=tokens, total=total, images_out=images_out, source="reported")
 
     def _count(self, name: str) -> int:
         count = self._counts.get(name)
         return sum(self._details.get(name, {}).values()) if count is None else count
+
+
+def _wrote(counts: Mapping[str, int]) -> bool:
+    return "output" in counts or "thoughts" in counts
 
 
 @lru_cache(maxsize=64)  # the same few names in every answer
@@ -111,13 +166,16 @@ def _plain(name: str) -> str:
 def _split_of(raw: Raw) -> Split:
     split: Split = {}
     for detail in lenient(_DETAILS, raw) or []:
-        modality = MODALITIES.get(word(detail.modality), "unknown")
-        split[modality] = split.get(modality, 0) + (number(detail.token_count or detail.tokenCount) or 0)
+        if count := number(detail.token_count or detail.tokenCount):
+            modality = MODALITIES.get(word(detail.modality), "unknown")
+            split[modality] = split.get(modality, 0) + count
     return split
 
 
 def _spread(count: int, details: Split) -> Split:
     """Give each modality its size until the count is used up; what is left is `unknown`."""
+    if not details:
+        return {"unknown": count}
     split: Split = {}
     for modality, size in details.items():
         split[modality] = min(size, count)

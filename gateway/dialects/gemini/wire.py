@@ -11,8 +11,11 @@ from typing import TypeVar
 import msgspec
 from msgspec import Raw
 
+from gateway.dialects.gemini.legible import mended, shallow
+
 ABSENT = Raw()
 INT32_MAX = 2**31 - 1  # what a count can be on Google's wire
+MAX_NUMBER_BYTES = 24
 
 T = TypeVar("T")
 
@@ -69,11 +72,17 @@ def many(value: list[T] | T | None) -> list[T]:
 
 
 def number(raw: Raw) -> int | None:
-    """Read a count; None when it is not a plain whole number that a count can be."""
-    if not 0 < len(raw) <= len(str(INT32_MAX)):
+    """Read a count, also one in quotes or with a point; None when it is not a whole number that a count can be."""
+    if not 0 < len(raw) <= MAX_NUMBER_BYTES:
         return None
     digits = bytes(raw)
-    return value if digits.isdigit() and (value := int(digits)) <= INT32_MAX else None
+    if not digits.isdigit():
+        try:
+            value = float(digits.strip(b'"'))
+        except ValueError:
+            return None
+        return int(value) if 0 <= value <= INT32_MAX and value.is_integer() else None
+    return value if (value := int(digits)) <= INT32_MAX else None
 
 
 def word(raw: Raw) -> bytes:
@@ -83,11 +92,17 @@ def word(raw: Raw) -> bytes:
 
 
 def decoded(decoder: msgspec.json.Decoder[T], data: bytes | Raw) -> T:
-    """Decode a whole message.  Raises `ValueError`, also for one that is nested without end."""
+    """Decode a whole message, as leniently as any caller would.  Raises `ValueError`."""
     try:
         return decoder.decode(data)
+    except msgspec.ValidationError:  # JSON as far as it was read, but of another shape
+        raise
+    except (msgspec.DecodeError, RecursionError):
+        text = mended(bytes(data))
+    try:
+        return decoder.decode(text)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        return decoder.decode(shallow(text))
 
 
 def lenient(decoder: msgspec.json.Decoder[T], raw: Raw) -> T | None:

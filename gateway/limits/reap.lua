@@ -1,0 +1,30 @@
+-- reap.lua: which calls have nobody any more?  Behind lease.lua, for visit.lua.
+--
+-- A lease is the record that its call began: when nobody renews it, its worker is gone, and the call ends here as
+-- `lost`, charged as reserved.  One that cannot be read is a place all the same, of a call that nobody knows anything of.
+
+local function reap() -- {{model, method} of each lost call...}, or nil and why the store refuses
+  local lost, gone = {}, redis.call("ZRANGEBYSCORE", leases, "-inf", now, "LIMIT", 0, 100)
+  if #gone > 0 then -- where its place may not be taken back, no call is recorded
+    forget("")
+    redis.call("HSET", kept())
+  end
+  for _, id in ipairs(gone) do
+    if not ended(id) then
+      local lease = lease_of(id) or { now, 0, 1, 0, 1, { id, 0, 0, "", "", "other", "" } }
+      local call = lease[6]
+      local reply = record(id, lease[1], call[7], call[5], call[6], "lost", "estimated", call[2], 0, 0, call[3])
+      if failed(reply) then
+        redis.call("ZADD", settled, 0, id)
+        return nil, reply
+      end
+      release(requests, lease, 1)
+      release(tokens, lease, 2)
+      lost[#lost + 1] = { call[5], call[6] }
+    end
+    forget(id)
+  end
+  if #lost > 0 then redis.call("HSET", kept()) end
+  return lost
+end
+

@@ -1,0 +1,80 @@
+"""How many bytes of bodies may be held at once, and whose?
+
+A worker has one budget.  A client may hold ten times what is left free: alone ten elevenths of all, and less the more
+others hold, so that all who are busy end up with equal shares and there is always room for one who comes; by default
+for the largest body.  (Such a dynamic threshold is how switches share their packet memory.)
+"""
+
+from collections import defaultdict
+from types import TracebackType
+from typing import Self
+
+from gateway.errors import Overloaded
+
+SHARE = 10  # times what is free
+
+
+class Buffered:
+    """How many bytes of bodies this worker holds, and may hold."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+        self.released = 0  # since the start
+        self._by_owner = defaultdict[str, int](int)
+
+    def hold(self) -> "Hold":
+        return Hold(self)
+
+    def has_room(self, owner: str, count: int) -> bool:
+        """Whether a request of this client may hold so many bytes more."""
+        free = self.limit - self.held - count
+        return self._by_owner.get(owner, 0) + count <= SHARE * free
+
+    def add(self, owner: str, count: int) -> None:
+        """Count bytes that come, or go where they are negative."""
+        self.held += count
+        self.released += max(-count, 0)
+        self._by_owner[owner] += count
+        if not self._by_owner[owner]:
+            del self._by_owner[owner]
+
+
+class Hold:
+    """One call's part of what is held; given back when the call ends, or slice by slice."""
+
+    def __init__(self, buffered: Buffered) -> None:
+        self._buffered = buffered
+        self.bytes = 0
+        self.owner = ""  # the name of the client; what nobody in particular owns counts against the free room alone
+
+    def may_request(self, count: int) -> None:
+        """Refuse a request for which there is no room now.  Raises `Overloaded`."""
+        if not self._buffered.has_room(self.owner, count):
+            raise Overloaded
+
+    def request(self, count: int) -> None:
+        """Take room for bytes of a request, or refuse it.  Raises `Overloaded`."""
+        self.may_request(count)
+        self.answer(count)
+
+    def answer(self, count: int) -> None:
+        """Count bytes of an answer: it is paid for, so it is always taken."""
+        self.resize(self.bytes + count)
+
+    def release(self, count: int) -> None:
+        self.resize(max(self.bytes - count, 0))
+
+    def resize(self, count: int) -> None:
+        """Hold just this many bytes."""
+        if more := count - self.bytes:
+            self._buffered.add(self.owner, more)
+            self.bytes = count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.resize(0)

@@ -1,0 +1,51 @@
+"""Does a store do what calls need?  A script that tries it, on keys that nobody else has and that vanish at once.
+
+A full or a read-only server still answers pings, and one that forbids a single command still grants places: a call
+that it admits would never end.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from redis.exceptions import OutOfMemoryError
+
+from gateway.store.command import Bound, Script
+from gateway.store.line import deadline
+from gateway.store.servers import Servers
+
+TAG = "gw:probe"  # no client has such a name
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A script and the keys it is run on, `{}` in them being what decides where on a cluster they live."""
+
+    script: Script
+    keys: Sequence[str]
+
+    def on(self, key: str | None = None) -> Bound:
+        """The script where this key lives, or anywhere."""
+        tag = TAG if key is None else key.partition("{")[2].partition("}")[0] or key
+        return self.script.on([name.replace("{}", f"{{{tag}}}") for name in self.keys])
+
+
+PING = Probe(Script.read("gateway.store", "ping"), ("gw:{}:probe",))
+
+
+async def tried(servers: Servers, probe: Bound, seconds: float, *, full_will_do: bool) -> None:
+    """Try it on a connection of its own.  Raises whatever is in the way."""
+    connection = None
+    try:
+        async with deadline(asyncio.get_running_loop().time() + seconds):
+            await servers.learn()
+            connection = servers.connect(servers.home(probe.key))
+            for how, script in (("EVAL", probe.script.source), ("EVALSHA", probe.script.sha)):  # calls need both
+                await connection.send_command(how, script, *probe.known)
+                await connection.read_response()
+    except OutOfMemoryError:
+        if not full_will_do:
+            raise
+    finally:
+        if connection is not None:
+            await connection.disconnect(nowait=True)

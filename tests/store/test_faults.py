@@ -1,0 +1,260 @@
+"""Whatever goes wrong on the way to a store, nobody waits for ever, and it is said once and in words."""
+
+import asyncio
+import contextlib
+import re
+import shutil
+import ssl
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+from cryptography import x509
+from redis.asyncio.connection import AbstractConnection
+
+from gateway.store import Store
+from gateway.store.command import StoreAway
+from gateway.store.names import Names
+from gateway.store.reasons import reason
+from gateway.store.servers import OneServer
+from gateway.store_url import StoreUrl
+from tests.store.test_doors import door
+from tests.support.valkey import Valkey, free_port, until, valkey
+from tests.test_store import ECHO, Watched, store
+from tests.upstream.test_tls import served_with, signed
+
+
+class Broken(OneServer):
+    """A way to a server on which something unexpected happens."""
+
+    def __init__(self, where: StoreUrl, at: str, error: Exception) -> None:
+        super().__init__(where)
+        self.at, self.error, self.calls = at, error, 0
+
+    def _fail(self, at: str) -> None:
+        if at == self.at:
+            self.calls += 1
+            raise self.error
+
+    @property
+    def known(self) -> bool:  # type: ignore[override]
+        return self.at != "learn"
+
+    async def learn(self) -> None:
+        self._fail("learn")
+
+    def home(self, key: str) -> str:
+        self._fail("home")
+        return super().home(key)
+
+    def connect(self, home: str) -> AbstractConnection:
+        self._fail("connect")
+        return super().connect(home)
+
+
+@pytest.mark.parametrize("at", ["learn", "home", "connect"])
+@pytest.mark.parametrize(
+    "error", [TypeError("an option"), UnicodeError("label"), RuntimeError("no loop"), KeyError("n")]
+)
+async def test_nobody_waits_for_what_nobody_expects(state: Valkey, at: str, error: Exception) -> None:
+    """R5: any exception on the way to a server ends the commands that wait, in time, and it is tried again and recovers."""
+    async with store(state.url, timeout=0.25) as one:
+        one._servers = broken = Broken(StoreUrl.parse(state.url), at, error)
+        asked = [one.script(ECHO, [f"k{n}"], [n]) for n in range(300)]
+        ends = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 2)
+        assert {StoreAway} == {type(end) for end in ends}
+        await until(lambda: broken.calls > 2)
+        broken.at = ""
+        await until(lambda: one.up)
+        assert [b"k", b"1"] == await one.script(ECHO, ["k"], [1])
+    assert [False, True] == [up for up, _ in one.changes]
+    assert str(error) not in one.changes[0][1]
+
+
+async def test_what_cannot_be_said_harms_nobody(state: Valkey) -> None:
+    """R5: a part that is no text fails its own pipeline, unsent; the store and the next commands are fine."""
+    async with store(state.url, timeout=5) as one:
+        await one.ping()
+        for part in ("\ud800", "a\udfffb", "\udc80"):
+            ends = await asyncio.wait_for(asyncio.gather(one.command("SET", "k", part), return_exceptions=True), 2)
+            assert isinstance(ends[0], StoreAway)
+            assert not ends[0].sent
+            assert b"OK" == await one.command("SET", "k", "v")
+        await until(lambda: one.errors)
+    assert [] == one.changes
+    assert [("set", "cannot be said (UnicodeEncodeError)")] == one.errors
+
+
+@contextlib.asynccontextmanager
+async def saying(what: bytes) -> AsyncIterator[str]:
+    """A server that answers everything with this."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError), contextlib.closing(writer):
+            while await reader.read(65536):
+                writer.write(what)
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        yield f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+
+
+async def test_whoever_waits_when_it_is_closed_is_told() -> None:
+    """R5: a connection that is still being made when the store closes leaves nobody behind."""
+    async with saying(b"") as url:
+        one = Store(url.replace("//", "//u:p@"), timeout=30)
+        waiting = [one.command("GET", "k") for _ in range(3)]
+        await asyncio.sleep(0.05)
+        await one.aclose()
+        ends = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 2)
+    assert [StoreAway] * 3 == [type(end) for end in ends]
+
+
+@contextlib.asynccontextmanager
+async def behind_tls(folder: Path) -> AsyncIterator[int]:
+    """A store behind TLS whose authority is ours alone."""
+    authority = signed(None)
+    authority.save(folder / "ca.pem")
+    with valkey() as server:
+        async with door(server, served_with(signed(x509.DNSName("localhost"), by=authority), folder)) as port:
+            yield port
+
+
+async def told(url: str) -> list[tuple[bool, str]]:
+    """What a store says while it is asked again and again."""
+    async with store(url, timeout=0.25) as one:
+        for _ in range(6):
+            with pytest.raises(StoreAway):
+                await one.ping()
+            await asyncio.sleep(0.1)
+        assert [] == one.errors
+        return one.changes
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("redis://127.0.0.1:{free}", "nobody listens there"),
+        ("redis+cluster://127.0.0.1:{free}", "nobody listens there"),
+        ("redis://no-such-name.invalid", "its name does not resolve"),
+        ("rediss://no-such-name.invalid", "its name does not resolve"),
+        ("redis+cluster://no-such-name.invalid", "its name does not resolve"),
+        ("unix:///nonexistent/s", "there is no such socket"),
+    ],
+)
+async def test_who_is_not_there_is_told_once_in_words(url: str, words: str) -> None:
+    """R9: one line for the whole outage, in words of ours that hold no address."""
+    assert [(False, words)] == await told(url.format(free=free_port()))
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what answers there is no store"),
+        (
+            b"-DENIED Redis is running in protected mode\r\n",
+            "it takes connections from its own host only: it has no password",
+        ),
+        (b"-NOAUTH Authentication required.\r\n", "it wants a user name or password (NOAUTH)"),
+        (b"-ERR max number of clients reached\r\n", "it takes no more connections"),
+        (b"-MISCONF Errors writing to the AOF file: No space\r\n", "it cannot write to its disk (MISCONF)"),
+        (b"-NOPERM User gw has no permissions to run the 'evalsha' command\r\n", "its user may not run EVALSHA"),
+        (b"-NOPERM No permissions to access a key\r\n", "its user may not use keys that begin with gw:"),
+        (b"$-5\r\n$zz\r\n", "what answers there is no store"),
+    ],
+)
+async def test_who_refuses_is_told_once_in_words(reply: bytes, words: str) -> None:
+    """R6 R9: a server that refuses pings is away, said in one line that says what to mend."""
+    async with saying(reply) as url:
+        (change,) = await told(url)
+    assert words in change[1]
+
+
+async def test_a_wrong_password_or_certificate_is_told_once_in_words(tmp_path: Path, state: Valkey) -> None:
+    """R9 U13: credentials and certificates that do not fit are away, and nothing is said of what they are."""
+    wrong = state.url.replace("unix://", "unix://default:hunter2@")
+    state.ask("ACL", "SETUSER", "default", "resetpass", ">secret", "+@all")
+    try:
+        ((_, why),) = await told(wrong)
+    finally:
+        state.ask("ACL", "SETUSER", "default", "nopass")
+    assert "it refuses our user name or password" in why
+    async with behind_tls(tmp_path) as port:
+        ((_, why),) = await told(f"rediss://127.0.0.1:{port}")
+        assert why.startswith("its certificate is not accepted")
+        ((_, why),) = await told(f"redis://127.0.0.1:{port}")
+        assert why in {"what answers there is no store", "it closes the connection", "no reply in time"}
+        named = Store(f"rediss://localhost:{port}?ssl_ca_certs={tmp_path / 'ca.pem'}", timeout=5)
+        await named.ping()  # the certificate is of the name, whatever address it was found at
+        await named.aclose()
+        lax = Store(f"rediss://127.0.0.1:{port}?ssl_cert_reqs=none", timeout=5)
+        await lax.ping()
+        await lax.aclose()
+
+
+def test_a_library_s_text_is_never_handed_on() -> None:
+    """S1: an exception that nobody expects is named by its class alone."""
+    assert "an error that nobody expects (RuntimeError)" == reason(RuntimeError("the key is hunter2"))
+    assert "what answers there is no store" == reason(ValueError("hunter2"))
+    assert "it speaks no TLS, or none that we accept" == reason(ssl.SSLError(1, "hunter2"))
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_name_is_looked_up_once_at_a_time(run: Callable[[Any], None]) -> None:
+    """R9: a resolver that takes its time is asked once, nobody waits for it longer than for a store, nothing complains."""
+
+    async def look() -> None:
+        loop, asked, complaints = asyncio.get_running_loop(), [], []
+        gate = threading.Event()
+
+        async def slowly(host: str, *_: Any, **__: Any) -> list[Any]:
+            asked.append(host)
+            await loop.run_in_executor(None, gate.wait, 5)
+            raise OSError(-3, "Temporary failure in name resolution")
+
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        names = Names(slowly)
+        for _ in range(5):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(names.find("slow.invalid"), 0.01)
+        assert ["slow.invalid"] == asked
+        gate.set()
+        with pytest.raises(OSError, match="Temporary"):
+            await names.find("slow.invalid")
+        await names.aclose()
+        assert ["127.0.0.1"] == await Names().find("127.0.0.1")
+        assert "127.0.0.1" in await Names().find("localhost")
+        assert [] == complaints
+
+    run(look())
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_round_trips_are_measured_finely(state: Valkey, run: Callable[[Any], None]) -> None:
+    """Metrics: a round trip of less than a millisecond is told as what it took, on the workers' loop too."""
+
+    async def measure() -> None:
+        seen: list[float] = []
+        one = Store(state.url, timeout=5, observe=lambda _, seconds: seen.append(seconds))
+        for _ in range(200):
+            await one.command("GET", "k")
+        await one.aclose()
+        assert 0 < min(seen) < 0.001
+        assert len({round(seconds, 7) for seconds in seen}) > 20
+        assert not all(re.fullmatch(r"0\.00\d0*", f"{seconds:.9f}") for seconds in seen)
+
+    run(measure())
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="no Redis here")
+@pytest.mark.parametrize("binary", ["", "redis-server"])
+async def test_a_forbidden_command_is_named(binary: str) -> None:
+    """R6: what an ACL forbids is said by its name, on Valkey and on Redis 7."""
+    with valkey(shutil.which(binary) or "" if binary else "") as server:
+        server.ask("ACL", "SETUSER", "default", "-set")
+        one = Watched(server.url, timeout=2)
+        with pytest.raises(StoreAway, match="its user may not run"):
+            await one.probe()
+        await one.aclose()

@@ -1,0 +1,168 @@
+"""How many bytes may one client hold, and who is shut out by whom?"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import Overloaded
+from gateway.memory import Buffered, Hold
+from gateway.settings import Settings
+from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
+from tests.support.valkey import Valkey, until
+
+LIMIT = 1_650_000
+PICTURE = {"contents": [{"parts": [{"text": "x" * 50_000}]}]}
+
+
+def owned(buffered: Buffered, owner: str, count: int) -> Hold:
+    """What a client holds."""
+    hold = buffered.hold()
+    hold.owner = owner
+    hold.request(count)
+    return hold
+
+
+def test_alone_a_client_leaves_an_eleventh() -> None:
+    """D15: nearly all is for whoever is alone, and never all."""
+    buffered = Buffered(1100)
+    owned(buffered, "a", 1000)
+    with pytest.raises(Overloaded):
+        owned(buffered, "a", 1)
+    assert 1000 == buffered.held
+
+
+def test_by_default_there_is_room_for_the_largest_body() -> None:
+    """D15: beside a client that holds all it may, another's largest body is taken."""
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    buffered = Buffered(defaults["max_buffered_bytes"])
+    while buffered.has_room("a", 2**20):
+        owned(buffered, "a", 2**20)
+    owned(buffered, "b", defaults["max_body_bytes"])
+
+
+def test_who_comes_later_has_room() -> None:
+    """D15: beside one who holds all it may, another is served, and the first gets nothing more until it gives back."""
+    buffered = Buffered(1100)
+    first = owned(buffered, "a", 1000)
+    second = owned(buffered, "b", 90)
+    with pytest.raises(Overloaded):
+        owned(buffered, "a", 1)
+    second.resize(0)
+    first.release(500)
+    owned(buffered, "a", 400)
+
+
+def test_the_busy_end_up_with_equal_shares() -> None:
+    """D15: whoever was first, clients that always want more hold the same in the end."""
+    buffered = Buffered(21_000)
+    held: dict[str, list[Hold]] = {"a": [], "b": []}
+
+    def grow(owner: str) -> None:
+        with contextlib.suppress(Overloaded):
+            held[owner].append(owned(buffered, owner, 10))
+
+    for _ in range(4000):
+        grow("a")
+    for _ in range(4000):  # calls end, and new ones come
+        for owner, holds in held.items():
+            if holds:
+                holds.pop().resize(0)
+            grow(owner)
+            grow(owner)
+    sizes = {owner: len(holds) * 10 for owner, holds in held.items()}
+    assert abs(sizes["a"] - sizes["b"]) <= 100, sizes
+    assert buffered.held >= 19_000
+
+
+def test_answers_are_always_taken() -> None:
+    """D8: what is paid for has room, and counts for whom it is; what nobody owns counts against the free room alone."""
+    buffered = Buffered(1600)
+    hold = owned(buffered, "a", 100)
+    hold.answer(5000)
+    with pytest.raises(Overloaded):
+        owned(buffered, "b", 1)
+    hold.resize(0)
+    assert (0, 5100) == (buffered.held, buffered.released)
+    assert {} == buffered._by_owner
+
+
+@contextlib.asynccontextmanager
+async def small(tmp_path: Path, upstream: Upstream, state: Valkey, evil: str = "") -> AsyncIterator[Gateway]:
+    """A gateway with little memory, and two clients."""
+    clients = {"evil": evil, "good": ""}
+    async with running(
+        tmp_path, upstream.url, redis_url=state.url, clients=clients, max_buffered_bytes=LIMIT, max_body_bytes=LIMIT
+    ) as gateway:
+        yield gateway
+        await gateway.at_rest()
+
+
+async def begun(gateway: Gateway, declared: bytes, sent: bytes) -> asyncio.StreamWriter:
+    """A call whose body does not come to its end."""
+    _, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+    writer.write(
+        b"POST %b HTTP/1.1\r\nhost: x\r\nx-goog-api-key: %b\r\n%b\r\n\r\n%b"
+        % (GENERATE.encode(), gateway.keys["evil"].encode(), declared, sent)
+    )
+    await writer.drain()
+    return writer
+
+
+@pytest.mark.parametrize(
+    ("declared", "sent"),
+    [
+        (b"content-length: 1500000", b""),
+        (b"content-length: 1500000", b"{"),
+        (b"content-length: 1500000\r\nexpect: 100-continue", b""),
+        (b"content-length: 1500000", b"x" * 90_000),
+        (b"transfer-encoding: chunked", b"16378\r\n" + b"x" * 0x16378),
+        (b"transfer-encoding: chunked", b""),
+    ],
+    ids=["heads", "a byte", "expecting", "pieces", "chunks", "no chunk"],
+)
+async def test_bodies_that_never_come_shut_nobody_out(
+    tmp_path: Path, upstream: Upstream, state: Valkey, declared: bytes, sent: bytes
+) -> None:
+    """D8, D15: a client that announces or sends what it never ends leaves room for the others, small calls and large."""
+    async with small(tmp_path, upstream, state) as gateway:
+        writers = [await begun(gateway, declared, sent) for _ in range(40)]
+        await until(lambda: gateway.metric("gateway_in_flight_requests") > 10)
+        for body in (TEXT, PICTURE):
+            answered = await gateway.http.post(GENERATE, json=body, headers={"x-goog-api-key": gateway.keys["good"]})
+            assert 200 == answered.status_code, answered.text
+        for writer in writers:
+            writer.transport.abort()
+
+
+async def test_a_body_that_comes_is_a_call_at_once(tmp_path: Path, upstream: Upstream, state: Valkey) -> None:
+    """D2, D15: calls whose bodies are still coming count towards `concurrent`, and are free again when they are gone."""
+    async with small(tmp_path, upstream, state, evil="concurrent = 2") as gateway:
+        writers = [await begun(gateway, b"content-length: 100", b"{") for _ in range(2)]
+        await until(lambda: gateway.metric("gateway_in_flight_requests") == 2)
+        refused = await gateway.http.post(GENERATE, json=TEXT)
+        assert (429, "concurrent") == (
+            refused.status_code, refused.json()["error"]["details"][0]["metadata"]["limit"],
+        )  # fmt: skip
+        for writer in writers:
+            writer.transport.abort()
+        await gateway.at_rest()
+        assert 200 == (await gateway.http.post(GENERATE, json=TEXT)).status_code
+
+
+async def test_a_body_without_room_is_refused_by_its_head(tmp_path: Path, upstream: Upstream, state: Valkey) -> None:
+    """D7, D8: what is declared and can have no room now is refused before it is sent, and holds nothing."""
+    async with small(tmp_path, upstream, state) as gateway:
+        first = await begun(gateway, b"content-length: 1500000", b"x" * 1_400_000)
+        await until(lambda: gateway.app.parts.buffered.held == 1_400_000)
+        reader, second = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+        second.write(
+            f"POST {GENERATE} HTTP/1.1\r\nhost: x\r\nx-goog-api-key: {gateway.keys['evil']}\r\n"
+            "expect: 100-continue\r\ncontent-length: 200000\r\n\r\n".encode()
+        )
+        assert b"HTTP/1.1 503 Service Unavailable\r\n" == await reader.readline()
+        assert 1_400_000 == gateway.app.parts.buffered.held
+        for writer in (first, second):
+            writer.transport.abort()
