@@ -46,9 +46,10 @@ class Events:
         """Take the next bytes; return the events that they complete."""
         self._pieces.append(chunk)
         self._held[0] += len(chunk)
-        if b"\n" not in chunk and b"\r" not in chunk:
+        after_cr = len(self._pieces) > 1 and self._pieces[-2].endswith(b"\r")
+        if not after_cr and b"\n" not in chunk and b"\r" not in chunk:
             return []
-        if len(self._pieces) > 1 and not self._pieces[-2].endswith(b"\r"):  # a long line is not copied twice
+        if len(self._pieces) > 1 and not after_cr:  # a long line is not copied twice
             first, *others = chunk.splitlines(keepends=True)
             lines = [b"".join([*self._pieces[:-1], first]), *others]
         else:

@@ -5,7 +5,7 @@ import time
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.sse import Event, Events
@@ -86,6 +86,7 @@ pieces = st.sampled_from(
 
 
 @given(stream=st.lists(pieces, max_size=40).map(b"".join), cuts=st.lists(st.integers(0, 200), max_size=12))
+@example(stream=b"data: a\rdata: ", cuts=[8])  # a CR ends its line although the next chunk ends none
 def test_any_chunking(stream: bytes, cuts: list[int]) -> None:
     """However a stream is cut, its events are the same, and what was held is counted."""
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
