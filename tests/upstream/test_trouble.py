@@ -11,6 +11,7 @@ import pytest
 
 from gateway.commands import check
 from gateway.settings import Settings
+from gateway.upstream import client
 from gateway.upstream.trouble import MEANINGS, Trouble, words_of
 from tests.support.gateway import GENERATE, TEXT, running
 from tests.support.wire import answer, saying, wire
@@ -64,8 +65,9 @@ async def upstream_with(fault: str, folder: Path) -> AsyncIterator[dict[str, Any
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_the_reason_is_told(tmp_path: Path, fault: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_reason_is_told(tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """U13, U16: log and `check` say in words what is wrong, and no line holds a password, a URL or a library's text."""
+    monkeypatch.setattr(client, "BACKOFF_SECONDS", 0.01)
     async with upstream_with(fault, tmp_path) as settings:
         url = str(settings.pop("upstream_url"))
         async with running(tmp_path, url, **settings) as gateway:
