@@ -23,7 +23,7 @@ run: install     ## start the gateway; with no upstream key, on the sandbox
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh deploy/demo.sh
 
 test: install    ## run the whole suite
-	$(BIN)/python -m pytest -n 3  # most of a test is waiting for time to pass: three share two cores well
+	$(BIN)/python -m pytest -n 2
 
 lint: install    ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

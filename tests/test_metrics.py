@@ -8,7 +8,7 @@ import signal
 import socket
 import string
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -212,16 +212,20 @@ async def test_the_worst_worker_speaks_for_all(tmp_path: Path, upstream: Upstrea
 
 
 async def test_a_scrape_is_quick(gateway: Gateway) -> None:
-    """M1: a hundred clients on twenty models are read within 100 ms of CPU."""
+    """M1: a hundred clients on twenty models are read for no more CPU than writing 500 000 short texts.
+
+    That is 100 ms where the figure was taken; machines differ, and a timing alone must not decide.
+    """
     metrics = gateway.app.parts.metrics
     for client in range(100):
         for model in range(20):
             metrics.child(metrics.requests, f"client-{client}", f"model-{model}", "generateContent", "200", "ok").inc()
-    quickest = min(_cpu(gateway) for _ in range(5))
-    assert quickest < 0.1
+    texts = min(_cpu(lambda: [f"{number}: {number}" for number in range(100_000)]) for _ in range(5))
+    quickest = min(_cpu(gateway.metrics) for _ in range(5))
+    assert quickest < 5 * texts, (quickest, texts)
 
 
-def _cpu(gateway: Gateway) -> float:
+def _cpu(work: Callable[[], object]) -> float:
     before = time.process_time()
-    gateway.metrics()
+    work()
     return time.process_time() - before

@@ -179,12 +179,12 @@ async def test_callers_who_left_are_waited_for_within_bounds(tmp_path: Path, ups
     """D6: no more answers than the pool holds are waited for after their callers have left, and each frees its place."""
     async with running(tmp_path, upstream.url, redis_url=state.url) as gateway:
         drains = gateway.app.parts.pipeline._drains
-        drains.limit, drains.seconds = 2, 1.5
+        drains.limit, drains.seconds = 2, 4
         began = time.monotonic()
         await asyncio.gather(*(leave(gateway, GENERATE, "sandbox-fault: hang ") for _ in range(5)))
         assert 2 == drains.count
         await gateway.entries(3)  # these were not waited for
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 4
         await gateway.entries(2)
         assert 0 == drains.count
 
