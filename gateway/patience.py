@@ -1,10 +1,10 @@
 """How long is a call waited for?
 
 Until its deadline while the caller stays: a unary answer must be whole by then, a stream must have begun, which then
-may go on for much longer.  A whole answer has no deadline any more: who takes too long to read it meets the listener's.
-When they leave, a stream ends at once; so does a call for which nothing
-was sent, such as one that waits for another's answer.  A unary answer that is paid for anyway is waited for a little
-longer, as long as not too many are waited for like that.
+may go on for much longer. A whole answer has no deadline any more: who takes too long to read it meets the
+listener's. When they leave, a stream ends at once; so does a call for which nothing was sent, such as one that waits
+for another's answer. A unary answer that is paid for anyway is waited for a little longer, as long as not too many
+are waited for like that.
 """
 
 import asyncio
