@@ -7,7 +7,6 @@ with the same words and after the same work, whether it is malformed, unknown, r
 import datetime as dt
 import hmac
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -30,32 +29,34 @@ class Credentials(NamedTuple):
         return self.key_hash[:8] if self.well_formed else ""
 
 
-@dataclass(frozen=True, slots=True)
 class Auth:
     """The door: one key in, one client out."""
 
-    clients: Callable[[], Clients]  # asked at every call, so that a revoked key is refused at once
-    today: Callable[[], dt.date] = today_utc
+    def __init__(self, clients: Callable[[], Clients], today: Callable[[], dt.date] = today_utc) -> None:
+        """`clients` is asked at every call, so that a revoked key is refused at once."""
+        self._clients, self._today = clients, today
+        self._accepted: set[str] = set()  # hashes of keys that opened: to see again that they are well-formed is dear
+
+    def credentials(self, request: Request) -> Credentials:
+        """Find the one key of a request.  Raises `ConflictingKeys` or `KeyMissing`."""
+        keys = {key for key in _keys(request) if key}
+        if len(keys) > 1:
+            raise ConflictingKeys
+        if not keys:
+            raise KeyMissing
+        key = keys.pop()
+        key_hash = hash_key(key)
+        return Credentials(key_hash, key_hash in self._accepted or well_formed(key))
 
     def identify(self, credentials: Credentials) -> Client:
         """Find the caller.  Raises `KeyInvalid`."""
-        today = self.today()
-        client = self.clients().by_hash.get(credentials.key_hash if credentials.well_formed else "", NOBODY)
+        today = self._today()
+        client = self._clients().by_hash.get(credentials.key_hash if credentials.well_formed else "", NOBODY)
         known = [hmac.compare_digest(credentials.key_hash, one) for one in client.key_sha256]
         if not client.active(today) or not any(known):
             raise KeyInvalid
+        self._accepted.add(credentials.key_hash)
         return client
-
-
-def credentials_of(request: Request) -> Credentials:
-    """Find the one key of a request.  Raises `ConflictingKeys` or `KeyMissing`."""
-    keys = {key for key in _keys(request) if key}
-    if len(keys) > 1:
-        raise ConflictingKeys
-    if not keys:
-        raise KeyMissing
-    key = keys.pop()
-    return Credentials(hash_key(key), well_formed(key))
 
 
 def _keys(request: Request) -> Iterator[str]:

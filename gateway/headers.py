@@ -3,7 +3,7 @@
 Only what stands in an allow-list crosses.  Names are lower case bytes, as ASGI hands them over.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
@@ -30,8 +30,3 @@ class Headers:
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._first
-
-
-def picked(raw: Iterable[tuple[str, str]], names: frozenset[str]) -> list[tuple[bytes, bytes]]:
-    """The lines of an answer whose names may cross outwards."""
-    return [(key.lower().encode(), value.encode("latin-1")) for key, value in raw if key.lower() in names]

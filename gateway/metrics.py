@@ -23,7 +23,7 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 
-from gateway.metric_files import MetricFile, bury, write_again
+from gateway.metric_files import MetricValue, bury, write_again
 
 __all__ = ["CONTENT_TYPE", "CollectorRegistry", "Gathered", "Metrics", "exposition", "write_again"]
 
@@ -142,11 +142,9 @@ class Metrics:
 
 
 def write_to_files() -> None:
-    """Let the library keep numbers in files of ours, and ask the system for our pid once: a worker never forks."""
+    """Let the library keep numbers in files of ours."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        pid = os.getpid()
-        values.MmapedDict = MetricFile  # type: ignore[attr-defined,assignment]
-        values.ValueClass = values.MultiProcessValue(lambda: pid)  # type: ignore[no-untyped-call]
+        values.ValueClass = MetricValue
 
 
 def exposition(registry: CollectorRegistry) -> bytes:

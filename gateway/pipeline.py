@@ -12,7 +12,7 @@ from functools import partial
 
 from gateway import logs, relay, sse
 from gateway.asgi import Receive, Reply, Request, Scope, Send, read_body
-from gateway.auth import Auth, credentials_of
+from gateway.auth import Auth
 from gateway.cache import Cache, Flight, Lookup
 from gateway.call import Call, Meter
 from gateway.clients import Client
@@ -99,7 +99,7 @@ class Pipeline:
         request, entry = exchange.request, exchange.entry
         arrived = asyncio.get_running_loop().time()
         route = self._route(exchange)  # 1 where to?  404, 405
-        credentials = credentials_of(request)  # 2 who?  400, 401
+        credentials = self._auth.credentials(request)  # 2 who?  400, 401
         entry.key_fingerprint = credentials.fingerprint or None
         client = self._auth.identify(credentials)
         self._ledger.identify(entry, client)

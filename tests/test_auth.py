@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.asgi import Request
-from gateway.auth import Auth, credentials_of
+from gateway.auth import Auth
 from gateway.clients import Clients, hash_key, new_key
 from gateway.errors import ConflictingKeys, KeyInvalid, KeyMissing
 from gateway.headers import Headers
@@ -78,7 +78,7 @@ def with_key(key: str) -> Request:
 )
 def test_a_key_is_found_wherever_clients_put_it(request_: Request) -> None:
     """Header, bearer or query, alone or all alike: one client; what is empty or another scheme does not count."""
-    assert "design" == AUTH.identify(credentials_of(request_)).name
+    assert "design" == AUTH.identify(AUTH.credentials(request_)).name
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_key_is_found_wherever_clients_put_it(request_: Request) -> None:
 def test_no_key_is_said_so(request_: Request) -> None:
     """A request without a key in any of the three places is 401 KEY_MISSING."""
     with pytest.raises(KeyMissing) as refusal:
-        AUTH.identify(credentials_of(request_))
+        AUTH.identify(AUTH.credentials(request_))
 
     assert "KEY_MISSING" == refusal.value.reason
 
@@ -118,14 +118,14 @@ def test_no_key_is_said_so(request_: Request) -> None:
 def test_two_keys_that_differ_are_refused(request_: Request) -> None:
     """K4: which of two keys counts is never guessed, even when both belong to one client."""
     with pytest.raises(ConflictingKeys):
-        AUTH.identify(credentials_of(request_))
+        AUTH.identify(AUTH.credentials(request_))
 
 
 @pytest.mark.parametrize("key", REFUSED.values(), ids=REFUSED)
 def test_every_bad_key_hears_the_same(key: str) -> None:
     """K3: malformed, unknown, revoked, expired and home-made keys cannot be told apart by the answer."""
     with pytest.raises(KeyInvalid) as refusal:
-        AUTH.identify(credentials_of(with_key(key)))
+        AUTH.identify(AUTH.credentials(with_key(key)))
 
     error = refusal.value
     assert (401, "UNAUTHENTICATED", "KEY_INVALID") == (error.code, error.status, error.reason)
@@ -144,7 +144,7 @@ def test_every_bad_key_takes_the_same_time() -> None:
             for state, request in requests.items():
                 began = time.perf_counter_ns()
                 with pytest.raises(KeyInvalid):
-                    AUTH.identify(credentials_of(request))
+                    AUTH.identify(AUTH.credentials(request))
                 taken[state].append(time.perf_counter_ns() - began)
     finally:
         gc.enable()
@@ -155,7 +155,7 @@ def test_every_bad_key_takes_the_same_time() -> None:
 
 def test_a_rotation_has_two_valid_keys() -> None:
     """K8: the old and the new key of a client both open, and both are that client."""
-    assert AUTH.identify(credentials_of(with_key(OLD_KEY))) is AUTH.identify(credentials_of(with_key(KEY)))
+    assert AUTH.identify(AUTH.credentials(with_key(OLD_KEY))) is AUTH.identify(AUTH.credentials(with_key(KEY)))
 
 
 def test_the_last_day_counts_until_midnight_utc() -> None:
@@ -163,10 +163,10 @@ def test_the_last_day_counts_until_midnight_utc() -> None:
     today = LAST_DAY
     auth = Auth(lambda: CLIENTS, lambda: today)
 
-    assert "next" == auth.identify(credentials_of(with_key(NEXT_KEY))).name
+    assert "next" == auth.identify(auth.credentials(with_key(NEXT_KEY))).name
     today += dt.timedelta(days=1)
     with pytest.raises(KeyInvalid):
-        auth.identify(credentials_of(with_key(NEXT_KEY)))
+        auth.identify(auth.credentials(with_key(NEXT_KEY)))
 
 
 def test_a_change_counts_from_the_next_call() -> None:
@@ -174,10 +174,10 @@ def test_a_change_counts_from_the_next_call() -> None:
     clients = CLIENTS
     auth = Auth(lambda: clients)
 
-    assert "design" == auth.identify(credentials_of(with_key(KEY))).name
+    assert "design" == auth.identify(auth.credentials(with_key(KEY))).name
     clients = Clients()
     with pytest.raises(KeyInvalid):
-        auth.identify(credentials_of(with_key(KEY)))
+        auth.identify(auth.credentials(with_key(KEY)))
 
 
 def test_another_spelling_is_another_key() -> None:
@@ -201,7 +201,7 @@ def test_another_spelling_is_another_key() -> None:
     assert len(set(spellings)) >= 50
     for spelling in spellings:
         with pytest.raises(KeyInvalid):
-            AUTH.identify(credentials_of(with_key(spelling)))
+            AUTH.identify(AUTH.credentials(with_key(spelling)))
 
 
 HOSTILE = (
@@ -234,7 +234,7 @@ def test_hostile_credentials_are_refused(headers: list[tuple[bytes, bytes]], que
     """K4: whatever stands where a key belongs is a 400 or a 401, and nothing else."""
     for request in (asked(*headers, query=query), asked(*headers, query=b"key=" + query)):
         with pytest.raises((KeyMissing, ConflictingKeys)):
-            AUTH.identify(credentials_of(request))
+            AUTH.identify(AUTH.credentials(request))
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: ascii(hostile[:20]))
@@ -246,13 +246,13 @@ def test_each_hostile_credential_alone_is_an_invalid_key(hostile: bytes) -> None
         asked(query=b"key=" + quote(hostile).encode()),
     ):
         with pytest.raises(KeyMissing):
-            AUTH.identify(credentials_of(request))
+            AUTH.identify(AUTH.credentials(request))
 
 
 @pytest.mark.parametrize("request_", [with_key(UNKNOWN), asked(google, query=f"key={UNKNOWN}".encode())])
 def test_a_refusal_never_tells_the_key(request_: Request) -> None:
     """S3: neither the words of a refusal nor its traceback's text hold a key."""
     with pytest.raises((KeyInvalid, ConflictingKeys)) as refusal:
-        AUTH.identify(credentials_of(request_))
+        AUTH.identify(AUTH.credentials(request_))
 
     assert not any(key[4:] in repr(refusal.value) + str(vars(refusal.value)) for key in (KEY, UNKNOWN))
