@@ -5,7 +5,6 @@ slices, each awaited under a deadline, since a server's `send` returns before an
 """
 
 import asyncio
-import contextlib
 import io
 import random
 import re
@@ -78,26 +77,37 @@ async def read_body(
     arrived: bool = False,
     seconds: float = BODY_SECONDS,
 ) -> bytes:
-    """Read a whole body into the budget; one that has `arrived` needs no deadline, which costs more than its reading.
+    """Read a whole body into the budget; one that has `arrived` comes as one message, and needs no deadline.
 
     What is declared must find room now, and only what has come takes it.  A declared length has been held against the
     limit before.  Raises `BodyTooLarge` at the first byte beyond, `BodyTimeout`, `Overloaded` and `ClientGone`; then
     nothing of the body is held.
     """
     hold.may_request(request.content_length or 0)
+    if arrived:
+        return _arrived(await receive(), hold, limit)
     with io.BytesIO() as body:  # grows in place and gives its bytes away uncopied: a list and a join hold them twice
         try:
-            return await _read(body, receive, hold, limit, None if arrived else seconds)
+            return await _read(body, receive, hold, limit, seconds)
         except BaseException:
             hold.resize(0)
             raise
 
 
-async def _read(body: io.BytesIO, receive: Receive, hold: Hold, limit: int, seconds: float | None) -> bytes:
+def _arrived(message: MutableMapping[str, Any], hold: Hold, limit: int) -> bytes:
+    if message["type"] != "http.request":
+        raise ClientGone
+    body: bytes = message.get("body", b"")
+    if len(body) > limit:
+        raise BodyTooLarge(limit)
+    hold.request(len(body))
+    return body
+
+
+async def _read(body: io.BytesIO, receive: Receive, hold: Hold, limit: int, seconds: float) -> bytes:
     started = asyncio.get_running_loop().time()
-    deadline = None if seconds is None else asyncio.timeout_at(started + seconds)
     try:
-        async with deadline or contextlib.nullcontext():
+        async with asyncio.timeout_at(started + seconds) as deadline:
             while (message := await receive())["type"] == "http.request":
                 body.write(chunk := message.get("body", b""))
                 if body.tell() > limit:
@@ -105,8 +115,7 @@ async def _read(body: io.BytesIO, receive: Receive, hold: Hold, limit: int, seco
                 hold.request(len(chunk))
                 if not message.get("more_body"):
                     return body.getvalue()
-                if deadline is not None and seconds is not None:
-                    deadline.reschedule(started + seconds + body.tell() / BODY_BYTES_PER_SECOND)
+                deadline.reschedule(started + seconds + body.tell() / BODY_BYTES_PER_SECOND)
     except TimeoutError:
         raise BodyTimeout(f"The request body did not arrive within {seconds:g} seconds.") from None
     raise ClientGone
@@ -127,6 +136,9 @@ class Connection(Protocol):
 
     def end_stream(self) -> None:
         """The last chunk of such an answer is the next that is sent."""
+
+    def answer_at_once(self, status: int, headers: list[RawHeader], body: bytes | memoryview) -> bool:
+        """Send a whole answer in one piece; False where it has to go the longer way, and then nothing is done."""
 
     def cut(self, *, flush: bool) -> None:
         """End the connection without a clean end; with `flush`, after what has been sent has left."""
@@ -178,9 +190,14 @@ class Reply:
         before_last: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Send a complete answer, whose bytes leave the budget as they go; `before_last` is done before the last."""
-        await self._start(status, [*headers, (b"content-length", b"%d" % len(body))])
-        if len(body) <= SLICE_BYTES:
-            return await self.write(body, last=True)
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
+        if len(body) <= SLICE_BYTES and self.connection.answer_at_once(status, headers, body):
+            self.started = self.finished = True
+            self.status, self.bytes_out = status, len(body)
+            return
+        await self._start(status, headers)
+        if not body:
+            await self.write(body, last=True)
         view = memoryview(body)
         for begin in range(0, len(body), SLICE_BYTES):
             piece, last = view[begin : begin + SLICE_BYTES], begin + SLICE_BYTES >= len(body)
@@ -189,7 +206,6 @@ class Reply:
             await self.write(piece, last=last)
             if hold is not None:
                 hold.release(len(piece))
-        return None
 
     async def refuse(self, status: int, headers: list[RawHeader], body: bytes, *, unread: bool) -> None:
         """Send an error; throw away a body left `unread` for a while, so that the answer is read and not a reset."""
