@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.cases import Case
 from benchmarks.processes import BenchError, answers, free_port, process
-from gateway.clients import hash_key, new_key
+from gateway.config.clients import hash_key, new_key
 
 ROOT = Path(__file__).parents[1]
 Settings = Mapping[str, str]

@@ -21,10 +21,8 @@ from gateway import __version__, asgi, dialects, google_shape, logs, probes
 from gateway.auth import Auth
 from gateway.cache import Cache, Shelf
 from gateway.cache.shelf import PROBE as CACHE_PROBE
-from gateway.catalogue import Catalogue
-from gateway.clients import Clients
+from gateway.config import Catalogue, Clients, Settings, Watched, watched_clients, watched_key
 from gateway.errors import GatewayError, MethodNotAllowed
-from gateway.files import Watched
 from gateway.housekeeping import follow_key, keep_house
 from gateway.ledger import Ledger
 from gateway.limits import Limits
@@ -33,7 +31,6 @@ from gateway.memory import Buffered
 from gateway.metric_files import MetricFile
 from gateway.metrics import CollectorRegistry, Metrics
 from gateway.pipeline import Pipeline
-from gateway.settings import Settings, watched_clients, watched_key
 from gateway.store import Store
 from gateway.upstream import HttpxTransport, PyqwestTransport, Transport, Trial, Trouble, Upstream, UpstreamKey
 

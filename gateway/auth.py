@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from gateway.asgi import Request
-from gateway.clients import Client, Clients, hash_key, today_utc, well_formed
+from gateway.config import Client, Clients, hash_key, today_utc, well_formed
 from gateway.errors import ConflictingKeys, KeyInvalid, KeyMissing
 
 NOBODY = Client(name="nobody", key_sha256=("0" * 64,), disabled=True)  # whom an unknown key leads to: the same work

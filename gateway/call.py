@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from gateway.clients import Client
+from gateway.config import Client
 
 Kind = Literal["input", "output", "cached", "thoughts", "tool"]
 Modality = Literal["text", "image", "audio", "video", "document", "unknown"]

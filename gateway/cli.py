@@ -38,7 +38,7 @@ def _main(argv: Sequence[str] | None) -> int:
     except SystemExit:  # --help
         sys.stdout.flush()
         raise
-    from gateway.settings import SettingsError  # noqa: PLC0415  pydantic loads slowly, and --help has ended above
+    from gateway.config import SettingsError  # noqa: PLC0415  pydantic loads slowly, and --help has ended above
 
     try:
         status: int = options.run(options)
@@ -178,7 +178,7 @@ def _add_cache(commands: Any) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    settings = import_module("gateway.settings")
+    settings = import_module("gateway.config.settings")
     chosen = settings.load(host=options.host, port=options.port, workers=options.workers)
     settings.check_startable(chosen, sandbox=options.sandbox)
     return _run("gateway.server", "serve", chosen, sandbox=options.sandbox)
@@ -212,7 +212,7 @@ def _cache(options: argparse.Namespace) -> int:
 
 
 def _settings() -> object:
-    return import_module("gateway.settings").load()
+    return import_module("gateway.config.settings").load()
 
 
 def _run(module: str, function: str, *args: object, **options: object) -> int:

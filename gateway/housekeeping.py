@@ -14,8 +14,7 @@ from gateway.metrics import write_again
 
 if TYPE_CHECKING:  # it imports us
     from gateway.app import Parts
-    from gateway.clients import Clients
-    from gateway.files import Watched
+    from gateway.config import Clients, Watched
     from gateway.upstream import UpstreamKey
 
 TICK_SECONDS = 0.25

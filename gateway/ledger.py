@@ -12,7 +12,7 @@ from typing import Self
 from msgspec import structs
 
 from gateway.call import Call, Permit, Usage
-from gateway.clients import Client
+from gateway.config import Client
 from gateway.errors import GatewayError
 from gateway.logs import CallLine, Log
 from gateway.metrics import Metrics

@@ -15,7 +15,7 @@ from gateway.asgi import Receive, Reply, Request, Scope, Send, read_body
 from gateway.auth import Auth
 from gateway.cache import Cache, Flight, Lookup
 from gateway.call import Call, Meter
-from gateway.clients import Client
+from gateway.config import Client
 from gateway.dialects import ALL, Route
 from gateway.errors import (
     BodyTooLarge,

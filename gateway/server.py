@@ -18,9 +18,9 @@ from pydantic import SecretStr
 
 from gateway import __version__, metrics_folder
 from gateway.children import Children
+from gateway.config import PREFIX, Settings
 from gateway.embedded import Embedded, StoreError
 from gateway.logs import Log, exception_fields, take_over
-from gateway.settings import PREFIX, Settings
 from gateway.sockets import listen, url_of
 from gateway.worker import allow_open_files, harden
 

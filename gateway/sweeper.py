@@ -17,14 +17,12 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.app import watched_store
-from gateway.catalogue import Catalogue
-from gateway.clients import Clients
+from gateway.config import Catalogue, Clients, Settings, watched_clients
 from gateway.ledger import Ledger
 from gateway.limits import UNREAD, Limits
 from gateway.limits.account import key
 from gateway.logs import Log
 from gateway.metrics import CollectorRegistry, Metrics
-from gateway.settings import Settings, watched_clients
 from gateway.store import Store
 from gateway.store.command import StoreAway
 

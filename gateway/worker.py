@@ -27,7 +27,7 @@ import uvicorn
 
 from gateway import heap
 from gateway.asgi import Receive, Scope, Send
-from gateway.settings import Settings, load
+from gateway.config import Settings, load
 from gateway.sockets import BACKLOG
 
 KEEP_ALIVE_SECONDS = 75

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.clients import new_key
+from gateway.config.clients import new_key
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running, saying
 from tests.support.valkey import Valkey
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.asgi import Request
 from gateway.auth import Auth
-from gateway.clients import Clients, hash_key, new_key
+from gateway.config.clients import Clients, hash_key, new_key
 from gateway.errors import ConflictingKeys, KeyInvalid, KeyMissing
 from gateway.headers import Headers
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.settings import Settings
 from gateway.errors import Overloaded
 from gateway.memory import Buffered, Hold
-from gateway.settings import Settings
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey, until
 

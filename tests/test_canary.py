@@ -12,7 +12,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from gateway.clients import new_key
+from gateway.config.clients import new_key
 from tests.support.gateway import GENERATE, STREAM, UPSTREAM_KEY, Gateway, Upstream, running, saying
 from tests.support.valkey import Valkey, until
 

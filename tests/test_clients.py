@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.clients import ALPHABET, Client, Clients, hash_key, new_key, read_toml, today_utc, well_formed
+from gateway.config.clients import ALPHABET, Client, Clients, hash_key, new_key, read_toml, today_utc, well_formed
 
 KEY_SHA256 = "9f" * 32
 DESIGN = f'[clients.design]\nkey_sha256 = ["{KEY_SHA256}"]\n'

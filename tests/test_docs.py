@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway import errors
-from gateway.settings import PREFIX, Settings
+from gateway.config.settings import PREFIX, Settings
 from tests.support.gateway import Gateway
 
 ROOT = Path(__file__).parent.parent

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.files import Fixed, Watched, replace
+from gateway.config.watched_file import Fixed, Watched, replace
 
 WAIT_SECONDS = 10
-EDITOR = "from gateway.files import replace; from pathlib import Path; import sys; path = Path(sys.argv[1])\n"
+EDITOR = (
+    "from gateway.config.watched_file import replace; from pathlib import Path; import sys; path = Path(sys.argv[1])\n"
+)
 
 
 def number(content: bytes) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.clients import new_key
+from gateway.config.clients import new_key
 from gateway.ledger import Ledger
 from gateway.logs import Log
 from gateway.metrics import CollectorRegistry, Metrics, exposition

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from gateway import metrics_folder
-from gateway.clients import new_key
+from gateway.config.clients import new_key
 from gateway.metric_files import MetricFile, bury, write_again
 from gateway.metrics import Gathered
 from tests.support.gateway import GENERATE, TEXT, clients_toml

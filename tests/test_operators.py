@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from gateway.config.settings import SettingsError, load
 from gateway.operators import may_ask
-from gateway.settings import SettingsError, load
 from tests.support.processes import Serve
 
 NAMES = frozenset({"metrics.example.org", "gw.team.internal"})

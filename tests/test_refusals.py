@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from gateway import asgi
-from gateway.clients import new_key
+from gateway.config.clients import new_key
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey
 from tests.support.wire import wire

@@ -10,9 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
-from gateway.clients import hash_key, new_key
-from gateway.files import Fixed
-from gateway.settings import (
+from gateway.config.clients import hash_key, new_key
+from gateway.config.settings import (
     PREFIX,
     Settings,
     SettingsError,
@@ -22,6 +21,7 @@ from gateway.settings import (
     watched_clients,
     watched_key,
 )
+from gateway.config.watched_file import Fixed
 
 SECRET = "sk-canary-0123456789"
 PROMISED = {

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gateway.settings import SettingsError, load
+from gateway.config.settings import SettingsError, load
+from gateway.config.store_url import StoreUrl, member
 from gateway.store import Store
-from gateway.store_url import StoreUrl, member
 from tests.support.valkey import Valkey
 from tests.upstream.test_tls import signed
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx
 
-from gateway.clients import new_key
+from gateway.config.clients import new_key
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.clients import Clients
+from gateway.config.clients import Clients
 from gateway.logs import Log
 from tests.support.gateway import Upstream
 from tests.support.processes import until

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from gateway import sweeper
+from gateway.config.settings import Settings
 from gateway.logs import Log
 from gateway.metrics import CollectorRegistry
-from gateway.settings import Settings
 from tests.limits.gate import client, gate, leases, records
 from tests.limits.test_leases import expire
 from tests.support.gateway import clients_toml

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable
 
 from gateway.call import Call
-from gateway.clients import Client
+from gateway.config import Client
 
 VERSION = b"2"  # of the key and of the value behind it
 LARGE_BYTES = 1024 * 1024  # from here on hashing happens in a thread, so that the loop never stalls

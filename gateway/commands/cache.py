@@ -12,13 +12,11 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from gateway.cache.key import pattern
-from gateway.clients import NAME
 from gateway.commands import CommandError, WrongUseError
+from gateway.config import CLUSTER, NAME, Settings, SettingsError, member, watched_clients
 from gateway.embedded import StoreError, borrow
-from gateway.settings import Settings, SettingsError, watched_clients
 from gateway.store import Store
 from gateway.store.command import StoreAway
-from gateway.store_url import CLUSTER, member
 
 PATIENCE_SECONDS = 10
 PAGE = 1000  # keys walked at once

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from gateway.app import PROBES
+from gateway.config import Settings, SettingsError, watched_clients, watched_key
 from gateway.embedded import StoreError, borrow
 from gateway.limits.account import CLIENTS, key
-from gateway.settings import Settings, SettingsError, watched_clients, watched_key
 from gateway.store import Store
 from gateway.store.command import StoreAway
 from gateway.upstream import Outgoing, PyqwestTransport

@@ -14,10 +14,8 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable
 
-from gateway.clients import Client, Clients, hash_key, new_key, read_toml, today_utc
 from gateway.commands import CommandError, WrongUseError, remark
-from gateway.files import BOM, decoded, replace
-from gateway.settings import Settings
+from gateway.config import BOM, Client, Clients, Settings, decoded, hash_key, new_key, read_toml, replace, today_utc
 
 HEADER = """\
 # Who may call, and how much.  `tokenhot-gateway clients add NAME` adds a client and prints its key, once.

@@ -16,11 +16,10 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, fields
 
-from gateway.clients import Clients
 from gateway.commands import CommandError, WrongUseError
+from gateway.config import Clients, Settings
 from gateway.embedded import StoreError, borrow
 from gateway.limits.account import CLIENTS, key
-from gateway.settings import Settings
 from gateway.store import Store
 from gateway.store.command import StoreAway
 

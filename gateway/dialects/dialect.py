@@ -9,7 +9,7 @@ from typing import Protocol
 
 from gateway.asgi import Request
 from gateway.call import Asked, Call, Meter
-from gateway.clients import Client
+from gateway.config import Client
 from gateway.errors import GatewayError
 
 

@@ -20,8 +20,7 @@ from typing import Literal
 import msgspec
 
 from gateway.call import Call
-from gateway.catalogue import Catalogue
-from gateway.clients import Client
+from gateway.config import Catalogue, Client
 from gateway.errors import GatewayError, RateLimited, StateLost
 from gateway.limits.account import CLIENTS, NAMES, Account
 from gateway.limits.counts import Counts

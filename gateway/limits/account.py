@@ -8,7 +8,7 @@ from typing import Self
 
 import msgspec
 
-from gateway.clients import Client
+from gateway.config import Client
 from gateway.limits.allowed import Allowed
 from gateway.limits.headers import policy
 from gateway.store.command import Bound, Script

@@ -6,7 +6,7 @@ time in which the store is away.
 
 from typing import NamedTuple, Self
 
-from gateway.clients import Client
+from gateway.config import Client
 from gateway.limits.estimate import Estimate
 
 LIMITS = ("requests_per_minute", "tokens_per_minute", "tokens_per_day", "images_per_day", "concurrent")

@@ -8,7 +8,7 @@ call that could bring one: what none came of is given back.
 from typing import NamedTuple
 
 from gateway.call import Call
-from gateway.catalogue import Catalogue
+from gateway.config import Catalogue
 
 CHARS_PER_TOKEN = 4
 TOKENS_PER_PICTURE = 258

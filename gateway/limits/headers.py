@@ -7,7 +7,7 @@ is back.  A bucket's window is the time in which it fills, which is 60 s unless 
 from math import ceil
 from typing import NamedTuple
 
-from gateway.clients import Client
+from gateway.config import Client
 from gateway.errors import BudgetSpent, RateLimited
 from gateway.limits.allowed import LIMITS, Allowed
 

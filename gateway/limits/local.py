@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.clients import Client
+from gateway.config import Client
 from gateway.limits.allowed import LIMITS, Allowed
 from gateway.limits.estimate import Estimate
 from gateway.limits.headers import refusal

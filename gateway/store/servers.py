@@ -12,9 +12,9 @@ from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnect
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError
 
+from gateway.config import CLUSTER, TLS, UNIX, StoreUrl
 from gateway.store.names import NamedConnection, NamedTLSConnection, Names
 from gateway.store.reasons import Unplaced
-from gateway.store_url import CLUSTER, TLS, UNIX, StoreUrl
 
 PLAIN: dict[str, Any] = {"protocol": 2, "driver_info": None}  # what our own reader understands, and no chatter
 

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from gateway import __version__
+from gateway.config import Fixed, Watched
 from gateway.errors import GatewayError, UpstreamError
-from gateway.files import Fixed, Watched
 from gateway.memory import Buffered
 from gateway.upstream.answer import read
 from gateway.upstream.seam import Outgoing, Transport

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from gateway.cache import Ask, Cache, Flight, Lookup, Shelf
 from gateway.call import Asked, Call
-from gateway.clients import Client
+from gateway.config.clients import Client
 from gateway.memory import Buffered
 from gateway.store import Store
 from tests.support.valkey import until

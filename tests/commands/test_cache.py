@@ -11,8 +11,8 @@ import pytest
 from gateway.cache import Kept, Shelf
 from gateway.commands import CommandError
 from gateway.commands.cache import run
+from gateway.config.settings import Settings
 from gateway.embedded import Embedded
-from gateway.settings import Settings
 from gateway.store import Store
 from tests.support.gateway import GENERATE, clients_toml
 from tests.support.processes import until

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.commands import check
-from gateway.settings import Settings
+from gateway.config.settings import Settings
 from tests.support.gateway import UPSTREAM_KEY, Upstream
 from tests.support.valkey import Valkey
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from gateway import __version__
 from gateway.cli import main
-from gateway.clients import Clients, hash_key, well_formed
 from gateway.commands import CommandError
 from gateway.commands.clients import add, revoke, rotate
+from gateway.config.clients import Clients, hash_key, well_formed
 
 GATEWAY = (sys.executable, "-m", "gateway")
 WAIT_SECONDS = 60

@@ -10,8 +10,8 @@ import pytest
 
 from gateway.commands import CommandError, WrongUseError
 from gateway.commands.usage import PAGE, run
+from gateway.config.settings import Settings
 from gateway.limits.account import key
-from gateway.settings import Settings
 from tests.limits.gate import NOTHING, client, gate, used
 from tests.support.valkey import Valkey, valkey
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from gateway.children import GRACE_SECONDS
+from gateway.config.settings import Settings
 from gateway.server import DRAIN_NOTICE_SECONDS
-from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()

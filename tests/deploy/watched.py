@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from gateway.clients import new_key
+from gateway.config.clients import new_key
 from tests.support.gateway import GENERATE, STREAM, UPSTREAM_KEY, clients_toml, saying
 from tests.support.processes import until
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import pytest
 
 from gateway.asgi import Request
-from gateway.clients import Client
+from gateway.config.clients import Client
 from gateway.headers import Headers
 
 Ask: TypeAlias = Callable[..., Request]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.asgi import Request
 from gateway.call import Call, Meter, Usage
-from gateway.clients import Client
+from gateway.config.clients import Client
 from gateway.dialects import ALL, Dialect
 from gateway.errors import BadRequest, KeyInvalid, MethodNotAllowed, ModelMissing
 from gateway.json_array import Objects, Writer

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.asgi import Request
 from gateway.call import Asked
-from gateway.clients import Client
+from gateway.config.clients import Client
 from gateway.dialects.gemini import Gemini
 from gateway.dialects.gemini.body import read_body
 

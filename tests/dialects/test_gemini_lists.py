@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clients import Client
+from gateway.config.clients import Client
 from gateway.dialects.gemini import lists
 
 BODY = (Path(__file__).parent / "gemini" / "models.list").read_bytes()

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.asgi import Request
-from gateway.clients import Client
+from gateway.config.clients import Client
 from gateway.dialects.gemini import Gemini
 from gateway.errors import BadRequest, MethodNotAllowed, ModelMissing
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from gateway.call import Asked, Call, Usage
-from gateway.catalogue import Catalogue
-from gateway.clients import Client
+from gateway.config.clients import Client
+from gateway.config.models import Catalogue
 from gateway.errors import GatewayError
 from gateway.limits import Limits
 from gateway.limits.account import PROBE, key

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.clients import Client
+from gateway.config.clients import Client
 from gateway.errors import BudgetSpent, RateLimited
 from gateway.limits.account import key
 from tests.limits.gate import NOTHING, Gate, Headers, change, client, leases, pass_time, records, state, used

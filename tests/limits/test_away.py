@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.clients import Client
+from gateway.config.clients import Client
 from gateway.embedded import STATE
 from gateway.errors import BudgetSpent, RateLimited, StateLost
 from gateway.limits import LEVELS, PACKED

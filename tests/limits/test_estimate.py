@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.catalogue import Catalogue
+from gateway.config.models import Catalogue
 from gateway.limits.allowed import Allowed
 from gateway.limits.estimate import Estimate, estimate
 from tests.limits.gate import call, client

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.clients import Client
+from gateway.config.clients import Client
 from gateway.errors import BudgetSpent, RateLimited
 from gateway.limits.estimate import Estimate
 from gateway.limits.local import DAY, Hold, Local

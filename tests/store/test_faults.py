@@ -15,12 +15,12 @@ import uvloop
 from cryptography import x509
 from redis.asyncio.connection import AbstractConnection
 
+from gateway.config.store_url import StoreUrl
 from gateway.store import Store
 from gateway.store.command import StoreAway
 from gateway.store.names import Names
 from gateway.store.reasons import reason
 from gateway.store.servers import OneServer
-from gateway.store_url import StoreUrl
 from tests.store.test_doors import door
 from tests.support.valkey import Valkey, free_port, until, valkey
 from tests.test_store import ECHO, Watched, store

@@ -18,7 +18,7 @@ from tests.support.gateway import UPSTREAM_KEY
 SERVE = """
 import sys
 from gateway.server import serve
-from gateway.settings import load
+from gateway.config.settings import load
 sys.exit(serve(load(), sandbox=False, notice_seconds=float(sys.argv[1])))
 """
 

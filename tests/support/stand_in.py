@@ -10,7 +10,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from gateway.settings import Settings
+from gateway.config.settings import Settings
 from gateway.worker import run
 
 PR_GET_DUMPABLE = 3

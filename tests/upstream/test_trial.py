@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import files
+from gateway.config import watched_file as files
 from gateway.upstream import trial
 from tests.support.gateway import GENERATE, TEXT, Gateway, running
 from tests.support.valkey import Valkey, until

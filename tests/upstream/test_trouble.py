@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.commands import check
-from gateway.settings import Settings
+from gateway.config.settings import Settings
 from gateway.upstream import client
 from gateway.upstream.trouble import MEANINGS, Trouble, words_of
 from tests.support.gateway import GENERATE, TEXT, running

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, quote
 from gateway import google_shape
 from gateway.asgi import Request
 from gateway.call import Asked, Call, Meter
-from gateway.clients import Client
+from gateway.config import Client
 from gateway.dialects.dialect import Route
 from gateway.dialects.gemini import errors, paths
 from gateway.dialects.gemini.body import read_body

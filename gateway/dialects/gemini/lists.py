@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Raw
 
-from gateway.clients import Client
+from gateway.config import Client
 from gateway.dialects.gemini.wire import decoded
 
 _PREFIX = "models/"

@@ -28,7 +28,7 @@ class Catalogue:
     @classmethod
     def load(cls) -> Self:
         """Read the packaged file."""
-        document = tomllib.loads(resources.files("gateway").joinpath("models.toml").read_text())
+        document = tomllib.loads(resources.files("gateway.config").joinpath("models.toml").read_text())
         models = {name: Model(**facts) for name, facts in document["models"].items()}
         return cls(default=Model(**document["default"]), models=models)
 

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gateway.clients import Clients
-from gateway.files import Fixed, Watched, decoded
-from gateway.store_url import StoreUrl
+from gateway.config.clients import Clients
+from gateway.config.store_url import StoreUrl
+from gateway.config.watched_file import Fixed, Watched, decoded
 
 PREFIX = "GATEWAY_"
 ORIGIN = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[a-z0-9][a-z0-9._-]*)(?::([0-9]{1,5}))?", re.IGNORECASE)

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gateway.files import BOM, decoded
+from gateway.config.watched_file import BOM, decoded
 
 PREFIX = "thg_"
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
