@@ -17,12 +17,12 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from gateway import __version__, asgi, dialects, google_shape, logs, probes
+from gateway import __version__, asgi, dialects, logs, probes
 from gateway.auth import Auth
 from gateway.cache import Cache, Shelf
 from gateway.cache.shelf import PROBE as CACHE_PROBE
 from gateway.config import Catalogue, Clients, Settings, Watched, watched_clients, watched_key
-from gateway.errors import GatewayError, MethodNotAllowed
+from gateway.errors import GatewayError, MethodNotAllowed, google
 from gateway.housekeeping import follow_key, keep_house
 from gateway.ledger import Ledger
 from gateway.limits import Limits
@@ -237,4 +237,4 @@ async def probe_error(_: Request, error: Exception) -> Response:
     """Say in our shape what FastAPI would say in its own: only a wrong method can happen on the probes' paths."""
     assert isinstance(error, HTTPException)  # noqa: S101  it is registered for nothing else
     refusal = MethodNotAllowed("GET")
-    return Response(google_shape.written(refusal), refusal.code, {"allow": "GET, HEAD"}, "application/json")
+    return Response(google.written(refusal), refusal.code, {"allow": "GET, HEAD"}, "application/json")

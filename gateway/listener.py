@@ -14,9 +14,10 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from gateway import errors, google_shape
+from gateway import errors
 from gateway.asgi import CONNECTION, DISCARD_SECONDS, request_id_of
 from gateway.close_delimited import CloseDelimited
+from gateway.errors import google
 from gateway.headers import Headers, RawHeaders
 
 HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -283,7 +284,7 @@ class GatewayProtocol(HttpToolsProtocol):
         request_id = request_id_of(Headers(self.headers if self._heard else []))
         if self._heard and isinstance(self.app, Counting):  # a connection made in advance and never used is no call
             self.app.refused(request_id, error, self.client[0] if self.client else None)
-        body = google_shape.written(error)
+        body = google.written(error)
         lines = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.asgi import Request
 from gateway.auth import Auth
 from gateway.config.clients import Clients, hash_key, new_key
-from gateway.errors import ConflictingKeys, KeyInvalid, KeyMissing
+from gateway.errors.tree import ConflictingKeys, KeyInvalid, KeyMissing
 from gateway.headers import Headers
 
 KEY, OLD_KEY, NEXT_KEY, REVOKED, EXPIRED, UNKNOWN = (new_key() for _ in range(6))

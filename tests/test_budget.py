@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.settings import Settings
-from gateway.errors import Overloaded
+from gateway.errors.tree import Overloaded
 from gateway.memory import Buffered, Hold
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey, until

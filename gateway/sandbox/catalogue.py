@@ -16,7 +16,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
 
 def load() -> dict[str, str]:
     """Every model of the packaged catalogue and its kind, a key of `METHODS`."""
-    models = tomllib.loads((files("gateway") / "models.toml").read_text())["models"]
+    models = tomllib.loads((files("gateway") / "config" / "models.toml").read_text())["models"]
     return {name: facts["kind"] for name, facts in models.items()}
 
 

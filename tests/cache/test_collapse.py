@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gateway.errors import NotCached, UpstreamBroke, UpstreamTimeout
+from gateway.errors.tree import NotCached, UpstreamBroke, UpstreamTimeout
 from tests.cache.asking import Upstream, Worker, call, client, said, worker
 from tests.support.valkey import Valkey, until
 

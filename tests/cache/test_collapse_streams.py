@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.errors import UpstreamBroke
+from gateway.errors.tree import UpstreamBroke
 from tests.cache.asking import Upstream, Worker, said, stream
 from tests.support.valkey import Valkey, until
 

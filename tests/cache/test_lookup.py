@@ -8,7 +8,7 @@ import pytest
 
 from gateway.cache.kept import Kept
 from gateway.cache.key import name_of
-from gateway.errors import NotCached
+from gateway.errors.tree import NotCached
 from tests.cache.asking import UPSTREAM, Upstream, Worker, call, client, said, stream
 from tests.support.valkey import Valkey, until
 

@@ -13,7 +13,7 @@ from gateway.asgi import Request
 from gateway.call import Call, Meter, Usage
 from gateway.config.clients import Client
 from gateway.dialects import ALL, Dialect
-from gateway.errors import BadRequest, KeyInvalid, MethodNotAllowed, ModelMissing
+from gateway.errors.tree import BadRequest, KeyInvalid, MethodNotAllowed, ModelMissing
 from gateway.json_array import Objects, Writer
 from gateway.sse import Events
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.dialects.gemini import Gemini
 from gateway.dialects.gemini.scrub import scrubbed
-from gateway.errors import KeyInvalid, RateLimited
+from gateway.errors.tree import KeyInvalid, RateLimited
 
 GEMINI = Gemini()
 SECRET = "sk-canary/+\"7f>>>??~'Zq=="  # its base64 differs in the two alphabets

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.asgi import Request
 from gateway.config.clients import Client
 from gateway.dialects.gemini import Gemini
-from gateway.errors import BadRequest, MethodNotAllowed, ModelMissing
+from gateway.errors.tree import BadRequest, MethodNotAllowed, ModelMissing
 
 Ask = Callable[..., Request]
 GEMINI = Gemini()

@@ -7,7 +7,7 @@ from typing import Any
 from gateway.call import Asked, Call, Usage
 from gateway.config.clients import Client
 from gateway.config.models import Catalogue
-from gateway.errors import GatewayError
+from gateway.errors.tree import GatewayError
 from gateway.limits import Limits
 from gateway.limits.account import PROBE, key
 from gateway.limits.permit import Permit

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.config.clients import Client
-from gateway.errors import BudgetSpent, RateLimited
+from gateway.errors.tree import BudgetSpent, RateLimited
 from gateway.limits.account import key
 from tests.limits.gate import NOTHING, Gate, Headers, change, client, leases, pass_time, records, state, used
 from tests.support.valkey import Valkey

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.config.clients import Client
 from gateway.embedded import STATE
-from gateway.errors import BudgetSpent, RateLimited, StateLost
+from gateway.errors.tree import BudgetSpent, RateLimited, StateLost
 from gateway.limits import LEVELS, PACKED
 from gateway.limits.account import Account
 from tests.limits.gate import Gate, Headers, client, gate, leases, records, state, used

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.errors import BudgetSpent, RateLimited
+from gateway.errors.tree import BudgetSpent, RateLimited
 from gateway.limits import LEVELS, PACKED
 from gateway.limits.account import ADMIT, KEYS, SETTLE, key
 from gateway.limits.allowed import Allowed

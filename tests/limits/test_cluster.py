@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 from redis.crc import key_slot
 
-from gateway.errors import RateLimited
+from gateway.errors.tree import RateLimited
 from gateway.limits.account import key
 from tests.limits.gate import Headers, client, gate, used
 from tests.support.valkey import cluster, until

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from gateway.errors import RateLimited
+from gateway.errors.tree import RateLimited
 from gateway.limits.account import key
 from tests.limits.gate import Gate, client, gate, leases, records, state, used
 from tests.support.valkey import Valkey, until

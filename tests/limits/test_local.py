@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from gateway.config.clients import Client
-from gateway.errors import BudgetSpent, RateLimited
+from gateway.errors.tree import BudgetSpent, RateLimited
 from gateway.limits.estimate import Estimate
 from gateway.limits.local import DAY, Hold, Local
 from tests.limits.gate import client

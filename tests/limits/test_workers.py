@@ -9,7 +9,7 @@ from itertools import combinations
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
-from gateway.errors import RateLimited
+from gateway.errors.tree import RateLimited
 from tests.limits.gate import Gate, client, gate, leases, records, used
 from tests.support.valkey import Valkey, until
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import UpstreamBroke
+from gateway.errors.tree import UpstreamBroke
 from gateway.framing import framing_of
 from gateway.relay import _metered
 from tests.cache.asking import call

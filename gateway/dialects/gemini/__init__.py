@@ -7,7 +7,6 @@ import re
 from typing import Final
 from urllib.parse import parse_qs, quote
 
-from gateway import google_shape
 from gateway.asgi import Request
 from gateway.call import Asked, Call, Meter
 from gateway.config import Client
@@ -16,6 +15,7 @@ from gateway.dialects.gemini import errors, paths
 from gateway.dialects.gemini.body import read_body
 from gateway.dialects.gemini.meter import GeminiMeter
 from gateway.dialects.gemini.scrub import scrubbed
+from gateway.errors import google
 
 ROOT = "/v1beta/models"
 STREAM = "streamGenerateContent"
@@ -32,7 +32,7 @@ class Gemini:
     route = staticmethod(paths.route)
     model = staticmethod(paths.model)
     read_body = staticmethod(read_body)
-    error = staticmethod(google_shape.written)
+    error = staticmethod(google.written)
     scrubbed = staticmethod(scrubbed)
     mend = staticmethod(errors.mend)
     key_refused = staticmethod(errors.key_refused)

@@ -13,7 +13,7 @@ import msgspec
 from gateway.dialects.gemini.causes import MAX_MESSAGE_CHARS, Cause, cause_of
 from gateway.dialects.gemini.scrub import scrubbed
 from gateway.dialects.gemini.wire import decoded
-from gateway.google_shape import DOMAIN, TYPES
+from gateway.errors import DOMAIN, TYPES
 
 MAX_WORDS = 2_000
 MAX_READ_BYTES = 256 * 1024  # a larger error body is not looked into: it is nobody's message

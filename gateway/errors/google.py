@@ -5,7 +5,7 @@ So Google's SDKs raise their own exceptions and wait as told.
 
 import json
 
-from gateway.errors import GatewayError
+from gateway.errors.tree import GatewayError
 
 DOMAIN = "tokenhot-gateway"
 TYPES = "type.googleapis.com/google.rpc"
