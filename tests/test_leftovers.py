@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from gateway.cache import Flight
-from gateway.call import Call
+from gateway.call.call import Call
 from gateway.exchange import Exchange
 from tests.support.gateway import GENERATE, STREAM, Gateway, Upstream, running, saying
 from tests.support.valkey import Valkey

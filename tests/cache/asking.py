@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import structs
 
 from gateway.cache import Ask, Cache, Flight, Lookup, Shelf
-from gateway.call import Asked, Call
+from gateway.call.call import Asked, Call
 from gateway.config.clients import Client
 from gateway.memory import Buffered
 from gateway.store import Store

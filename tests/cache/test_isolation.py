@@ -11,7 +11,7 @@ from redis import Redis
 
 from gateway.cache import Flight
 from gateway.cache.kept import read
-from gateway.call import Call
+from gateway.call.call import Call
 from tests.cache.asking import SSE, Worker, call, client, stream
 from tests.support.valkey import Valkey
 

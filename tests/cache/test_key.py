@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.cache.key import LARGE_BYTES, digest, name_of
-from gateway.call import Asked
+from gateway.call.call import Asked
 from tests.cache.asking import UPSTREAM, call, client
 
 KEYS = int(os.environ.get("TEST_CACHE_KEYS", "50000"))  # the full count is 1000000

@@ -12,7 +12,7 @@ from gateway.cache import Flight
 from gateway.cache.kept import Kept
 from gateway.cache.key import name_of
 from gateway.cache.shelf import DROP
-from gateway.call import Call
+from gateway.call.call import Call
 from tests.cache.asking import UPSTREAM, Upstream, Worker, asking, call, client, said, stream, worker
 from tests.support.valkey import Valkey, cluster
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.call import Call
+from gateway.call.call import Call
 from tests.cache.asking import Upstream, Worker, call, said, stream
 from tests.support.valkey import Valkey, until
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.asgi import Request
-from gateway.call import Call, Meter, Usage
+from gateway.call.call import Call, Meter, Usage
 from gateway.config.clients import Client
 from gateway.dialects import ALL, Dialect
 from gateway.errors.tree import BadRequest, KeyInvalid, MethodNotAllowed, ModelMissing

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.asgi import Request
-from gateway.call import Asked
+from gateway.call.call import Asked
 from gateway.config.clients import Client
 from gateway.dialects.gemini import Gemini
 from gateway.dialects.gemini.body import read_body

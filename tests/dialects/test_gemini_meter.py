@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.call import Kind, Modality, Usage
+from gateway.call.call import Kind, Modality, Usage
 from gateway.dialects.gemini.meter import GeminiMeter
 from gateway.sse import Events
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from gateway.call import Asked, Call, Usage
+from gateway.call.call import Asked, Call, Usage
 from gateway.config.clients import Client
 from gateway.config.models import Catalogue
 from gateway.errors.tree import GatewayError
