@@ -8,8 +8,8 @@ import os
 import resource
 from typing import TYPE_CHECKING, Literal
 
-from gateway.heap import Heap
 from gateway.logs import exception_fields
+from gateway.memory import Heap
 from gateway.metrics import write_again
 
 if TYPE_CHECKING:  # it imports us

@@ -25,9 +25,9 @@ from typing import Protocol
 
 import uvicorn
 
-from gateway import heap
 from gateway.asgi import Receive, Scope, Send
 from gateway.config import Settings, load
+from gateway.memory import heap
 from gateway.sockets import BACKLOG
 
 KEEP_ALIVE_SECONDS = 75

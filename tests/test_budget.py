@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config.settings import Settings
 from gateway.errors.tree import Overloaded
-from gateway.memory import Buffered, Hold
+from gateway.memory.budget import Buffered, Hold
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey, until
 

@@ -7,9 +7,8 @@ from typing import Self
 
 import httpx
 
-from gateway import heap
 from gateway.errors import UpstreamBroke, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from gateway.memory import Hold
+from gateway.memory import Hold, heap
 from gateway.upstream.encoding import Decoder
 from gateway.upstream.seam import Body, Incoming
 

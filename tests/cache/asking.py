@@ -12,7 +12,7 @@ from msgspec import structs
 from gateway.cache import Ask, Cache, Flight, Lookup, Shelf
 from gateway.call.call import Asked, Call
 from gateway.config.clients import Client
-from gateway.memory import Buffered
+from gateway.memory.budget import Buffered
 from gateway.store import Store
 from tests.support.valkey import until
 

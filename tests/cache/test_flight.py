@@ -7,7 +7,7 @@ from collections import Counter
 
 from gateway.cache import Flight, Kept
 from gateway.cache.flight import PIECE_BYTES, joined
-from gateway.memory import Buffered
+from gateway.memory.budget import Buffered
 from tests.support.caching import kept
 from tests.support.gateway import STREAM, TEXT, Gateway
 from tests.support.valkey import Valkey
