@@ -17,21 +17,19 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from gateway import __version__, asgi, dialects, logs, probes
+from gateway import __version__, asgi, dialects, probes
 from gateway.auth import Auth
 from gateway.cache import Cache, Shelf
 from gateway.cache.shelf import PROBE as CACHE_PROBE
 from gateway.config import Catalogue, Clients, Settings, Watched, watched_clients, watched_key
 from gateway.errors import GatewayError, MethodNotAllowed, google
 from gateway.housekeeping import follow_key, keep_house
-from gateway.ledger import Ledger
 from gateway.limits import Limits
 from gateway.limits.account import PROBE as STATE_PROBE
 from gateway.memory import Buffered
-from gateway.metric_files import MetricFile
-from gateway.metrics import CollectorRegistry, Metrics
 from gateway.pipeline import Pipeline
 from gateway.store import Store
+from gateway.telemetry import CollectorRegistry, Ledger, MetricFile, Metrics, logs
 from gateway.upstream import HttpxTransport, PyqwestTransport, Transport, Trial, Trouble, Upstream, UpstreamKey
 
 NOWHERE = "unix:///nonexistent"  # where the state is when nobody said: away

@@ -6,8 +6,8 @@ from gateway.asgi import RawHeader, Receive, Reply, Request
 from gateway.cache import Lookup
 from gateway.dialects import ALL, Dialect
 from gateway.errors import GatewayError, KeyMissing, MethodNotAllowed, UpstreamRefused
-from gateway.ledger import Entry
 from gateway.memory import Hold
+from gateway.telemetry import Entry
 
 
 @dataclass(slots=True)

@@ -8,9 +8,8 @@ import os
 import resource
 from typing import TYPE_CHECKING, Literal
 
-from gateway.logs import exception_fields
 from gateway.memory import Heap
-from gateway.metrics import write_again
+from gateway.telemetry import exception_fields, write_again
 
 if TYPE_CHECKING:  # it imports us
     from gateway.app import Parts

@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Callable, Generator
 
 import uvicorn
 
-from gateway import errors, metrics
+from gateway import errors
 from gateway.asgi import Receive, Scope, Send
 from gateway.errors import google
+from gateway.telemetry import metrics
 
 STOP_SECONDS = 1  # a scraper that reads slowly is not waited for longer
 

@@ -14,7 +14,7 @@ from typing import Self
 from gateway.asgi import Reply
 from gateway.call import Call
 from gateway.errors import ClientGone, UpstreamTimeout
-from gateway.ledger import Entry
+from gateway.telemetry import Entry
 
 DRAIN_SECONDS = 15.0
 MAX_DRAINS = 64

@@ -10,7 +10,7 @@ import time
 from contextlib import aclosing, suppress
 from functools import partial
 
-from gateway import logs, relay, sse
+from gateway import relay, sse
 from gateway.asgi import Receive, Reply, Request, Scope, Send, read_body
 from gateway.auth import Auth
 from gateway.cache import Cache, Flight, Lookup
@@ -32,12 +32,12 @@ from gateway.errors import (
 )
 from gateway.exchange import Exchange, Leaving, error_headers
 from gateway.framing import JSON, is_json
-from gateway.ledger import Ledger
 from gateway.limits import Limits
 from gateway.listing import Listing
 from gateway.live import Live, Sink
 from gateway.memory import Buffered, Hold
 from gateway.patience import Drains, Patience
+from gateway.telemetry import Ledger, logs
 from gateway.upstream import Account, Attempts, Upstream
 
 MODEL_NOT_FOUND = "model_not_found"  # the vendor's code; it comes with 503, as if it were busy

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from gateway.call import Call, Meter
 from gateway.errors import GatewayError, UpstreamBroke, UpstreamError, UpstreamTimeout
 from gateway.framing import JSON, Framing, framing_of, is_json
-from gateway.ledger import Entry
 from gateway.live import Sink
 from gateway.memory import Hold
+from gateway.telemetry import Entry
 from gateway.upstream import Answer
 
 LARGE_BYTES = 64 * 1024  # from here on JSON is read in a thread, so that the loop never stalls

@@ -16,12 +16,12 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from gateway import __version__, metrics_folder
+from gateway import __version__, metrics_folder, operators, sweeper
 from gateway.children import Children
 from gateway.config import PREFIX, Settings
 from gateway.embedded import Embedded, StoreError
-from gateway.logs import Log, exception_fields, take_over
 from gateway.sockets import listen, url_of
+from gateway.telemetry import Gathered, Log, exception_fields, take_over
 from gateway.worker import allow_open_files, harden
 
 DRAIN_NOTICE_SECONDS = 5.0  # a load balancer needs as long to see `/readyz` turn
@@ -73,10 +73,7 @@ async def _serve(
         listener = stack.enter_context(listen(settings.host, settings.port))
         metrics_listener = stack.enter_context(listen(settings.metrics_host, settings.metrics_port))
         folder = stack.enter_context(metrics_folder.folder())
-        # prometheus_client asks for that folder when it is imported, so this cannot stand at the top.
-        from gateway import metrics, operators, sweeper  # noqa: PLC0415
-
-        gathered = metrics.Gathered(folder)
+        gathered = Gathered(folder)
         workers = Children(
             "worker", worker_argv, listener, notice_seconds=notice_seconds, report=log.event, forget=gathered.forget
         )

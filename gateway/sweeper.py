@@ -18,13 +18,11 @@ import msgspec
 
 from gateway.app import watched_store
 from gateway.config import Catalogue, Clients, Settings, watched_clients
-from gateway.ledger import Ledger
 from gateway.limits import UNREAD, Limits
 from gateway.limits.account import key
-from gateway.logs import Log
-from gateway.metrics import CollectorRegistry, Metrics
 from gateway.store import Store
 from gateway.store.command import StoreAway
+from gateway.telemetry import CollectorRegistry, Ledger, Log, Metrics
 
 SWEEP_SECONDS = 5.0
 FILLING, ROOMY = 0.8, 0.7  # of the store's memory; apart, so that a level between them is not told over and over

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from gateway.config.clients import new_key
-from gateway.ledger import Ledger
-from gateway.logs import Log
-from gateway.metrics import CollectorRegistry, Metrics, exposition
+from gateway.telemetry.ledger import Ledger
+from gateway.telemetry.logs import Log
+from gateway.telemetry.metrics import CollectorRegistry, Metrics, exposition
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running, saying
 from tests.support.valkey import Valkey
 

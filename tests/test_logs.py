@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gateway.logs import FIELD_CHARS, MAX_LINES, Log, take_over
+from gateway.telemetry.logs import FIELD_CHARS, MAX_LINES, Log, take_over
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
 
 ACCESS_LINE = (

@@ -17,8 +17,8 @@ import pytest
 
 from gateway import metrics_folder
 from gateway.config.clients import new_key
-from gateway.metric_files import MetricFile, bury, write_again
-from gateway.metrics import Gathered
+from gateway.telemetry.metric_files import MetricFile, bury, write_again
+from gateway.telemetry.metrics import Gathered
 from tests.support.gateway import GENERATE, TEXT, clients_toml
 from tests.support.processes import Serve, is_running, until
 from tests.support.served import Served
@@ -26,7 +26,7 @@ from tests.support.served import Served
 WORKER = """
 import os, sys
 from prometheus_client import CollectorRegistry
-from gateway.metrics import Metrics
+from gateway.telemetry.metrics import Metrics
 metrics = Metrics(CollectorRegistry(), bool)
 for model in range(int(sys.argv[1])):
     metrics.child(metrics.usage_missing, f"model-{model:05}").inc(2)

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.metrics import CollectorRegistry, Metrics, exposition
+from gateway.telemetry.metrics import CollectorRegistry, Metrics, exposition
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running, saying
 from tests.support.served import Served
 from tests.support.valkey import Valkey, until

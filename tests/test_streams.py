@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from gateway.config.clients import Clients
-from gateway.logs import Log
+from gateway.telemetry.logs import Log
 from tests.support.gateway import Upstream
 from tests.support.processes import until
 from tests.support.valkey import free_port

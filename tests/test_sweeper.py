@@ -12,8 +12,8 @@ import pytest
 
 from gateway import sweeper
 from gateway.config.settings import Settings
-from gateway.logs import Log
-from gateway.metrics import CollectorRegistry
+from gateway.telemetry.logs import Log
+from gateway.telemetry.metrics import CollectorRegistry
 from tests.limits.gate import client, gate, leases, records
 from tests.limits.test_leases import expire
 from tests.support.gateway import clients_toml

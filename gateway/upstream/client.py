@@ -29,7 +29,7 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.memory import Hold
-from gateway.metrics import Metrics
+from gateway.telemetry import Metrics
 from gateway.upstream.answer import Answer, failure_of, read
 from gateway.upstream.breaker import LISTS, Breaker, Breakers, RetryBudget
 from gateway.upstream.request import Requests

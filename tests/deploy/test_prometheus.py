@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.metrics import COUNTERS, GAUGES, HISTOGRAMS
+from gateway.telemetry.metrics import COUNTERS, GAUGES, HISTOGRAMS
 from tests.deploy.boards import BOARDS, DEPLOY, panels
 from tests.deploy.prometheus import ALERTS, RULES, SOURCE, needed
 

@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry
 from gateway.app import App, create
 from gateway.config.clients import new_key
 from gateway.config.settings import Settings
-from gateway.logs import Log
-from gateway.metrics import exposition
 from gateway.sandbox.app import Sandbox
+from gateway.telemetry.logs import Log
+from gateway.telemetry.metrics import exposition
 from tests.support.serving import serving
 
 UPSTREAM_KEY = "sk-canary-upstream-4711"

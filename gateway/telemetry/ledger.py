@@ -14,8 +14,8 @@ from msgspec import structs
 from gateway.call import Call, Permit, Usage
 from gateway.config import Client
 from gateway.errors import GatewayError
-from gateway.logs import CallLine, Log
-from gateway.metrics import Metrics
+from gateway.telemetry.logs import CallLine, Log
+from gateway.telemetry.metrics import Metrics
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Every number we publish, under the names of the README.
 
 Labels come from closed sets only.  With several workers each writes its own files in `PROMETHEUS_MULTIPROC_DIR`,
-which must be set before this module is imported; the parent adds them up, those of dead workers too.
+which must be set before `Metrics` is made; the parent adds them up, those of dead workers too.
 """
 
 import os
@@ -23,7 +23,7 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 
-from gateway.metric_files import MetricValue, bury, write_again
+from gateway.telemetry.metric_files import MetricValue, bury, write_again
 
 __all__ = ["CONTENT_TYPE", "CollectorRegistry", "Gathered", "Metrics", "exposition", "write_again"]
 

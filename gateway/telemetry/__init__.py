@@ -1,0 +1,22 @@
+"""What operators see: one entry a call, numbers, and log lines."""
+
+from gateway.telemetry import logs, metrics
+from gateway.telemetry.ledger import Entry, Ledger
+from gateway.telemetry.logs import Log, exception_fields, take_over
+from gateway.telemetry.metric_files import MetricFile
+from gateway.telemetry.metrics import CollectorRegistry, Gathered, Metrics, write_again
+
+__all__ = [
+    "CollectorRegistry",
+    "Entry",
+    "Gathered",
+    "Ledger",
+    "Log",
+    "MetricFile",
+    "Metrics",
+    "exception_fields",
+    "logs",
+    "metrics",
+    "take_over",
+    "write_again",
+]
