@@ -7,10 +7,10 @@ free, and who leaves before has left for record, metrics and access line alike. 
 
 from typing import Protocol
 
-from gateway import sse
 from gateway.asgi import SLICE_BYTES
 from gateway.errors import ClientGone
 from gateway.exchange import Exchange
+from gateway.framing import sse
 from gateway.memory import Hold
 from gateway.patience import Patience
 

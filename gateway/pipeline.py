@@ -10,7 +10,7 @@ import time
 from contextlib import aclosing, suppress
 from functools import partial
 
-from gateway import relay, sse
+from gateway import relay
 from gateway.asgi import Receive, Reply, Request, Scope, Send, read_body
 from gateway.auth import Auth
 from gateway.cache import Cache, Flight, Lookup
@@ -31,7 +31,7 @@ from gateway.errors import (
     UpstreamRefused,
 )
 from gateway.exchange import Exchange, Leaving, error_headers
-from gateway.framing import JSON, is_json
+from gateway.framing import JSON, is_json, sse
 from gateway.limits import Limits
 from gateway.listing import Listing
 from gateway.live import Live, Sink

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.json_array import Objects, Writer
+from gateway.framing.json_array import Objects, Writer
 
 MIB = 2**20
 

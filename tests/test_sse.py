@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.sse import Event, Events
+from gateway.framing.sse import Event, Events
 
 MIB = 2**20
 

@@ -14,8 +14,8 @@ from gateway.call.call import Call, Meter, Usage
 from gateway.config.clients import Client
 from gateway.dialects import ALL, Dialect
 from gateway.errors.tree import BadRequest, KeyInvalid, MethodNotAllowed, ModelMissing
-from gateway.json_array import Objects, Writer
-from gateway.sse import Events
+from gateway.framing.json_array import Objects, Writer
+from gateway.framing.sse import Events
 
 HERE = Path(__file__).parent
 STREAMED = {"gemini": b"/v1beta/models/gemini-2.5-flash:streamGenerateContent"}  # by dialect: a path that streams

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.call.call import Kind, Modality, Usage
 from gateway.dialects.gemini.meter import GeminiMeter
-from gateway.sse import Events
+from gateway.framing.sse import Events
 
 RECORDED = Path(__file__).parent / "gemini"
 MIB = 2**20

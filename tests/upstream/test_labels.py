@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors.tree import UpstreamBroke
-from gateway.framing import framing_of
+from gateway.framing.framing import framing_of
 from gateway.relay import _metered
 from tests.cache.asking import call
 from tests.dialects.test_gemini_meter import metered

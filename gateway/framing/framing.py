@@ -7,9 +7,9 @@ streams JSON, and arrays events.
 
 from typing import Protocol
 
-from gateway import json_array, sse
 from gateway.call import Call
 from gateway.errors import UpstreamBroke
+from gateway.framing import json_array, sse
 
 JSON, SSE = "application/json", sse.CONTENT_TYPE
 FIELDS = b"deir:"  # what a line of an event stream can begin with: data, event, id, retry, a comment

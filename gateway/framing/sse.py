@@ -11,7 +11,7 @@ goes on over lines of which only the first has it: Google's SDKs read them too, 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.json_array import Objects
+from gateway.framing.json_array import Objects
 
 CONTENT_TYPE = "text/event-stream"
 CONTINUED = (b" ", b"\t", b'"', b"}", b"]")  # how a line of JSON begins, and none of an event stream's
