@@ -17,7 +17,8 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from gateway import __version__, asgi, dialects, probes
+from gateway import __version__, asgi, dialects
+from gateway.asgi import probes
 from gateway.auth import Auth
 from gateway.cache import Cache, Shelf
 from gateway.cache.shelf import PROBE as CACHE_PROBE

@@ -79,7 +79,7 @@ async def serving(listener: socket.socket, exposition: Callable[[], bytes], name
     """Serve on the socket while the context is open; `names`, with commas, may ask beside those that always may."""
     config = uvicorn.Config(
         MetricsPage(exposition, frozenset((names or "").split(","))),
-        http="gateway.listener:GatewayProtocol",
+        http="gateway.asgi.protocol:GatewayProtocol",
         ws="none",
         lifespan="off",
         log_config=None,

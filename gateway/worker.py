@@ -181,7 +181,7 @@ def run(create: Callable[[Settings], App], arguments: Sequence[str]) -> None:
     app = create(settings)
     config = uvicorn.Config(
         app,
-        http="gateway.listener:GatewayProtocol",
+        http="gateway.asgi.protocol:GatewayProtocol",
         loop="uvloop",
         ws="none",
         lifespan="on",

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.asgi import Request
+from gateway.asgi.headers import Headers
+from gateway.asgi.response import Request
 from gateway.auth import Auth
 from gateway.config.clients import Clients, hash_key, new_key
 from gateway.errors.tree import ConflictingKeys, KeyInvalid, KeyMissing
-from gateway.headers import Headers
 
 KEY, OLD_KEY, NEXT_KEY, REVOKED, EXPIRED, UNKNOWN = (new_key() for _ in range(6))
 MALFORMED = UNKNOWN[:-1] + ("a" if UNKNOWN[-1] != "a" else "b")

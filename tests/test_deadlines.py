@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.listener import GatewayProtocol
+from gateway.asgi.protocol import GatewayProtocol
 from gateway.relay import Waits
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, running
 from tests.support.valkey import Valkey, until

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from gateway.listener import GatewayProtocol
+from gateway.asgi.protocol import GatewayProtocol
 from tests.support.gateway import GENERATE, Gateway
 
 KEYED = b"POST %b HTTP/1.1\r\nhost: x\r\n" % GENERATE.encode()

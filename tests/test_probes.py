@@ -15,7 +15,7 @@ from gateway import __version__
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey, valkey
 
-SPEC: dict[str, Any] = json.loads(resources.files("gateway").joinpath("docs/openapi.json").read_text())
+SPEC: dict[str, Any] = json.loads(resources.files("gateway.asgi").joinpath("static/openapi.json").read_text())
 CALLS = [f"/v1beta/models/{{model}}:{method}" for method in (
     "generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents",
 )]  # fmt: skip

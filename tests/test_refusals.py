@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway import asgi
+from gateway.asgi import response as asgi
 from gateway.config.clients import new_key
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey

@@ -5,9 +5,9 @@ from typing import TypeAlias
 
 import pytest
 
-from gateway.asgi import Request
+from gateway.asgi.headers import Headers
+from gateway.asgi.response import Request
 from gateway.config.clients import Client
-from gateway.headers import Headers
 
 Ask: TypeAlias = Callable[..., Request]
 

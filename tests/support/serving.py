@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from gateway.listener import GatewayProtocol
+from gateway.asgi.protocol import GatewayProtocol
 
 
 class Server(uvicorn.Server):

@@ -15,10 +15,10 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway import errors
-from gateway.asgi import CONNECTION, DISCARD_SECONDS, request_id_of
-from gateway.close_delimited import CloseDelimited
+from gateway.asgi.close_delimited import CloseDelimited
+from gateway.asgi.headers import Headers, RawHeaders
+from gateway.asgi.response import CONNECTION, DISCARD_SECONDS, request_id_of
 from gateway.errors import google
-from gateway.headers import Headers, RawHeaders
 
 HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 VERSIONS = frozenset({"1.0", "1.1"})

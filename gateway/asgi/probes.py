@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from gateway import __version__
-from gateway.asgi import Request, Scope, Send
+from gateway.asgi.response import Request, Scope, Send
 
 PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 PAGE_POLICY = (
@@ -24,7 +24,7 @@ METHODS = ["GET", "HEAD"]
 def router(*, ready: Callable[[], bool], degraded: Callable[[], Mapping[str, str]]) -> APIRouter:
     """The routes; `ready` and `degraded` are asked at each probe."""
     routes = APIRouter()
-    files = resources.files("gateway") / "docs"
+    files = resources.files("gateway.asgi") / "static"
     openapi = files.joinpath("openapi.json").read_text().replace("{version}", __version__)
     page = files.joinpath("page.html").read_text()
 

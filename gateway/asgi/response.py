@@ -14,8 +14,8 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
+from gateway.asgi.headers import Headers
 from gateway.errors import BodyTimeout, BodyTooLarge, ClientGone
-from gateway.headers import Headers
 from gateway.memory import Hold
 
 Scope = MutableMapping[str, Any]
