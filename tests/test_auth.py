@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.asgi.headers import Headers
-from gateway.asgi.response import Request
+from gateway.asgi.request import Request
 from gateway.auth import Auth
 from gateway.config.clients import Clients, hash_key, new_key
 from gateway.errors.tree import ConflictingKeys, KeyInvalid, KeyMissing

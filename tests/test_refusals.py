@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.asgi import response as asgi
+from gateway.asgi import body
 from gateway.config.clients import new_key
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey
@@ -129,7 +129,7 @@ async def test_a_chunked_body_over_the_limit_is_refused(tmp_path: Path, upstream
 
 async def test_a_body_that_does_not_come(gateway: Gateway, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """D2: a body that comes too slowly is a 408 that is read, whatever drips; nothing stays held or is asked."""
-    monkeypatch.setitem(asgi.read_body.__kwdefaults__ or {}, "seconds", 0.3)
+    monkeypatch.setitem(body.read_body.__kwdefaults__ or {}, "seconds", 0.3)
 
     async def dripping() -> Any:
         for _ in range(40):

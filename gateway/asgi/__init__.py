@@ -1,7 +1,9 @@
 """What passes between callers' connections and a call: heads, bodies, answers, probes."""
 
 from gateway.asgi import probes
-from gateway.asgi.response import SLICE_BYTES, RawHeader, Receive, Reply, Request, Scope, Send, read_body
+from gateway.asgi.body import read_body
+from gateway.asgi.request import Receive, Request, Scope, Send
+from gateway.asgi.response import SLICE_BYTES, RawHeader, Reply
 
 __all__ = [
     "SLICE_BYTES",

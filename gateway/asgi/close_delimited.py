@@ -8,7 +8,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from gateway.asgi.response import Receive, Scope, Send
+from gateway.asgi.request import Receive, Scope, Send
 
 
 class CloseDelimited:

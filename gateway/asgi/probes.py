@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from gateway import __version__
-from gateway.asgi.response import Request, Scope, Send
+from gateway.asgi.request import Request, Scope, Send
 
 PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 PAGE_POLICY = (

@@ -17,7 +17,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from gateway import errors
 from gateway.asgi.close_delimited import CloseDelimited
 from gateway.asgi.headers import Headers, RawHeaders
-from gateway.asgi.response import CONNECTION, DISCARD_SECONDS, request_id_of
+from gateway.asgi.request import request_id_of
+from gateway.asgi.response import CONNECTION, DISCARD_SECONDS
 from gateway.errors import google
 
 HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")

@@ -1,124 +1,23 @@
-"""What of ASGI does a call need: its head, its body, an answer, and word when the caller hangs up?
+"""How is a request answered, and how does a call hear that its caller has hung up?
 
-Bodies are bounded twice: each by its own limit, and all that a worker holds by one budget.  Answers are written in
-slices, each awaited under a deadline, since a server's `send` returns before anybody has read what was sent.
+Answers are written in slices, each awaited under a deadline, since a server's `send` returns before anybody has read
+what was sent.
 """
 
 import asyncio
-import io
-import random
-import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol, Self
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
-import msgspec
-
-from gateway.asgi.headers import Headers
-from gateway.errors import BodyTimeout, BodyTooLarge, ClientGone
+from gateway.asgi.request import Receive, Scope, Send
+from gateway.errors import ClientGone
 from gateway.memory import Hold
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 RawHeader = tuple[bytes, bytes]
 
 CONNECTION = "tokenhot.connection"  # the scope extension that our listener adds
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SLICE_BYTES = 256 * 1024
-BODY_SECONDS = 60.0  # a whole body, and longer only for one that keeps arriving at
-BODY_BYTES_PER_SECOND = 50 * 1024
 DISCARD_SECONDS = 5.0
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The head of one request, as it stood on the wire."""
-
-    http_method: str  # "GET", "POST", ...
-    raw_path: bytes  # not decoded, without the query
-    query: bytes  # without the question mark
-    headers: Headers
-    request_id: str  # the caller's where it is well-formed, else ours
-
-    @classmethod
-    def of(cls, scope: Scope) -> Self:
-        headers = Headers(scope["headers"])
-        return cls(
-            http_method=scope["method"],
-            raw_path=scope["raw_path"],
-            query=scope["query_string"],
-            headers=headers,
-            request_id=request_id_of(headers),
-        )
-
-    @property
-    def has_body(self) -> bool:
-        return b"transfer-encoding" in self.headers or bool(self.content_length)
-
-    @property
-    def content_length(self) -> int | None:
-        """As declared.  The parser has refused what is no number or over 64 bits, and has taken leading zeros."""
-        length = self.headers.get(b"content-length").lstrip("0")
-        return int(length or "0") if b"content-length" in self.headers else None
-
-
-def request_id_of(headers: Headers) -> str:
-    """The caller's where it is well-formed, else one of ours."""
-    given = headers.get(b"x-request-id")
-    return given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(96):024x}"  # told apart, not secret
-
-
-async def read_body(
-    request: Request,
-    receive: Receive,
-    hold: Hold,
-    limit: int,
-    *,
-    arrived: bool = False,
-    seconds: float = BODY_SECONDS,
-) -> bytes:
-    """Read a whole body into the budget; one that has `arrived` comes as one message, and needs no deadline.
-
-    What is declared must find room now, and only what has come takes it.  A declared length has been held against the
-    limit before.  Raises `BodyTooLarge` at the first byte beyond, `BodyTimeout`, `Overloaded` and `ClientGone`; then
-    nothing of the body is held.
-    """
-    hold.may_request(request.content_length or 0)
-    if arrived:
-        return _arrived(await receive(), hold, limit)
-    with io.BytesIO() as body:  # grows in place and gives its bytes away uncopied: a list and a join hold them twice
-        try:
-            return await _read(body, receive, hold, limit, seconds)
-        except BaseException:
-            hold.resize(0)
-            raise
-
-
-def _arrived(message: MutableMapping[str, Any], hold: Hold, limit: int) -> bytes:
-    if message["type"] != "http.request":
-        raise ClientGone
-    body: bytes = message.get("body", b"")
-    if len(body) > limit:
-        raise BodyTooLarge(limit)
-    hold.request(len(body))
-    return body
-
-
-async def _read(body: io.BytesIO, receive: Receive, hold: Hold, limit: int, seconds: float) -> bytes:
-    started = asyncio.get_running_loop().time()
-    try:
-        async with asyncio.timeout_at(started + seconds) as deadline:
-            while (message := await receive())["type"] == "http.request":
-                body.write(chunk := message.get("body", b""))
-                if body.tell() > limit:
-                    raise BodyTooLarge(limit)
-                hold.request(len(chunk))
-                if not message.get("more_body"):
-                    return body.getvalue()
-                deadline.reschedule(started + seconds + body.tell() / BODY_BYTES_PER_SECOND)
-    except TimeoutError:
-        raise BodyTimeout(f"The request body did not arrive within {seconds:g} seconds.") from None
-    raise ClientGone
 
 
 class Connection(Protocol):

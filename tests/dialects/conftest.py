@@ -6,7 +6,7 @@ from typing import TypeAlias
 import pytest
 
 from gateway.asgi.headers import Headers
-from gateway.asgi.response import Request
+from gateway.asgi.request import Request
 from gateway.config.clients import Client
 
 Ask: TypeAlias = Callable[..., Request]

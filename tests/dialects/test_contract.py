@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.asgi.response import Request
+from gateway.asgi.request import Request
 from gateway.call.call import Call, Meter, Usage
 from gateway.config.clients import Client
 from gateway.dialects import ALL, Dialect

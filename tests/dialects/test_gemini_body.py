@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.asgi.response import Request
+from gateway.asgi.request import Request
 from gateway.call.call import Asked
 from gateway.config.clients import Client
 from gateway.dialects.gemini import Gemini

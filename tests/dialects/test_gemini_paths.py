@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.asgi.response import Request
+from gateway.asgi.request import Request
 from gateway.config.clients import Client
 from gateway.dialects.gemini import Gemini
 from gateway.errors.tree import BadRequest, MethodNotAllowed, ModelMissing

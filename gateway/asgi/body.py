@@ -1,0 +1,67 @@
+"""How is the body of a request read?
+
+It is bounded twice: by its own limit, and by the budget of all that a worker holds.
+"""
+
+import asyncio
+import io
+
+from gateway.asgi.request import Message, Receive, Request
+from gateway.errors import BodyTimeout, BodyTooLarge, ClientGone
+from gateway.memory import Hold
+
+BODY_SECONDS = 60.0  # a whole body, and longer only for one that keeps arriving at
+BODY_BYTES_PER_SECOND = 50 * 1024
+
+
+async def read_body(
+    request: Request,
+    receive: Receive,
+    hold: Hold,
+    limit: int,
+    *,
+    arrived: bool = False,
+    seconds: float = BODY_SECONDS,
+) -> bytes:
+    """Read a whole body into the budget; one that has `arrived` comes as one message, and needs no deadline.
+
+    What is declared must find room now, and only what has come takes it.  A declared length has been held against the
+    limit before.  Raises `BodyTooLarge` at the first byte beyond, `BodyTimeout`, `Overloaded` and `ClientGone`; then
+    nothing of the body is held.
+    """
+    hold.may_request(request.content_length or 0)
+    if arrived:
+        return _arrived(await receive(), hold, limit)
+    with io.BytesIO() as body:  # grows in place and gives its bytes away uncopied: a list and a join hold them twice
+        try:
+            return await _read(body, receive, hold, limit, seconds)
+        except BaseException:
+            hold.resize(0)
+            raise
+
+
+def _arrived(message: Message, hold: Hold, limit: int) -> bytes:
+    if message["type"] != "http.request":
+        raise ClientGone
+    body: bytes = message.get("body", b"")
+    if len(body) > limit:
+        raise BodyTooLarge(limit)
+    hold.request(len(body))
+    return body
+
+
+async def _read(body: io.BytesIO, receive: Receive, hold: Hold, limit: int, seconds: float) -> bytes:
+    started = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout_at(started + seconds) as deadline:
+            while (message := await receive())["type"] == "http.request":
+                body.write(chunk := message.get("body", b""))
+                if body.tell() > limit:
+                    raise BodyTooLarge(limit)
+                hold.request(len(chunk))
+                if not message.get("more_body"):
+                    return body.getvalue()
+                deadline.reschedule(started + seconds + body.tell() / BODY_BYTES_PER_SECOND)
+    except TimeoutError:
+        raise BodyTimeout(f"The request body did not arrive within {seconds:g} seconds.") from None
+    raise ClientGone
