@@ -19,8 +19,8 @@ from pydantic import SecretStr
 from gateway import __version__, metrics_folder, operators, sweeper
 from gateway.children import Children
 from gateway.config import PREFIX, Settings
-from gateway.embedded import Embedded, StoreError
 from gateway.sockets import listen, url_of
+from gateway.store import Embedded, StoreError
 from gateway.telemetry import Gathered, Log, exception_fields, take_over
 from gateway.worker import allow_open_files, harden
 

@@ -20,8 +20,7 @@ from gateway.app import watched_store
 from gateway.config import Catalogue, Clients, Settings, watched_clients
 from gateway.limits import UNREAD, Limits
 from gateway.limits.account import key
-from gateway.store import Store
-from gateway.store.command import StoreAway
+from gateway.store import Store, StoreAway
 from gateway.telemetry import CollectorRegistry, Ledger, Log, Metrics
 
 SWEEP_SECONDS = 5.0

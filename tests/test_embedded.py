@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from gateway.embedded import Embedded, FolderInUse, StoreError, borrow
 from gateway.store import Store
+from gateway.store.embedded import Embedded, FolderInUse, StoreError, borrow
 from tests.support.processes import is_running, until
 
 KILLED_PARENT = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from gateway.embedded import Embedded
+from gateway.store.embedded import Embedded
 
 async def main():
     async with Embedded(Path(sys.argv[1])):
@@ -201,7 +201,7 @@ async def test_ctrl_c_does_not_reach_the_servers(tmp_path: Path) -> None:
 
 async def test_a_server_that_hangs_is_killed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """X1: a frozen server of ours does not keep the gateway from ending."""
-    monkeypatch.setattr("gateway.valkey_server.STOP_SECONDS", 0.1)
+    monkeypatch.setattr("gateway.store.valkey_server.STOP_SECONDS", 0.1)
     async with Embedded(tmp_path) as stores:
         pid = await process_of(stores.state_url)
         os.kill(pid, signal.SIGSTOP)

@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 import redis
 
-from gateway import guardian
-from gateway.embedded import Embedded, StoreError, borrow
-from gateway.guardian import held_by_another
+from gateway.store import guardian
+from gateway.store.embedded import Embedded, StoreError, borrow
+from gateway.store.guardian import held_by_another
 from tests.support.processes import SERVE, Serve, is_running, until
 
 PARENT = """
 import asyncio, os, signal, subprocess, sys
 from pathlib import Path
-import gateway.embedded
-from gateway.embedded import Embedded
+import gateway.store.embedded
+from gateway.store.embedded import Embedded
 gateway.embedded.GUARD_SECONDS = float(sys.argv[2])
 
 async def main():
@@ -199,7 +199,7 @@ def test_servers_that_nobody_can_reach_are_ended_by_proof(lost: str) -> None:
 @pytest.mark.parametrize("proof", ["none", "somebody else's", "nonsense"])
 def test_without_proof_nothing_is_killed(proof: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that does not hold the lock is left alone; the start is refused in one line that says what to do."""
-    monkeypatch.setattr("gateway.valkey_server.REACH_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.store.valkey_server.REACH_SECONDS", 0.2)
     with tempfile.TemporaryDirectory() as short:
         folder = Path(short) / "data"
         leave(folder, 60)

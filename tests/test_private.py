@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.embedded import Embedded, StoreError
+from gateway.store.embedded import Embedded, StoreError
 from tests.support.processes import Serve
 
 LOCKS = ("lock", "users", "workers", "state/lock", "cache/lock")

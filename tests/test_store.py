@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio.connection import Connection
 
-from gateway.store import PROBE_SECONDS, Store
+from gateway.store import Store
 from gateway.store.command import LARGE, Command, Opening, Part, Script, StoreAway, packed
+from gateway.store.store import PROBE_SECONDS
 from tests.support.valkey import Valkey, until, valkey
 
 ECHO = Script.of("echo", "return {KEYS[1], ARGV[1]}")

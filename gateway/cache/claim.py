@@ -9,8 +9,7 @@ several connections, and what comes first is not always done first.
 import asyncio
 from typing import Any
 
-from gateway.store import Store
-from gateway.store.command import Script, StoreAway
+from gateway.store import Script, Store, StoreAway
 
 CLAIM = Script.read("gateway.cache", "claim")
 GRANTED = 1  # what look.lua returns

@@ -14,9 +14,7 @@ from gateway.cache import kept
 from gateway.cache.claim import GRANTED, Claim
 from gateway.cache.kept import Kept
 from gateway.cache.key import LARGE_BYTES
-from gateway.store import Store
-from gateway.store.command import Script
-from gateway.store.probe import Probe
+from gateway.store import Probe, Script, Store
 
 LOOK, DROP = Script.read("gateway.cache", "look"), Script.read("gateway.cache", "drop")
 PROBE = Probe(

@@ -14,9 +14,7 @@ from typing import Any
 from gateway.cache.key import pattern
 from gateway.commands import CommandError, WrongUseError
 from gateway.config import CLUSTER, NAME, Settings, SettingsError, member, watched_clients
-from gateway.embedded import StoreError, borrow
-from gateway.store import Store
-from gateway.store.command import StoreAway
+from gateway.store import Store, StoreAway, StoreError, borrow
 
 PATIENCE_SECONDS = 10
 PAGE = 1000  # keys walked at once

@@ -8,10 +8,8 @@ import httpx
 
 from gateway.app import PROBES
 from gateway.config import Settings, SettingsError, watched_clients, watched_key
-from gateway.embedded import StoreError, borrow
 from gateway.limits.account import CLIENTS, key
-from gateway.store import Store
-from gateway.store.command import StoreAway
+from gateway.store import Store, StoreAway, StoreError, borrow
 from gateway.upstream import Outgoing, PyqwestTransport
 
 UPSTREAM_SECONDS = 15

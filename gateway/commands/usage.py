@@ -18,10 +18,8 @@ from dataclasses import astuple, dataclass, fields
 
 from gateway.commands import CommandError, WrongUseError
 from gateway.config import Clients, Settings
-from gateway.embedded import StoreError, borrow
 from gateway.limits.account import CLIENTS, key
-from gateway.store import Store
-from gateway.store.command import StoreAway
+from gateway.store import Store, StoreAway, StoreError, borrow
 
 UNITS = {"m": 60, "h": 3600, "d": 86400}
 PAGE = 1000  # records read at once

@@ -29,8 +29,7 @@ from gateway.limits.estimate import estimate
 from gateway.limits.headers import Levels, refusal, refused, standing
 from gateway.limits.local import Hold, Local
 from gateway.limits.permit import Charge, Permit
-from gateway.store import Store
-from gateway.store.command import StoreAway
+from gateway.store import Store, StoreAway
 
 PACKED = msgspec.msgpack.Encoder().encode
 LEVELS = msgspec.msgpack.Decoder(Levels).decode

@@ -11,8 +11,7 @@ import msgspec
 from gateway.config import Client
 from gateway.limits.allowed import Allowed
 from gateway.limits.headers import policy
-from gateway.store.command import Bound, Script
-from gateway.store.probe import Probe
+from gateway.store import Bound, Probe, Script
 
 ADMIT = Script.read("gateway.limits", "admit", "state", "drain")
 SETTLE = Script.read("gateway.limits", "settle", "state", "drain", "lease")

@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from gateway.limits.account import Account
 from gateway.limits.counts import Counts
-from gateway.store import Store
-from gateway.store.command import StoreAway
+from gateway.store import Store, StoreAway
 
 CHUNK = 100  # scripts sent at once when there is much to tell
 HEARD_SECONDS = 3000  # less than the hour for which the store knows the calls that were settled

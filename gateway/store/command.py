@@ -53,12 +53,12 @@ class Script:
 
     @classmethod
     def read(cls, package: str, name: str, *before: str) -> Self:
-        """Read `name`.lua out of a package; with the text of others `before` it, since scripts share nothing else.
+        """Read `lua/name.lua` out of a package; with the text of others `before` it, since scripts share nothing else.
 
         One of another package is named `package:name`.
         """
         places = [part.rpartition(":") for part in (*before, name)]
-        files = [resources.files(other or package).joinpath(f"{part}.lua") for other, _, part in places]
+        files = [resources.files(other or package).joinpath("lua", f"{part}.lua") for other, _, part in places]
         return cls.of(name, "".join(file.read_text() for file in files))
 
     @classmethod

@@ -12,8 +12,8 @@ from gateway.cache import Kept, Shelf
 from gateway.commands import CommandError
 from gateway.commands.cache import run
 from gateway.config.settings import Settings
-from gateway.embedded import Embedded
 from gateway.store import Store
+from gateway.store.embedded import Embedded
 from tests.support.gateway import GENERATE, clients_toml
 from tests.support.processes import until
 from tests.support.served import Served

