@@ -25,8 +25,8 @@ from gateway.cache.shelf import PROBE as CACHE_PROBE
 from gateway.config import Catalogue, Clients, Settings, Watched, watched_clients, watched_key
 from gateway.errors import GatewayError, MethodNotAllowed, google
 from gateway.housekeeping import follow_key, keep_house
+from gateway.limits import PROBE as STATE_PROBE
 from gateway.limits import Limits
-from gateway.limits.account import PROBE as STATE_PROBE
 from gateway.memory import Buffered
 from gateway.pipeline import Pipeline
 from gateway.store import Store

@@ -18,8 +18,7 @@ import msgspec
 
 from gateway.app import watched_store
 from gateway.config import Catalogue, Clients, Settings, watched_clients
-from gateway.limits import UNREAD, Limits
-from gateway.limits.account import key
+from gateway.limits import UNREAD, Limits, key
 from gateway.store import Store, StoreAway
 from gateway.telemetry import CollectorRegistry, Ledger, Log, Metrics
 

@@ -8,7 +8,7 @@ import httpx
 
 from gateway.app import PROBES
 from gateway.config import Settings, SettingsError, watched_clients, watched_key
-from gateway.limits.account import CLIENTS, key
+from gateway.limits import CLIENTS, key
 from gateway.store import Store, StoreAway, StoreError, borrow
 from gateway.upstream import Outgoing, PyqwestTransport
 

@@ -18,7 +18,7 @@ from dataclasses import astuple, dataclass, fields
 
 from gateway.commands import CommandError, WrongUseError
 from gateway.config import Clients, Settings
-from gateway.limits.account import CLIENTS, key
+from gateway.limits import CLIENTS, key
 from gateway.store import Store, StoreAway, StoreError, borrow
 
 UNITS = {"m": 60, "h": 3600, "d": 86400}

@@ -11,8 +11,8 @@ import pytest
 
 from gateway.config.clients import Client
 from gateway.errors.tree import BudgetSpent, RateLimited, StateLost
-from gateway.limits import LEVELS, PACKED
 from gateway.limits.account import Account
+from gateway.limits.limits import LEVELS, PACKED
 from gateway.store.embedded import STATE
 from tests.limits.gate import Gate, Headers, client, gate, leases, records, state, used
 from tests.support.valkey import Valkey, until, valkey

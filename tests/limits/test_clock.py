@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from gateway.errors.tree import BudgetSpent, RateLimited
-from gateway.limits import LEVELS, PACKED
 from gateway.limits.account import ADMIT, KEYS, SETTLE, key
 from gateway.limits.allowed import Allowed
 from gateway.limits.estimate import Estimate
+from gateway.limits.limits import LEVELS, PACKED
 from gateway.limits.local import Local
 from gateway.store.command import Script
 from tests.limits.gate import client, state

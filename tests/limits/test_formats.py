@@ -10,9 +10,9 @@ import pytest
 
 from gateway.commands import check
 from gateway.config.settings import Settings
-from gateway.limits import PACKED, UNREAD
 from gateway.limits.account import ADMIT, KEYS, SETTLE, VISIT, key
 from gateway.limits.allowed import Allowed
+from gateway.limits.limits import PACKED, UNREAD
 from gateway.store.command import Script
 from tests.limits.gate import Gate, client, gate, leases, records, state, used
 from tests.limits.test_leases import expire

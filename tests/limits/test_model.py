@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.limits import LEVELS, OURS, PACKED
 from gateway.limits.account import ADMIT, KEYS, SETTLE, VISIT, key
 from gateway.limits.allowed import Allowed
+from gateway.limits.limits import LEVELS, OURS, PACKED
 from gateway.store import Store
 from gateway.store.command import Script
 from tests.limits.gate import client, records, state
