@@ -20,8 +20,8 @@ from starlette.exceptions import HTTPException
 from gateway import __version__, asgi, dialects
 from gateway.asgi import probes
 from gateway.auth import Auth
+from gateway.cache import PROBE as CACHE_PROBE
 from gateway.cache import Cache, Shelf
-from gateway.cache.shelf import PROBE as CACHE_PROBE
 from gateway.config import Catalogue, Clients, Settings, Watched, watched_clients, watched_key
 from gateway.errors import GatewayError, MethodNotAllowed, google
 from gateway.housekeeping import follow_key, keep_house

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from gateway.cache.key import pattern
+from gateway.cache import pattern
 from gateway.commands import CommandError, WrongUseError
 from gateway.config import CLUSTER, NAME, Settings, SettingsError, member, watched_clients
 from gateway.store import Store, StoreAway, StoreError, borrow

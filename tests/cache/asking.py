@@ -9,7 +9,8 @@ from typing import Any
 
 from msgspec import structs
 
-from gateway.cache import Ask, Cache, Flight, Lookup, Shelf
+from gateway.cache import Cache, Flight, Lookup, Shelf
+from gateway.cache.cache import Ask
 from gateway.call.call import Asked, Call
 from gateway.config.clients import Client
 from gateway.memory.budget import Buffered

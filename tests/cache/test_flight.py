@@ -5,8 +5,9 @@ import sys
 import time
 from collections import Counter
 
-from gateway.cache import Flight, Kept
+from gateway.cache import Flight
 from gateway.cache.flight import PIECE_BYTES, joined
+from gateway.cache.kept import Kept
 from gateway.memory.budget import Buffered
 from tests.support.caching import kept
 from tests.support.gateway import STREAM, TEXT, Gateway

@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.cache import Kept, Shelf
+from gateway.cache import Shelf
+from gateway.cache.kept import Kept
 from gateway.commands import CommandError
 from gateway.commands.cache import run
 from gateway.config.settings import Settings

@@ -1,0 +1,219 @@
+"""Has this been asked before, or is it being asked right now?
+
+`Cache.open` finds the answer in the store; else it waits for another call that asks the same, in this worker or in
+another; else this call leads: it asks the upstream, for itself and for all who come meanwhile.  What it asks runs in a
+task that goes on for as long as anybody waits, on the gateway's own deadline; each caller waits on theirs.
+
+Within a worker followers wait for the flight.  Across workers they look again every 20 to 200 ms, each worker once for
+all of its own: the same script finds the answer, or that the leader gave up or died, and no wake-up can be lost; and
+it leaves word that somebody waits, which the leader finds before it gives up.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from msgspec import structs
+
+from gateway.cache import control
+from gateway.cache.claim import Claim
+from gateway.cache.flight import Flight
+from gateway.cache.kept import Kept
+from gateway.cache.key import name_of
+from gateway.cache.lookup import Lookup
+from gateway.cache.shelf import Shelf
+from gateway.call import Call
+from gateway.errors import Draining, NotCached, UpstreamTimeout
+from gateway.memory import Hold
+
+__all__ = ["Cache", "Flight", "Kept", "Lookup", "Shelf"]
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.2  # seconds between two looks for another worker's answer
+WANTED_PAUSE = 0.5  # seconds between two looks whether other workers' callers still wait
+CLOSING_SECONDS = 0.5  # for giving up claims at the end
+
+Ask = Callable[[Call, Flight], Awaitable[None]]  # asks the upstream, writes down what it says, and judges it
+
+
+class Counts(Protocol):
+    """Who counts what happens here."""
+
+    def cached(self, client: str, result: str) -> None:
+        """An answer was `stored`, or `refused`: not one to be kept, or not taken by the store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A call that may be answered from the cache."""
+
+    call: Call
+    ask: Ask
+    found: Lookup
+    name: str
+    max_age: int  # seconds
+
+    @property
+    def same(self) -> tuple[str, int]:
+        """What calls have in common that one flight answers: a stricter one must not be given an older answer."""
+        return self.name, self.max_age
+
+    @property
+    def oldest(self) -> float:
+        """When the oldest answer that will do was made."""
+        return time.time() - self.max_age
+
+    def answered(self, flight: Flight) -> None:
+        self.found.answered(flight, self.call.client.cache_ttl_seconds)
+
+
+class Cache:
+    """The kept answers of one upstream, and those on their way to this worker.
+
+    `hold` makes room in the worker's budget for the bytes of one; `call_seconds` is the gateway's own deadline, and
+    `stream_seconds` that of a stream from its first event on.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        counts: Counts,
+        *,
+        upstream: str,
+        hold: Callable[[], Hold],
+        call_seconds: float,
+        stream_seconds: float = 3600,
+    ) -> None:
+        self._shelf, self._counts, self._hold = shelf, counts, hold
+        self._call_seconds, self._stream_seconds = call_seconds, stream_seconds
+        self._upstream = upstream
+        self._flights: dict[tuple[str, int], Flight] = {}
+        self._tasks: dict[asyncio.Task[None], Flight] = {}
+        self._tending: set[asyncio.Task[None]] = set()
+
+    async def open(self, call: Call, ask: Ask, found: Lookup) -> Lookup:
+        """Find out where the answer comes from.  It never fails: what there is to raise, the flight raises.
+
+        When this returns a follower has waited, and a leader's `ask` has just begun.  What is known by then of a caller
+        who leaves earlier stands in `found`.
+        """
+        wish = control.read(call.cache_control)
+        if call.client.cache == "off" or not wish.store or not call.generates:
+            found.flight = None if wish.ask else self._over(error=NotCached())
+            return found
+        found.missed()
+        max_age = min(wish.max_age, call.client.cache_ttl_seconds)
+        name = await name_of(call, self._upstream)
+        question = Question(call=call, ask=ask, found=found, name=name, max_age=max_age)
+        if not wish.ask:
+            kept = await self._shelf.find(name, question.oldest) if wish.reuse else None
+            if kept is None:
+                found.flight = self._over(error=NotCached())
+            else:
+                question.answered(self._over(kept=kept))
+        elif not wish.reuse:
+            flight = Flight(self._hold())
+            flight.join()
+            self._lead(question, flight, None)
+        else:
+            await self._share(question)
+        return found
+
+    async def aclose(self) -> None:
+        """Give up what is still being asked; storing what has been paid for takes no longer than the store may."""
+        for task, flight in self._tasks.items():
+            if not flight.ended.is_set():
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tending:
+            await asyncio.wait(self._tending, timeout=CLOSING_SECONDS)
+        for task in self._tending:
+            task.cancel()
+        await asyncio.gather(*self._tending, return_exceptions=True)
+
+    def _over(self, *, kept: Kept | None = None, error: Exception | None = None) -> Flight:
+        """A flight, joined, that has ended before anybody waited."""
+        flight = Flight(self._hold())
+        flight.join()
+        flight.end(kept=kept, error=error)
+        return flight
+
+    async def _share(self, question: Question) -> None:
+        found = question.found
+        while (flight := self._flights.get(question.same)) is not None:
+            with found.waiting(flight):
+                usable = await flight.follow()
+            if usable:
+                return question.answered(flight)
+        flight = self._flights[question.same] = Flight(self._hold(), partial(self._forget, question.same))
+        flight.join()
+        try:
+            with found.waiting(flight):
+                kept = await self._find(question, flight)
+        except BaseException:
+            flight.end()  # who has waited for us looks for themselves
+            flight.leave()
+            raise
+        if isinstance(kept, Claim):
+            return self._lead(question, flight, kept)
+        flight.end(kept=kept)
+        return question.answered(flight)
+
+    async def _find(self, question: Question, flight: Flight) -> Kept | Claim:
+        """Look until the answer is there or nobody else is getting it."""
+        pause, oldest = FIRST_PAUSE, question.oldest
+        while (found := await self._shelf.find_or_claim(question.name, oldest)) is None:
+            flight.asked = True
+            await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+        return found
+
+    def _lead(self, question: Question, flight: Flight, claim: Claim | None) -> None:
+        """Ask the upstream; without a claim when it was to be asked in any case."""
+        task = asyncio.create_task(self._fly(question, flight))
+        self._tasks[task] = flight
+        task.add_done_callback(partial(self._landed, flight))
+        flight.carried_by(task)
+        tending = asyncio.create_task(self._tend(flight, claim))
+        self._tending.add(tending)
+        tending.add_done_callback(self._tending.discard)
+        question.found.missed("fwd=request" if claim is None else "fwd=miss", flight)
+        question.found.tells_stored = claim is not None and not question.call.stream
+
+    async def _tend(self, flight: Flight, claim: Claim | None) -> None:
+        """Keep the claim while the upstream is asked, and ask for as long as anybody waits, in any worker."""
+        pause = lease = self._shelf.lease_seconds / 3
+        while not await flight.landed_within(pause):
+            wanted = claim is not None and await claim.renew()
+            if not flight.used and not wanted:
+                flight.give_up()
+            pause = lease if flight.used else min(lease, WANTED_PAUSE)
+        if claim is not None:
+            await claim.release()
+
+    async def _fly(self, question: Question, flight: Flight) -> None:
+        call, deadline = question.call, asyncio.get_running_loop().time() + self._call_seconds
+        try:
+            async with flight.deadline(deadline, then_seconds=self._stream_seconds if call.stream else None):
+                await question.ask(structs.replace(call, deadline=deadline), flight)
+        except TimeoutError:
+            raise UpstreamTimeout from None
+        flight.storable = flight.storable and self._shelf.takes(flight.held)
+        kept, stored = flight.finish(), False
+        if flight.storable:
+            flight.hold.answer(kept.size)  # what the store is sent is a copy
+            stored = await self._shelf.put(question.name, kept, call.client.cache_ttl_seconds)
+            flight.hold.release(kept.size)
+        self._counts.cached(call.client.name, "stored" if stored else "refused")
+
+    def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
+        """Let go of everything, however it ended: a task that was cancelled early never began."""
+        del self._tasks[task]
+        flight.landed(Draining() if task.cancelled() else task.exception())
+
+    def _forget(self, same: tuple[str, int], flight: Flight) -> None:
+        if self._flights.get(same) is flight:
+            del self._flights[same]
