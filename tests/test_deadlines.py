@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.asgi.protocol import GatewayProtocol
-from gateway.relay import Waits
+from gateway.pipeline.relay import Waits
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, running
 from tests.support.valkey import Valkey, until
 from tests.support.wire import Play, answer, chunked, saying, wire

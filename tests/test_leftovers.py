@@ -16,7 +16,7 @@ import pytest
 
 from gateway.cache import Flight
 from gateway.call.call import Call
-from gateway.exchange import Exchange
+from gateway.pipeline.exchange import Exchange
 from tests.support.gateway import GENERATE, STREAM, Gateway, Upstream, running, saying
 from tests.support.valkey import Valkey
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway import listing
+from gateway.pipeline import model_list as listing
 from tests.support.gateway import Gateway, Upstream, running
 from tests.support.valkey import Valkey
 from tests.support.wire import answer, saying, wire

@@ -9,7 +9,7 @@ import pytest
 from google import genai
 from google.genai.errors import ClientError
 
-from gateway import listing
+from gateway.pipeline import model_list as listing
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey
 from tests.support.wire import Play, answer, wire

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors.tree import UpstreamBroke
 from gateway.framing.framing import framing_of
-from gateway.relay import _metered
+from gateway.pipeline.relay import _metered
 from tests.cache.asking import call
 from tests.dialects.test_gemini_meter import metered
 from tests.support.gateway import GENERATE, STREAM, TEXT, running

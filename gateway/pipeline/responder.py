@@ -9,10 +9,10 @@ from typing import Protocol
 
 from gateway.asgi import SLICE_BYTES
 from gateway.errors import ClientGone
-from gateway.exchange import Exchange
 from gateway.framing import sse
 from gateway.memory import Hold
-from gateway.patience import Patience
+from gateway.pipeline.deadline import Patience
+from gateway.pipeline.exchange import Exchange
 
 
 class Sink(Protocol):

@@ -10,7 +10,6 @@ import time
 from contextlib import aclosing, suppress
 from functools import partial
 
-from gateway import relay
 from gateway.asgi import Receive, Reply, Request, Scope, Send, read_body
 from gateway.auth import Auth
 from gateway.cache import Cache, Flight, Lookup
@@ -30,13 +29,14 @@ from gateway.errors import (
     RouteUnknown,
     UpstreamRefused,
 )
-from gateway.exchange import Exchange, Leaving, error_headers
 from gateway.framing import JSON, is_json, sse
 from gateway.limits import Limits
-from gateway.listing import Listing
-from gateway.live import Live, Sink
 from gateway.memory import Buffered, Hold
-from gateway.patience import Drains, Patience
+from gateway.pipeline import relay
+from gateway.pipeline.deadline import Drains, Patience
+from gateway.pipeline.exchange import Exchange, Leaving, error_headers
+from gateway.pipeline.model_list import Listing
+from gateway.pipeline.responder import Live, Sink
 from gateway.telemetry import Ledger, logs
 from gateway.upstream import Account, Attempts, Upstream
 

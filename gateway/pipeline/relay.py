@@ -13,8 +13,8 @@ from typing import NamedTuple
 from gateway.call import Call, Meter
 from gateway.errors import GatewayError, UpstreamBroke, UpstreamError, UpstreamTimeout
 from gateway.framing import JSON, Framing, framing_of, is_json
-from gateway.live import Sink
 from gateway.memory import Hold
+from gateway.pipeline.responder import Sink
 from gateway.telemetry import Entry
 from gateway.upstream import Answer
 
