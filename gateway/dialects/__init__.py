@@ -2,9 +2,10 @@
 
 from typing import Final
 
+from gateway.dialects import gemini
 from gateway.dialects.dialect import Dialect, Route
 from gateway.dialects.gemini import Gemini
 
-__all__ = ["ALL", "Dialect", "Route"]
+__all__ = ["ALL", "Dialect", "Route", "gemini"]
 
 ALL: Final[tuple[Dialect, ...]] = (Gemini(),)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, quote
 from msgspec import structs
 
 from gateway.call import Call
-from gateway.dialects.gemini import ROOT, lists
+from gateway.dialects import gemini
 from gateway.errors import BadRequest, Failed, RouteUnknown, UpstreamBroke, UpstreamTimeout
 
 KEPT_SECONDS = 60.0
@@ -30,39 +30,41 @@ class Listing:
     def __init__(self, ask_seconds: float) -> None:
         """`ask_seconds` is how long the upstream is waited for, whoever asks."""
         self._ask_seconds = ask_seconds
-        self._kept: dict[str, tuple[float, lists.Page]] = {}
-        self._asked: dict[str, asyncio.Task[lists.Page]] = {}  # pages on their way, for all who want them
+        self._kept: dict[str, tuple[float, gemini.lists.Page]] = {}
+        self._asked: dict[str, asyncio.Task[gemini.lists.Page]] = {}  # pages on their way, for all who want them
         self._away_until = 0.0  # on the loop's clock; until then nobody asks only to know which models there are
 
     async def answer(self, call: Call, ask: Ask, *, openai: bool) -> bytes:
         """Answer a list or a single model.  `ask` fetches from the upstream."""
         if call.method == "getModel":
             pages = [page async for page in self._all(call, ask)]
-            found = lists.find(pages, call.model)
+            found = gemini.lists.find(pages, call.model)
             if found is None:
                 raise RouteUnknown(
                     f"models/{call.model} is not known to the upstream. List the models to see which are."
                 )
             return found
         if openai:
-            return lists.openai([page async for page in self._all(call, ask)], call.client)
+            return gemini.lists.openai([page async for page in self._all(call, ask)], call.client)
         if call.client.models == EVERY_MODEL:
-            return lists.written(await self._page(call, ask))
-        return lists.narrowed([page async for page in self._all(call, ask)], call.client, *wanted(call.query))
+            return gemini.lists.written(await self._page(call, ask))
+        return gemini.lists.narrowed([page async for page in self._all(call, ask)], call.client, *wanted(call.query))
 
     async def names(self, call: Call, ask: Ask) -> frozenset[str] | None:
         """Every model of the upstream's list; None where it cannot be had, which is known for as long as a list is."""
         now = asyncio.get_running_loop().time()
         if now < self._away_until:
             return None
-        listing = structs.replace(call, method="listModels", model="", path=ROOT, body=b"", stream=False, sse=False)
+        listing = structs.replace(
+            call, method="listModels", model="", path=gemini.ROOT, body=b"", stream=False, sse=False
+        )
         try:
             return frozenset([model.name async for page in self._all(listing, ask) for model in page])
         except Failed:
             self._away_until = now + KEPT_SECONDS
             return None
 
-    async def _all(self, call: Call, ask: Ask) -> AsyncIterator[lists.Page]:
+    async def _all(self, call: Call, ask: Ask) -> AsyncIterator[gemini.lists.Page]:
         query = WHOLE_PAGES
         for _ in range(MAX_PAGES):
             page = await self._page(structs.replace(call, query=query), ask)
@@ -71,7 +73,7 @@ class Listing:
                 return
             query = f"{WHOLE_PAGES}&pageToken={quote(page.next_page_token, safe='')}"
 
-    async def _page(self, call: Call, ask: Ask) -> lists.Page:
+    async def _page(self, call: Call, ask: Ask) -> gemini.lists.Page:
         now = asyncio.get_running_loop().time()
         kept_at, page = self._kept.get(call.query, (0.0, None))
         if page is not None and now - kept_at < KEPT_SECONDS:
@@ -82,17 +84,17 @@ class Listing:
             asked.add_done_callback(partial(self._came, call.query))
         return await asyncio.shield(asked)
 
-    async def _fetched(self, call: Call, ask: Ask) -> lists.Page:
+    async def _fetched(self, call: Call, ask: Ask) -> gemini.lists.Page:
         """Ask the upstream; also when who asked first has left, since others may wait."""
         try:
             async with asyncio.timeout(self._ask_seconds):
-                return lists.page(await ask(call))
+                return gemini.lists.page(await ask(call))
         except TimeoutError:
             raise UpstreamTimeout from None
         except ValueError:
             raise UpstreamBroke("The upstream's list of models cannot be read.") from None
 
-    def _came(self, query: str, asked: asyncio.Task[lists.Page]) -> None:
+    def _came(self, query: str, asked: asyncio.Task[gemini.lists.Page]) -> None:
         del self._asked[query]
         if asked.cancelled() or asked.exception() is not None:  # told to those who wait
             return
