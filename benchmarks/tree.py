@@ -112,4 +112,10 @@ def _role(pid: int, root: int) -> str:
     program = Path(f"/proc/{pid}/cmdline").read_bytes()
     if pid == root:
         return "parent"
-    return "worker" if b"gateway.worker" in program else "store" if b"valkey" in program else "rest"
+    return (
+        "worker"
+        if re.search(rb"-m\0gateway\.(processes\.)?worker", program)
+        else "store"
+        if b"valkey" in program
+        else "rest"
+    )

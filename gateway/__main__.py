@@ -1,25 +1,15 @@
-"""How is it started, and how does the process end?  `python -m gateway` and `tokenhot-gateway` are the same."""
+"""How is it started?  `python -m gateway` and `tokenhot-gateway` are the same."""
 
-import os
-import sys
-from contextlib import suppress
 from typing import NoReturn
 
-from gateway import cli, streams
+from gateway import cli
+from gateway.processes import streams
 
 
 def main() -> NoReturn:
     """Run one command line."""
     streams.occupy()
-    leave(cli.main())
-
-
-def leave(status: int) -> NoReturn:
-    """End without taking the interpreter down: a thread of pyqwest's that still looks at it would abort the process."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody reads any more, or it is full
-            stream.flush()
-    os._exit(status)
+    streams.leave(cli.main())
 
 
 if __name__ == "__main__":

@@ -181,13 +181,13 @@ def _serve(options: argparse.Namespace) -> int:
     settings = import_module("gateway.config.settings")
     chosen = settings.load(host=options.host, port=options.port, workers=options.workers)
     settings.check_startable(chosen, sandbox=options.sandbox)
-    return _run("gateway.server", "serve", chosen, sandbox=options.sandbox)
+    return _run("gateway.processes.supervisor", "serve", chosen, sandbox=options.sandbox)
 
 
 def _sandbox(options: argparse.Namespace) -> int:
     remark(f"The sandbox takes `authorization: Bearer {options.key}`.\n", sys.stdout)
     try:
-        listener = import_module("gateway.sockets").listen(options.host, options.port)
+        listener = import_module("gateway.processes.sockets").listen(options.host, options.port)
     except OSError as error:
         raise CommandError(str(error)) from None
     return _run("gateway.sandbox.app", "run", options.key, fd=listener.detach(), faults=options.faults)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.children import Children
+from gateway.processes.process_pool import Children
 
 SERVES = "import os, sys, time; os.write(int(sys.argv[3]), b'1'); "
 
@@ -64,7 +64,7 @@ async def test_who_dies_at_once_is_replaced_ever_more_slowly() -> None:
 
 async def test_who_does_not_come_to_serve_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """X4: a child that hangs in its start is a failed start."""
-    monkeypatch.setattr("gateway.children.READY_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.processes.process_pool.READY_SECONDS", 0.2)
     async with children(Said(), *python("import time; time.sleep(60)")) as found:
         assert not await found.start(2, {})
         await until(lambda: not found._living)
@@ -80,7 +80,7 @@ async def test_a_child_that_cannot_be_started_is_reported() -> None:
 
 async def test_who_does_not_leave_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """X1: the time to leave is bounded even for a child that ignores every signal."""
-    monkeypatch.setattr("gateway.children.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("gateway.processes.process_pool.GRACE_SECONDS", 0.1)
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SERVES + "time.sleep(60)"
     said = Said()
     async with children(said, *python(deaf)) as found:

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway import metrics_folder
 from gateway.config.clients import new_key
+from gateway.processes import metrics_folder
 from gateway.telemetry.metric_files import MetricFile, bury, write_again
 from gateway.telemetry.metrics import Gathered
 from tests.support.gateway import GENERATE, TEXT, clients_toml

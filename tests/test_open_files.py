@@ -20,7 +20,7 @@ ALLOW = """
 import resource, sys
 soft, hard = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-from gateway.worker import allow_open_files
+from gateway.processes.worker import allow_open_files
 print(allow_open_files(), *resource.getrlimit(resource.RLIMIT_NOFILE))
 """
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from gateway.sockets import listen, url_of
+from gateway.processes.sockets import listen, url_of
 from tests.support.processes import Serve
 
 EVERYWHERE = ("::", "[::]", "::0", "0:0:0:0:0:0:0:0", "0::")

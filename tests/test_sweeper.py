@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway import sweeper
 from gateway.config.settings import Settings
+from gateway.processes import sweeper
 from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import CollectorRegistry
 from tests.limits.gate import client, gate, leases, records

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.children import GRACE_SECONDS
 from gateway.config.settings import Settings
-from gateway.server import DRAIN_NOTICE_SECONDS
+from gateway.processes.process_pool import GRACE_SECONDS
+from gateway.processes.supervisor import DRAIN_NOTICE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()

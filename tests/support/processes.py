@@ -17,7 +17,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 SERVE = """
 import sys
-from gateway.server import serve
+from gateway.processes.supervisor import serve
 from gateway.config.settings import load
 workers = [sys.executable, "-m", "tests.support.stand_in"]
 sys.exit(serve(load(), sandbox=sys.argv[1] == "True", worker_argv=workers, notice_seconds=float(sys.argv[2])))

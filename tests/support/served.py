@@ -17,7 +17,7 @@ from tests.support.gateway import UPSTREAM_KEY
 
 SERVE = """
 import sys
-from gateway.server import serve
+from gateway.processes.supervisor import serve
 from gateway.config.settings import load
 sys.exit(serve(load(), sandbox=False, notice_seconds=float(sys.argv[1])))
 """
@@ -90,7 +90,9 @@ class Served:
     def workers(self) -> list[int]:
         """The pids of the workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if b"gateway.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [
+            int(pid) for pid in children if b"gateway.processes.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
 
 
 def memory(pid: int, name: str) -> int:

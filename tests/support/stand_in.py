@@ -11,7 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gateway.config.settings import Settings
-from gateway.worker import run
+from gateway.processes.worker import run
 
 PR_GET_DUMPABLE = 3
 

@@ -11,11 +11,13 @@ from gateway.asgi import Request
 from gateway.call import Asked, Call, Meter
 from gateway.config import Client
 from gateway.dialects.dialect import Route
-from gateway.dialects.gemini import errors, paths
+from gateway.dialects.gemini import errors, lists, paths
 from gateway.dialects.gemini.body import read_body
 from gateway.dialects.gemini.meter import GeminiMeter
 from gateway.dialects.gemini.scrub import scrubbed
 from gateway.errors import google
+
+__all__ = ["ROOT", "Gemini", "lists"]
 
 ROOT = "/v1beta/models"
 STREAM = "streamGenerateContent"

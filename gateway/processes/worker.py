@@ -1,8 +1,8 @@
 """How does one worker process serve, and how does it leave without losing a call?
 
-The parent starts it as `python -m gateway.worker LISTENER LIFELINE READY NOTICE`: three descriptors it inherits, and
-seconds.  One byte on READY says that it serves, and its end that it is gone; LIFELINE ends when the parent is gone; the
-settings are the environment's.  It leaves in four steps; what makes it leave decides how long the first two last:
+The parent starts it as `python -m gateway.processes.worker LISTENER LIFELINE READY NOTICE`: three descriptors that it
+inherits, and seconds.  One byte on READY says that it serves, and its end that it is gone; LIFELINE ends when the
+parent is gone; the settings are the environment's.  It leaves in four steps; what makes it leave decides how long the first two last:
 
     1. notice    still accepts, while `/readyz` says 503 and every answer closes its connection
     2. linger    accepts no more, still serves the connections it has
@@ -28,7 +28,7 @@ import uvicorn
 from gateway.asgi import Receive, Scope, Send
 from gateway.config import Settings, load
 from gateway.memory import heap
-from gateway.sockets import BACKLOG
+from gateway.processes.sockets import BACKLOG
 
 KEEP_ALIVE_SECONDS = 75
 LINGER_SECONDS = 0.2  # what was accepted last must be read before idle connections are told apart
@@ -198,8 +198,8 @@ def run(create: Callable[[Settings], App], arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    from gateway.__main__ import leave
     from gateway.app import create
+    from gateway.processes.streams import leave
 
     run(create, sys.argv[1:])
     leave(0)

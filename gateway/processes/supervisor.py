@@ -16,16 +16,17 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from gateway import __version__, metrics_folder, operators, sweeper
-from gateway.children import Children
+from gateway import __version__
 from gateway.config import PREFIX, Settings
-from gateway.sockets import listen, url_of
+from gateway.processes import metrics_folder, operators, sweeper
+from gateway.processes.process_pool import Children
+from gateway.processes.sockets import listen, url_of
+from gateway.processes.worker import allow_open_files, harden
 from gateway.store import Embedded, StoreError
 from gateway.telemetry import Gathered, Log, exception_fields, take_over
-from gateway.worker import allow_open_files, harden
 
 DRAIN_NOTICE_SECONDS = 5.0  # a load balancer needs as long to see `/readyz` turn
-WORKER = (sys.executable, "-m", "gateway.worker")
+WORKER = (sys.executable, "-m", "gateway.processes.worker")
 UPSTREAM_THREADS = {"TOKIO_WORKER_THREADS": "1"}  # of pyqwest's runtime: workers share the cores, threads would fight
 SANDBOX = (sys.executable, "-c", """
 import os, signal, sys, threading

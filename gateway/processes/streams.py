@@ -6,7 +6,9 @@ full one does, since a key that is printed there is seen by nobody; a closed std
 
 import os
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
+from typing import NoReturn
 
 ACCESS = (os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)  # of stdin, stdout and stderr where they are closed
 
@@ -25,3 +27,11 @@ def occupy() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no text
+
+
+def leave(status: int) -> NoReturn:
+    """End without taking the interpreter down: a thread of pyqwest's that still looks at it would abort the process."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads any more, or it is full
+            stream.flush()
+    os._exit(status)

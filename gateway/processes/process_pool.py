@@ -1,6 +1,6 @@
 """How are the processes behind one listening socket kept: started, replaced when they die, and told to leave?
 
-Behind its own arguments a child gets three descriptors and a number; `gateway.worker` says what they mean.
+Behind its own arguments a child gets three descriptors and a number; `gateway.processes.worker` says what they mean.
 """
 
 import asyncio
