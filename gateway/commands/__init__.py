@@ -4,6 +4,8 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
+__all__ = ["CommandError", "WrongUseError", "remark"]
+
 
 class CommandError(Exception):
     """The thing asked for failed; the text is one line: what is wrong; what to do."""

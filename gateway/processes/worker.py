@@ -2,7 +2,8 @@
 
 The parent starts it as `python -m gateway.processes.worker LISTENER LIFELINE READY NOTICE`: three descriptors that it
 inherits, and seconds.  One byte on READY says that it serves, and its end that it is gone; LIFELINE ends when the
-parent is gone; the settings are the environment's.  It leaves in four steps; what makes it leave decides how long the first two last:
+parent is gone; the settings are the environment's.  It leaves in four steps; what makes it leave decides how long the
+first two last:
 
     1. notice    still accepts, while `/readyz` says 503 and every answer closes its connection
     2. linger    accepts no more, still serves the connections it has

@@ -12,7 +12,7 @@ from gateway.memory import Heap
 from gateway.telemetry import exception_fields, write_again
 
 if TYPE_CHECKING:  # it imports us
-    from gateway.app import Parts
+    from gateway.app.app import Parts
     from gateway.config import Clients, Watched
     from gateway.upstream import UpstreamKey
 

@@ -18,13 +18,13 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from gateway import __version__, asgi, dialects
+from gateway.app.housekeeping import follow_key, keep_house
 from gateway.asgi import probes
 from gateway.auth import Auth
 from gateway.cache import PROBE as CACHE_PROBE
 from gateway.cache import Cache, Shelf
 from gateway.config import Catalogue, Clients, Settings, Watched, watched_clients, watched_key
 from gateway.errors import GatewayError, MethodNotAllowed, google
-from gateway.housekeeping import follow_key, keep_house
 from gateway.limits import PROBE as STATE_PROBE
 from gateway.limits import Limits
 from gateway.memory import Buffered
