@@ -97,7 +97,7 @@ def test_a_tree_is_counted_whole(shape: dict[str, Any]) -> None:
 def test_what_was_spent_before_is_not_counted() -> None:
     """Accounting: a tree that rests between two looks has taken nothing, the time of its ended children included."""
     with burning(TREES["everybody"]) as (root, _):
-        until(5, lambda: [state(pid) for pid in tree.members(root.pid)].count("Z") == 1)
+        until(20, lambda: [state(pid) for pid in tree.members(root.pid)].count("Z") == 1)
         before = tree.snapshot(root.pid)
         assert sum(cpu_seconds(before, tree.snapshot(root.pid)).values()) <= 0.01
 
@@ -155,7 +155,7 @@ def test_nobody_is_left(deaf: bool, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(processes, "STOP_SECONDS", 5.0 if not deaf else 0.2)
     with burning({"deaf": deaf, "below": [{"deaf": True}, {"ends": True, "below": [{"deaf": True}]}]}) as (root, said):
         assert len(said) == 4
-    until(5, lambda: not any(is_running(pid) for pid in said))
+    until(20, lambda: not any(is_running(pid) for pid in said))
     assert (f"process {root.pid}" in capsys.readouterr().err) == deaf
 
 
@@ -359,7 +359,7 @@ def test_a_gateway_is_measured_whole(tmp_path: Path) -> None:
     assert sample["cpu_us"] == pytest.approx(sum(sample[f"{role}_us"] for role in tree.ROLES))
     assert sample["worker_us"] > 0
     assert sample["peak_mb"] > 0
-    until(5, lambda: not any(is_running(pid) for pid, _ in everybody))
+    until(20, lambda: not any(is_running(pid) for pid, _ in everybody))
 
 
 def test_a_target_that_does_not_start_is_said(tmp_path: Path) -> None:

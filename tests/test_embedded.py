@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
+from gateway.background import Background
 from gateway.store import Store
 from gateway.store.embedded import Embedded, FolderInUse, StoreError, borrow
 from tests.support.processes import is_running, until
@@ -111,10 +112,8 @@ async def test_nobody_else_on_the_machine_can_connect(tmp_path: Path) -> None:
 async def test_a_killed_server_is_back_within_a_second(tmp_path: Path, name: str) -> None:
     """R3: a killed server is started again within a second, the state store with its data."""
     reports: asyncio.Queue[tuple[str, object]] = asyncio.Queue()
-    async with Embedded(tmp_path) as stores:
-        watching = asyncio.create_task(
-            stores.watch(lambda event, **fields: reports.put_nowait((event, fields["store"])))
-        )
+    async with Embedded(tmp_path) as stores, Background() as background:
+        stores.watch(background, lambda event, **fields: reports.put_nowait((event, fields["store"])))
         async with asking(stores.state_url) as state:
             await state.set("limit", "7")
         url = {"state": stores.state_url, "cache": stores.cache_url}[name]
@@ -123,9 +122,6 @@ async def test_a_killed_server_is_back_within_a_second(tmp_path: Path, name: str
             assert ("store_restarted", name) == await reports.get()
         async with asking(stores.state_url) as state:
             assert "7" == await state.get("limit")
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
 
 
 async def test_a_log_cut_in_mid_write_is_loaded(tmp_path: Path) -> None:
@@ -182,15 +178,12 @@ async def test_a_server_taken_over_is_watched_like_our_own(tmp_path: Path) -> No
     """R3: the death of a server that is not our child is seen and mended too."""
     leave_orphans(tmp_path)
     restarted = asyncio.Event()
-    async with Embedded(tmp_path) as stores:
-        watching = asyncio.create_task(stores.watch(lambda *_, **__: restarted.set()))
+    async with Embedded(tmp_path) as stores, Background() as background:
+        stores.watch(background, lambda *_, **__: restarted.set())
         os.kill(await process_of(stores.state_url), signal.SIGKILL)
         async with asyncio.timeout(1):
             await restarted.wait()
         assert await process_of(stores.state_url)
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
 
 
 async def test_ctrl_c_does_not_reach_the_servers(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_folders_of_killed_parents_go(tmp_path: Path) -> None:
             assert (precious / "file").exists()
             assert (tmp_path / "tokenhot-gateway-metrics-locked-file").exists()
         assert 200 == living.get("/pid").status_code
-        until(10, lambda: not any(is_running(pid) for pid in workers))
+        until(20, lambda: not any(is_running(pid) for pid in workers))
 
 
 def test_two_that_start_at_once_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +250,7 @@ def test_calls_go_on_when_the_temporary_folder_is_full(
     tokens = list(keys.values())
     with Served(tmp_path, workers="1") as served:
         (tmp_path / "clients.toml").write_text(clients_toml(keys, {}))
-        until(10, lambda: call(served, tokens[0]) == 200)
+        until(20, lambda: call(served, tokens[0]) == 200)
         with (small / "fill").open("wb", 0) as file:
             while free := os.statvfs(small).f_bavail:
                 file.write(bytes(4096 * free))
@@ -259,7 +259,7 @@ def test_calls_go_on_when_the_temporary_folder_is_full(
         assert "metrics" in httpx.get(f"{served.url}/readyz", trust_env=False).json()["degraded"]
         (small / "fill").unlink()
         assert "metrics" == served.event("recovered")["what"]
-        until(5, lambda: served.counted() == 61)  # of those before the clients were known none is
+        until(20, lambda: served.counted() == 61)  # of those before the clients were known none is
         assert 1 == len(served.events("metrics_unwritten"))
         assert [] == served.events("worker_died")
 

@@ -68,7 +68,7 @@ def test_running_out_is_said_once_and_ends(tmp_path: Path) -> None:
         assert "open files" == served.event("recovered")["what"]
         assert 200 == httpx.get(f"{served.url}/readyz", trust_env=False).status_code
         assert 1 == len(served.events("out_of_files"))
-        until(2, lambda: "gateway_out_of_files_total 0.0" not in metrics(served))
+        until(20, lambda: "gateway_out_of_files_total 0.0" not in metrics(served))
         assert not [line for line in served.log.read_text().splitlines() if not json.loads(line)]
 
 

@@ -154,7 +154,7 @@ def test_a_line_cut_by_a_full_disk_spoils_no_other(tmp_path: Path) -> None:
             log = Log(fd=file.fileno(), on_drop=drops.append)
             for number in range(40):
                 log.event("said", number=number)
-            until(5, lambda: sum(drops))
+            until(20, lambda: sum(drops))
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
             log.event("said", number=40)
             log.close()

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from gateway.config.models import Catalogue
 from gateway.config.settings import Settings
 from gateway.processes import sweeper
 from gateway.telemetry.logs import Log
-from gateway.telemetry.metrics import CollectorRegistry
+from gateway.telemetry.metrics import CollectorRegistry, Metrics
 from tests.limits.gate import client, gate, leases, records
 from tests.limits.test_leases import expire
 from tests.support.gateway import clients_toml
@@ -51,7 +52,9 @@ async def sweeping(
     with logged.open("ab") as file:
         log = Log(fd=file.fileno())
         sweep = Sweep(clients_file=clients, log_file=logged, registry=CollectorRegistry())
-        task = asyncio.create_task(sweeper.sweep(settings, log, sweep.registry))
+        task = asyncio.create_task(
+            sweeper.sweep(settings, log, Metrics(sweep.registry, Catalogue.load().models.__contains__))
+        )
         try:
             yield sweep
             assert not task.done()

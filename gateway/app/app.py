@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from gateway import __version__, asgi, dialects
 from gateway.app.housekeeping import follow_key, keep_house
 from gateway.asgi import probes
 from gateway.auth import Auth
+from gateway.background import Background, Report
 from gateway.cache import PROBE as CACHE_PROBE
 from gateway.cache import Cache, Shelf
 from gateway.config import Catalogue, Clients, Settings, Watched, watched_clients, watched_key
@@ -30,7 +32,7 @@ from gateway.limits import Limits
 from gateway.memory import Buffered
 from gateway.pipeline import Pipeline
 from gateway.store import Store
-from gateway.telemetry import CollectorRegistry, Ledger, MetricFile, Metrics, logs
+from gateway.telemetry import CollectorRegistry, Ledger, MetricFile, Metrics, logs, reporter
 from gateway.upstream import HttpxTransport, PyqwestTransport, Transport, Trial, Trouble, Upstream, UpstreamKey
 
 NOWHERE = "unix:///nonexistent"  # where the state is when nobody said: away
@@ -47,6 +49,7 @@ class Parts:
     key: UpstreamKey
     metrics: Metrics
     log: logs.Log
+    report: Report
     buffered: Buffered
     state: Store
     kept: Store
@@ -107,14 +110,15 @@ class App(FastAPI):
         parts.metrics.child(parts.metrics.build_info, __version__).set(1)
         parts.metrics.buffered_limit.set(parts.settings.max_buffered_bytes)
         await asyncio.gather(parts.state.look(), parts.kept.look())
-        work = (keep_house(parts), follow_key(parts), parts.limits.run(), parts.state.watch(), parts.kept.watch())
-        chores = [asyncio.create_task(chore) for chore in work]
         try:
-            yield
+            async with Background(parts.report) as background:
+                background.keep("housekeeping", partial(keep_house, parts))
+                background.keep("upstream key", partial(follow_key, parts))
+                background.keep("lease renewal", parts.limits.run)
+                background.keep("state probe", parts.state.watch)
+                background.keep("cache probe", parts.kept.watch)
+                yield
         finally:
-            for chore in chores:
-                chore.cancel()
-            await asyncio.gather(*chores, return_exceptions=True)
             await parts.cache.aclose()
             await parts.limits.aclose()
             await parts.state.aclose()
@@ -141,6 +145,7 @@ def create(
     if log is None:
         log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
         logs.take_over(log, settings.log_level)
+    report = reporter(log, metrics)
     buffered = Buffered(settings.max_buffered_bytes)
     upstream = build_upstream(settings, way, lambda: key.value, metrics, log)
     ledger = Ledger(metrics, log)
@@ -148,7 +153,7 @@ def create(
     limits = gate(settings, state, catalogue, ledger)
     kept = watched_store(settings.cache_redis_url or settings.redis_url or NOWHERE, "cache", metrics, log, **KEEPING)
     cache = Cache(
-        Shelf(kept), ledger,
+        Shelf(kept), ledger, report=report,
         upstream=settings.upstream_url, hold=buffered.hold, call_seconds=settings.call_timeout_seconds,
         stream_seconds=settings.stream_timeout_seconds,
     )  # fmt: skip
@@ -166,7 +171,7 @@ def create(
         idle_seconds=settings.idle_timeout_seconds,
     )
     return App(Parts(
-        settings=settings, clients=clients, key=key, metrics=metrics, log=log, buffered=buffered,
+        settings=settings, clients=clients, key=key, metrics=metrics, log=log, report=report, buffered=buffered,
         state=state, kept=kept, ledger=ledger, limits=limits, cache=cache, upstream=upstream, pipeline=pipeline,
     ))  # fmt: skip
 
@@ -218,7 +223,10 @@ def watched_store(url: str, name: str, metrics: Metrics, log: logs.Log, **option
     def observe(operation: str, seconds: float) -> None:
         metrics.child(metrics.store_duration, operation).observe(seconds)
 
-    return Store(url, probe=PROBES[name], on_change=changed, on_error=mistaken, observe=observe, **options)
+    report = reporter(log, metrics)
+    return Store(
+        url, probe=PROBES[name], on_change=changed, on_error=mistaken, observe=observe, report=report, **options
+    )
 
 
 def way_out(settings: Settings) -> Transport:

@@ -9,7 +9,7 @@ import resource
 from typing import TYPE_CHECKING, Literal
 
 from gateway.memory import Heap
-from gateway.telemetry import exception_fields, write_again
+from gateway.telemetry import write_again
 
 if TYPE_CHECKING:  # it imports us
     from gateway.app.app import Parts
@@ -39,10 +39,7 @@ async def keep_house(parts: Parts) -> None:
 async def follow_key(parts: Parts) -> None:
     """Look at the file of the upstream's key, which takes as long as the upstream takes to judge a new one."""
     while True:
-        try:
-            tell(parts, parts.key, await parts.key.refresh())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the key in force stays, and the file is followed
-            parts.log.event("chore_failed", level="error", **exception_fields(error))
+        tell(parts, parts.key, await parts.key.refresh())
         await asyncio.sleep(TICK_SECONDS)
 
 

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from msgspec import structs
 
+from gateway.background import Background, Report, by_the_loop
 from gateway.cache import control
 from gateway.cache.claim import Claim
 from gateway.cache.flight import Flight
@@ -74,7 +75,7 @@ class Cache:
     """The kept answers of one upstream, and those on their way to this worker.
 
     `hold` makes room in the worker's budget for the bytes of one; `call_seconds` is the gateway's own deadline, and
-    `stream_seconds` that of a stream from its first event on.
+    `stream_seconds` that of a stream from its first event on.  `report` hears of background work that has failed.
     """
 
     def __init__(
@@ -86,13 +87,14 @@ class Cache:
         hold: Callable[[], Hold],
         call_seconds: float,
         stream_seconds: float = 3600,
+        report: Report = by_the_loop,
     ) -> None:
         self._shelf, self._counts, self._hold = shelf, counts, hold
         self._call_seconds, self._stream_seconds = call_seconds, stream_seconds
         self._upstream = upstream
         self._flights: dict[tuple[str, int], Flight] = {}
         self._tasks: dict[asyncio.Task[None], Flight] = {}
-        self._tending: set[asyncio.Task[None]] = set()
+        self._background = Background(report)
 
     async def open(self, call: Call, ask: Ask, found: Lookup) -> Lookup:
         """Find out where the answer comes from.  It never fails: what there is to raise, the flight raises.
@@ -128,11 +130,8 @@ class Cache:
             if not flight.ended.is_set():
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._tending:
-            await asyncio.wait(self._tending, timeout=CLOSING_SECONDS)
-        for task in self._tending:
-            task.cancel()
-        await asyncio.gather(*self._tending, return_exceptions=True)
+        await self._background.wait(CLOSING_SECONDS)
+        await self._background.aclose()
 
     def _over(self, *, kept: Kept | None = None, error: Exception | None = None) -> Flight:
         """A flight, joined, that has ended before anybody waited."""
@@ -177,9 +176,7 @@ class Cache:
         self._tasks[task] = flight
         task.add_done_callback(partial(self._landed, flight))
         flight.carried_by(task)
-        tending = asyncio.create_task(self._tend(flight, claim))
-        self._tending.add(tending)
-        tending.add_done_callback(self._tending.discard)
+        self._background.keep("cache claim", partial(self._tend, flight, claim))
         question.found.missed("fwd=request" if claim is None else "fwd=miss", flight)
         question.found.tells_stored = claim is not None and not question.call.stream
 

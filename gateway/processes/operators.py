@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import Callable, Generator
 
 import uvicorn
 
@@ -74,9 +74,8 @@ class Server(uvicorn.Server):
         yield
 
 
-@contextlib.asynccontextmanager
-async def serving(listener: socket.socket, exposition: Callable[[], bytes], names: str | None) -> AsyncIterator[None]:
-    """Serve on the socket while the context is open; `names`, with commas, may ask beside those that always may."""
+async def serve(listener: socket.socket, exposition: Callable[[], bytes], names: str | None) -> None:
+    """Serve on the socket until cancelled; `names`, with commas, may ask beside those that always may."""
     config = uvicorn.Config(
         MetricsPage(exposition, frozenset((names or "").split(","))),
         http="gateway.asgi.protocol:GatewayProtocol",
@@ -88,13 +87,12 @@ async def serving(listener: socket.socket, exposition: Callable[[], bytes], name
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    server = Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+    server, own = Server(config), [listener.dup()]  # it closes what it is given
     try:
-        yield
+        await server.serve(sockets=own)
     finally:
-        server.should_exit = True
-        await task
+        if server.started:
+            await server.shutdown(sockets=own)
 
 
 async def _answer(send: Send, status: int, content_type: str, body: bytes) -> None:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
+from gateway.background import Background, Report, by_the_loop
+
 READY_SECONDS = 30.0  # a child that does not serve by then never will
 QUICK_DEATH_SECONDS = 1.0  # whoever serves no longer than that is replaced ever more slowly
 FIRST_DELAY_SECONDS = 0.1
@@ -80,6 +82,7 @@ class Children:
         notice_seconds: float,
         report: Callable[..., None],
         forget: Callable[[int], object],
+        report_failure: Report = by_the_loop,
     ) -> None:
         """Prepare: `report(event, level=..., ...)` hears what goes wrong, `forget(pid)`, in a thread, whose end."""
         self.stopping = asyncio.Event()
@@ -92,7 +95,7 @@ class Children:
         self._environment: Mapping[str, str] = {}
         self._inherited: tuple[int, ...] = ()
         self._living: set[Child] = set()
-        self._keepers: set[asyncio.Task[object]] = set()
+        self._keepers = Background(report_failure)
         self._replacing = asyncio.Lock()
         self._lifeline = os.pipe()  # nothing is ever written: its end says that we are gone
         self._deadline = float("inf")
@@ -104,7 +107,7 @@ class Children:
         self.stopping.set()
         for child in self._living:
             child.tell(signal.SIGKILL)
-        await asyncio.gather(*self._keepers)
+        await self._keepers.wait()
         for descriptor in self._lifeline:
             os.close(descriptor)
 
@@ -142,9 +145,7 @@ class Children:
     async def _add(self) -> bool:
         if (child := await self._bring_up()) is None:
             return False
-        keeper = asyncio.create_task(self._keep(child) if child.has_served else self._bury(child))
-        self._keepers.add(keeper)
-        keeper.add_done_callback(self._keepers.discard)
+        self._keepers.start(self._kind, self._keep(child))
         return child.has_served
 
     async def _bring_up(self) -> Child | None:

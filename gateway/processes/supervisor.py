@@ -1,8 +1,8 @@
 """How does `serve` bring everything up, and in which order does it go down?
 
 `_serve` reads in the order of the start; its contexts close in the opposite order: the workers leave first, the
-embedded store last.  This parent serves no calls: it owns the listening sockets, the store, the chores that need one
-process, and `/metrics`.
+embedded store last.  This parent serves no calls: it owns the listening sockets, the store, the background work that
+needs one process, and `/metrics`.
 """
 
 import asyncio
@@ -11,31 +11,25 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from pydantic import SecretStr
 
 from gateway import __version__
-from gateway.config import PREFIX, Settings
+from gateway.background import Background
+from gateway.config import PREFIX, Catalogue, Settings
 from gateway.processes import metrics_folder, operators, sweeper
 from gateway.processes.process_pool import Children
 from gateway.processes.sockets import listen, url_of
 from gateway.processes.worker import allow_open_files, harden
 from gateway.store import Embedded, StoreError
-from gateway.telemetry import Gathered, Log, exception_fields, take_over
+from gateway.telemetry import Gathered, Log, Metrics, reporter, take_over
 
 DRAIN_NOTICE_SECONDS = 5.0  # a load balancer needs as long to see `/readyz` turn
 WORKER = (sys.executable, "-m", "gateway.processes.worker")
 UPSTREAM_THREADS = {"TOKIO_WORKER_THREADS": "1"}  # of pyqwest's runtime: workers share the cores, threads would fight
-SANDBOX = (sys.executable, "-c", """
-import os, signal, sys, threading
-from gateway.sandbox.app import run
-listener, lifeline, ready = map(int, sys.argv[1:4])
-threading.Thread(target=lambda: (os.read(lifeline, 1), os.kill(os.getpid(), signal.SIGTERM)), daemon=True).start()
-os.write(ready, b"1")
-run(os.environ["SANDBOX_KEY"], fd=listener)
-""")  # fmt: skip
+SANDBOX = (sys.executable, "-m", "gateway.sandbox")
 
 
 class StartError(Exception):
@@ -74,25 +68,29 @@ async def _serve(
         listener = stack.enter_context(listen(settings.host, settings.port))
         metrics_listener = stack.enter_context(listen(settings.metrics_host, settings.metrics_port))
         folder = stack.enter_context(metrics_folder.folder())
-        gathered = Gathered(folder)
+        gathered, metrics = Gathered(folder), Metrics(None, Catalogue.load().models.__contains__)
+        report = reporter(log, metrics)
+        obeying = await stack.enter_async_context(Background(report))
         workers = Children(
-            "worker", worker_argv, listener, notice_seconds=notice_seconds, report=log.event, forget=gathered.forget
-        )
-        await stack.enter_async_context(
-            _doing(_obey(signals, workers, notice_seconds, settings.drain_seconds, log), log)
-        )
+            "worker", worker_argv, listener,
+            notice_seconds=notice_seconds, report=log.event, forget=gathered.forget, report_failure=report,
+        )  # fmt: skip
+        seconds = {signal.SIGTERM: notice_seconds + settings.drain_seconds, signal.SIGINT: settings.drain_seconds}
+        obeying.keep("signals", lambda: _obey(signals, workers, seconds, obeying, log))
         inherited: list[int] = []
         if embedded := settings.redis_url is None:
             stores = await stack.enter_async_context(Embedded(settings.data_dir))
             settings = _with_stores(settings, stores)
             inherited.append(stores.worker_lock)
-            await stack.enter_async_context(_doing(stores.watch(log.event), log))
-        await stack.enter_async_context(_doing(sweeper.sweep(settings, log), log))
+            stores.watch(await stack.enter_async_context(Background(report)), log.event)
+        sweeping = await stack.enter_async_context(Background(report))
+        sweeping.keep("sweep", partial(sweeper.sweep, settings, log, metrics))
         if sandbox:
             settings = await stack.enter_async_context(_sandbox(settings, log))
-        await stack.enter_async_context(
-            operators.serving(metrics_listener, gathered.exposition, settings.operator_hosts)
-        )
+        serving = await stack.enter_async_context(Background(report))
+        serving.keep("operators' port", partial(
+            operators.serve, metrics_listener, gathered.exposition, settings.operator_hosts
+        ))  # fmt: skip
         await stack.enter_async_context(workers)
         if await workers.start(settings.workers, _environment(settings), inherited):
             urls = {"url": url_of(listener), "metrics": f"{url_of(metrics_listener)}/metrics"}
@@ -112,21 +110,23 @@ def _hear_signals() -> asyncio.Queue[signal.Signals]:
 
 
 async def _obey(
-    signals: asyncio.Queue[signal.Signals], workers: Children, notice_seconds: float, drain_seconds: float, log: Log
+    signals: asyncio.Queue[signal.Signals],
+    workers: Children,
+    seconds: dict[signal.Signals, float],
+    background: Background,
+    log: Log,
 ) -> None:
     """Stop on SIGTERM; on SIGINT too, without notice, and on the second one at once; on SIGHUP replace the workers."""
-    seconds = {signal.SIGTERM: notice_seconds + drain_seconds, signal.SIGINT: drain_seconds}
-    async with asyncio.TaskGroup() as replacing:
-        while True:
-            number = await signals.get()
-            if number == signal.SIGHUP:
-                log.event("replacing", signal=number.name)
-                replacing.create_task(workers.replace())
-            else:
-                log.event("stopping", signal=number.name, within_seconds=seconds[number])
-                workers.stop(number, seconds[number])
-                if number == signal.SIGINT:
-                    seconds[number] = 0.0
+    while True:
+        number = await signals.get()
+        if number == signal.SIGHUP:
+            log.event("replacing", signal=number.name)
+            background.start("replacement", workers.replace())
+        else:
+            log.event("stopping", signal=number.name, within_seconds=seconds[number])
+            workers.stop(number, seconds[number])
+            if number == signal.SIGINT:
+                seconds[number] = 0.0
 
 
 def _with_stores(settings: Settings, stores: Embedded) -> Settings:
@@ -163,23 +163,3 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 def _bare_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
-
-
-@contextlib.asynccontextmanager
-async def _doing(chore: Coroutine[Any, Any, None], log: Log) -> AsyncIterator[None]:
-    """Do a chore without end while the context is open; one that fails is said and takes nothing else with it."""
-
-    async def do() -> None:
-        try:
-            await chore
-        except Exception as error:  # noqa: BLE001 - whatever it is, calls go on being served
-            log.event("chore_failed", level="error", **exception_fields(error))
-
-    task = asyncio.create_task(do())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        chore.close()  # cancelled before its first step it would complain that nobody awaited it

@@ -20,7 +20,7 @@ from gateway.app import watched_store
 from gateway.config import Catalogue, Clients, Settings, watched_clients
 from gateway.limits import UNREAD, Limits, key
 from gateway.store import Store, StoreAway
-from gateway.telemetry import CollectorRegistry, Ledger, Log, Metrics
+from gateway.telemetry import Ledger, Log, Metrics
 
 SWEEP_SECONDS = 5.0
 FILLING, ROOMY = 0.8, 0.7  # of the store's memory; apart, so that a level between them is not told over and over
@@ -31,11 +31,10 @@ NAMED = 10  # clients in one line
 BUDGETS = ("tokens_per_day", "images_per_day")
 
 
-async def sweep(settings: Settings, log: Log, registry: CollectorRegistry | None = None) -> None:
+async def sweep(settings: Settings, log: Log, metrics: Metrics) -> None:
     """Sweep until cancelled."""
     assert settings.redis_url is not None  # noqa: S101  the parent has filled it in
     clients, catalogue = watched_clients(settings), Catalogue.load()
-    metrics = Metrics(registry, catalogue.models.__contains__)
     store = watched_store(settings.redis_url, "state", metrics, log)
     limits = Limits(store, catalogue, Ledger(metrics, log), worker="parent")
     budgets: AbstractSet[tuple[str, str]] = frozenset()

@@ -22,11 +22,12 @@ import socket
 import sys
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol
 
 import uvicorn
 
 from gateway.asgi import Receive, Scope, Send
+from gateway.background import Background
 from gateway.config import Settings, load
 from gateway.memory import heap
 from gateway.processes.sockets import BACKLOG
@@ -73,7 +74,8 @@ class Worker(uvicorn.Server):
         self._ready = ready
         self._notice_seconds = notice_seconds
         self._drain_seconds = drain_seconds
-        self._leaving: asyncio.Task[None] | None = None
+        self._background = Background()
+        self._leaving: asyncio.Task[Any] | None = None
         self._hurried = asyncio.Event()
 
     @contextlib.contextmanager
@@ -111,7 +113,7 @@ class Worker(uvicorn.Server):
 
     def _leave(self, notice_seconds: float, linger_seconds: float) -> None:
         if self._leaving is None:
-            self._leaving = asyncio.create_task(self._prepare(notice_seconds, linger_seconds))
+            self._leaving = self._background.start("drain", self._prepare(notice_seconds, linger_seconds))
 
     def _hurry(self) -> None:
         """Skip what is left of notice and linger; asked again, cancel the calls in flight."""
@@ -125,12 +127,14 @@ class Worker(uvicorn.Server):
         self._leave(0.0, self._notice_seconds)
 
     async def _prepare(self, notice_seconds: float, linger_seconds: float) -> None:
-        self._app.begin_drain()
-        await self._pause(notice_seconds)
-        self._stop_listening()
-        await self._pause(linger_seconds)
-        self._app.stop_accepting()
-        self.should_exit = True
+        try:
+            self._app.begin_drain()
+            await self._pause(notice_seconds)
+            self._stop_listening()
+            await self._pause(linger_seconds)
+            self._app.stop_accepting()
+        finally:  # whatever fails above, the worker leaves
+            self.should_exit = True
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -17,9 +17,11 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
+from gateway.background import Background
 from gateway.config import PREFIX, private
 from gateway.store import guardian
 from gateway.store.valkey_server import StoreError, ValkeyServer
@@ -96,9 +98,11 @@ class Embedded:
     async def __aexit__(self, *_: object) -> None:
         await self._leave()
 
-    async def watch(self, report: Callable[..., None]) -> None:
-        """Start a server again that has died, for ever; `report(event, store=..., ...)` is called for each."""
-        await asyncio.gather(_watch(self._state, report), _watch(self._cache, report), self._watch_guardian())
+    def watch(self, background: Background, report: Callable[..., None]) -> None:
+        """Start a server again that has died; `report(event, store=..., ...)` is called for each."""
+        background.keep("state store", partial(_watch, self._state, report))
+        background.keep("cache store", partial(_watch, self._cache, report))
+        background.keep("store guardian", self._watch_guardian)
 
     async def join(self) -> None:
         """Use the servers that another process holds, for the time until `part`.  Raises `StoreError`."""

@@ -13,16 +13,17 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from redis.exceptions import AskError, MovedError, NoScriptError, ResponseError, TryAgainError
 
+from gateway.background import Background, Report, by_the_loop
 from gateway.store.command import NOTHING, Bound, Command, Opening, Part, Script, StoreAway, fail_all, ignore
 from gateway.store.line import Line, deadline
 from gateway.store.probe import PING, Probe, tried
 from gateway.store.reasons import Unplaced, reason
 from gateway.store.servers import servers
-from gateway.store.tasks import Tasks
 
 NOT_NOW = frozenset("READONLY LOADING BUSY MISCONF NOREPLICAS MASTERDOWN CLUSTERDOWN NOAUTH DENIED".split())  # noqa: SIM905
 FULL, ROOM = "OOM", Script.read("gateway.store", "room")
@@ -36,7 +37,8 @@ class Store:
     connections, so that what is quick waits behind nothing slow.  `connections` is how many pipelines of each kind may
     be under way to one server.  `full_is_away`: a full store is of no use.  `probe` tries what is needed.  Of changes
     of `up` hears `on_change(up, why)`, of new errors of a command alone `on_error(operation, why)`, and of each reply
-    `observe(operation, seconds)`; an operation is the name of a script or command.
+    `observe(operation, seconds)`; an operation is the name of a script or command.  `report` hears of background work
+    that has failed.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Store:
         on_change: Callable[[bool, str], None] = ignore,
         on_error: Callable[[str, str], None] = ignore,
         observe: Callable[[str, float], None] = ignore,
+        report: Report = by_the_loop,
     ) -> None:
         self.up, self.why, self.observe = True, "", observe
         self._timeout, self._connections, self._probe = timeout, connections, probe
@@ -59,7 +62,7 @@ class Store:
         self._servers = servers(url, timeout)
         self._lines: dict[tuple[str, float], Line] = {}  # by server and patience
         self._asked: list[Command] = []  # in this turn of the loop
-        self._tasks = Tasks(lambda error: on_error("background", type(error).__name__))
+        self._background = Background(report)
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Part]) -> asyncio.Future[Any]:
         """Run a script, all keys under one hash tag.  Fails with `StoreAway`."""
@@ -111,7 +114,7 @@ class Store:
         """Drop what is under way and close every connection."""
         self.up = False
         self._hang_up("closed")
-        await self._tasks.aclose()
+        await self._background.aclose()
         for line in self._lines.values():
             await line.aclose()
         await self._servers.aclose()
@@ -222,7 +225,7 @@ class Store:
         self._hang_up(why)
         if self.up:
             self.up, self.why = False, why
-            self.spawn(self._recover(key))
+            self._background.keep("store recovery", partial(self._recover, key))
             self._on_change(False, why)
 
     def _hang_up(self, why: str) -> None:
@@ -247,4 +250,4 @@ class Store:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it in the background."""
-        self._tasks.start(work)
+        self._background.start("store", work)

@@ -1,6 +1,7 @@
 """What operators see: one entry a call, numbers, and log lines."""
 
 from gateway.telemetry import logs, metrics
+from gateway.telemetry.failures import reporter
 from gateway.telemetry.ledger import Entry, Ledger
 from gateway.telemetry.logs import Log, exception_fields, take_over
 from gateway.telemetry.metric_files import MetricFile
@@ -17,6 +18,7 @@ __all__ = [
     "exception_fields",
     "logs",
     "metrics",
+    "reporter",
     "take_over",
     "write_again",
 ]

@@ -47,6 +47,7 @@ COUNTERS = {
     "late": ("late_settlements_total", "Calls that ended after they had been recorded as lost.", ""),
     "dropped": ("dropped_total", "What was dropped rather than waited for.", "what"),
     "out_of_files": ("out_of_files_total", "Looks, four a second, that found no file left to open.", ""),
+    "background_failures": ("background_failures_total", "Failures of background work, which begins again.", "task"),
     "key_refused": ("upstream_key_refused_total", "Times the upstream refused our key or its balance.", ""),
 }
 GAUGES = {
@@ -96,6 +97,7 @@ class Metrics:
     late: Counter
     dropped: Counter
     out_of_files: Counter
+    background_failures: Counter
     key_refused: Counter
     in_flight: Gauge
     buffered: Gauge

@@ -126,5 +126,5 @@ async def test_a_claim_that_was_never_sent_is_not_given_up(one: Worker, state: V
     await until(lambda: not one.store.up)
     for number in range(50):
         await one.get(call(body=str(number).encode()), Upstream())
-    await until(lambda: not one.cache._tending, 0.5)
+    await until(lambda: not one.cache._background._tasks, 0.5)
     state.start()

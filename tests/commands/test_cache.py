@@ -119,7 +119,7 @@ def test_a_running_gateway_forgets_when_told(tmp_path: Path) -> None:
             answer = httpx.post(gateway.url + GENERATE, json=body, headers=headers, trust_env=False)
             return "hit" if "hit" in answer.headers.get("cache-status", "") else str(answer.status_code)
 
-        until(5, lambda: ask("facts") == ask("other") == "hit")
+        until(20, lambda: ask("facts") == ask("other") == "hit")
         assert gateway.run("cache", "stats").split()[-3:][:2] == ["all", "2"]
         assert "1 answer forgotten\n" == gateway.run("cache", "purge", "--client", "facts")
         assert ("200", "hit") == (ask("facts"), ask("other"))

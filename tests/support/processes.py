@@ -44,7 +44,10 @@ def is_running(pid: int) -> bool:
 class Serve:
     """One gateway: the parent, its workers and its stores."""
 
-    def __init__(self, folder: Path, *, notice: float = 0.3, sandbox: bool = False, **variables: str) -> None:
+    def __init__(
+        self, folder: Path, *, notice: float = 0.3, sandbox: bool = False, before: str = "", **variables: str
+    ) -> None:
+        """Start it; `before` is code that its parent runs first."""
         clients = folder / "clients.toml"
         clients.write_text("# nobody may call yet\n")
         defaults = {"GATEWAY_DATA_DIR": str(folder / "data"), "GATEWAY_PORT": "0", "GATEWAY_METRICS_PORT": "0"}
@@ -52,7 +55,7 @@ class Serve:
         self._output = folder / f"serve-{time.monotonic_ns()}.log"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, str(sandbox), str(notice)],
+                [sys.executable, "-c", before + SERVE, str(sandbox), str(notice)],
                 env={**os.environ, **defaults, "GATEWAY_WORKERS": "2", "TMPDIR": str(folder), **variables},
                 stdout=output,
                 stderr=output,
@@ -118,5 +121,5 @@ class Serve:
             found.add(int(self.get("/pid").text))
             return len(found) == count
 
-        until(10, ask)
+        until(20, ask)
         return found
