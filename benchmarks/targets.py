@@ -89,7 +89,7 @@ def other_checkout(folder: Path) -> Checkout:
 def verified(checkout: Checkout) -> Checkout:
     """The same, if its interpreter takes the gateway from its own folder.  Raises `BenchError`."""
     said = subprocess.run(
-        [str(checkout.python), "-c", "import gateway, gateway.__main__; print(gateway.__file__)"],
+        [str(checkout.python), "-c", "import gateway, pydantic_settings; print(gateway.__file__)"],
         env=plain_environment(), cwd=checkout.folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if said.returncode != 0:

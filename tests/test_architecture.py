@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("auth", "dialects", "limits", "cache"),
     ("upstream", "telemetry"),
     ("framing", "asgi", "store"),
-    ("config", "errors", "call", "memory"),
+    ("config", "errors", "call", "memory", "background"),
     ("sandbox",),
 )
 SIBLINGS = LAYERS[2]

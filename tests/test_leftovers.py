@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.cache import Flight
+from gateway.cache import SingleFlight
 from gateway.call.call import Call
 from gateway.pipeline.exchange import Exchange
 from tests.support.gateway import GENERATE, STREAM, Gateway, Upstream, running, saying
@@ -40,7 +40,9 @@ async def left(gateway: Gateway) -> dict[str, int]:
     """What is left of calls when connections that were cut have had the time to close."""
     await gateway.at_rest()
     for _ in range(20):
-        counts = Counter(type(thing).__name__ for thing in gc.get_objects() if type(thing) in {Call, Exchange, Flight})
+        counts = Counter(
+            type(thing).__name__ for thing in gc.get_objects() if type(thing) in {Call, Exchange, SingleFlight}
+        )
         if not counts:
             break
         await asyncio.sleep(0.05)

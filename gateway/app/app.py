@@ -24,7 +24,7 @@ from gateway.asgi import probes
 from gateway.auth import Auth
 from gateway.background import Background, Report
 from gateway.cache import PROBE as CACHE_PROBE
-from gateway.cache import Cache, Shelf
+from gateway.cache import Cache, CacheStore
 from gateway.config import Catalogue, Clients, Settings, Watched, watched_clients, watched_key
 from gateway.errors import GatewayError, MethodNotAllowed, google
 from gateway.limits import PROBE as STATE_PROBE
@@ -153,7 +153,7 @@ def create(
     limits = gate(settings, state, catalogue, ledger)
     kept = watched_store(settings.cache_redis_url or settings.redis_url or NOWHERE, "cache", metrics, log, **KEEPING)
     cache = Cache(
-        Shelf(kept), ledger, report=report,
+        CacheStore(kept), ledger, report=report,
         upstream=settings.upstream_url, hold=buffered.hold, call_seconds=settings.call_timeout_seconds,
         stream_seconds=settings.stream_timeout_seconds,
     )  # fmt: skip

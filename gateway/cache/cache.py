@@ -21,23 +21,23 @@ from msgspec import structs
 
 from gateway.background import Background, Report, by_the_loop
 from gateway.cache import control
+from gateway.cache.answer import CachedAnswer
+from gateway.cache.cache_store import CacheStore
 from gateway.cache.claim import Claim
-from gateway.cache.flight import Flight
-from gateway.cache.kept import Kept
 from gateway.cache.key import name_of
-from gateway.cache.lookup import Lookup
-from gateway.cache.shelf import Shelf
+from gateway.cache.result import CacheResult
+from gateway.cache.single_flight import SingleFlight
 from gateway.call import Call
 from gateway.errors import Draining, NotCached, UpstreamTimeout
 from gateway.memory import Hold
 
-__all__ = ["Cache", "Flight", "Kept", "Lookup", "Shelf"]
+__all__ = ["Cache", "CacheResult", "CacheStore", "CachedAnswer", "SingleFlight"]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.2  # seconds between two looks for another worker's answer
 WANTED_PAUSE = 0.5  # seconds between two looks whether other workers' callers still wait
 CLOSING_SECONDS = 0.5  # for giving up claims at the end
 
-Ask = Callable[[Call, Flight], Awaitable[None]]  # asks the upstream, writes down what it says, and judges it
+Ask = Callable[[Call, SingleFlight], Awaitable[None]]  # asks the upstream, writes down what it says, and judges it
 
 
 class Counts(Protocol):
@@ -53,7 +53,7 @@ class Question:
 
     call: Call
     ask: Ask
-    found: Lookup
+    found: CacheResult
     name: str
     max_age: int  # seconds
 
@@ -67,7 +67,7 @@ class Question:
         """When the oldest answer that will do was made."""
         return time.time() - self.max_age
 
-    def answered(self, flight: Flight) -> None:
+    def answered(self, flight: SingleFlight) -> None:
         self.found.answered(flight, self.call.client.cache_ttl_seconds)
 
 
@@ -80,7 +80,7 @@ class Cache:
 
     def __init__(
         self,
-        shelf: Shelf,
+        cache_store: CacheStore,
         counts: Counts,
         *,
         upstream: str,
@@ -89,35 +89,35 @@ class Cache:
         stream_seconds: float = 3600,
         report: Report = by_the_loop,
     ) -> None:
-        self._shelf, self._counts, self._hold = shelf, counts, hold
+        self._store, self._counts, self._hold = cache_store, counts, hold
         self._call_seconds, self._stream_seconds = call_seconds, stream_seconds
         self._upstream = upstream
-        self._flights: dict[tuple[str, int], Flight] = {}
-        self._tasks: dict[asyncio.Task[None], Flight] = {}
+        self._flights: dict[tuple[str, int], SingleFlight] = {}
+        self._tasks: dict[asyncio.Task[None], SingleFlight] = {}
         self._background = Background(report)
 
-    async def open(self, call: Call, ask: Ask, found: Lookup) -> Lookup:
+    async def open(self, call: Call, ask: Ask, found: CacheResult) -> CacheResult:
         """Find out where the answer comes from.  It never fails: what there is to raise, the flight raises.
 
         When this returns a follower has waited, and a leader's `ask` has just begun.  What is known by then of a caller
         who leaves earlier stands in `found`.
         """
-        wish = control.read(call.cache_control)
-        if call.client.cache == "off" or not wish.store or not call.generates:
-            found.flight = None if wish.ask else self._over(error=NotCached())
+        directives = control.read(call.cache_control)
+        if call.client.cache == "off" or not directives.store or not call.generates:
+            found.flight = None if directives.ask else self._over(error=NotCached())
             return found
         found.missed()
-        max_age = min(wish.max_age, call.client.cache_ttl_seconds)
+        max_age = min(directives.max_age, call.client.cache_ttl_seconds)
         name = await name_of(call, self._upstream)
         question = Question(call=call, ask=ask, found=found, name=name, max_age=max_age)
-        if not wish.ask:
-            kept = await self._shelf.find(name, question.oldest) if wish.reuse else None
+        if not directives.ask:
+            kept = await self._store.find(name, question.oldest) if directives.reuse else None
             if kept is None:
                 found.flight = self._over(error=NotCached())
             else:
                 question.answered(self._over(kept=kept))
-        elif not wish.reuse:
-            flight = Flight(self._hold())
+        elif not directives.reuse:
+            flight = SingleFlight(self._hold())
             flight.join()
             self._lead(question, flight, None)
         else:
@@ -133,9 +133,9 @@ class Cache:
         await self._background.wait(CLOSING_SECONDS)
         await self._background.aclose()
 
-    def _over(self, *, kept: Kept | None = None, error: Exception | None = None) -> Flight:
+    def _over(self, *, kept: CachedAnswer | None = None, error: Exception | None = None) -> SingleFlight:
         """A flight, joined, that has ended before anybody waited."""
-        flight = Flight(self._hold())
+        flight = SingleFlight(self._hold())
         flight.join()
         flight.end(kept=kept, error=error)
         return flight
@@ -144,10 +144,10 @@ class Cache:
         found = question.found
         while (flight := self._flights.get(question.same)) is not None:
             with found.waiting(flight):
-                usable = await flight.follow()
+                usable = await flight.wait_for_leader()
             if usable:
                 return question.answered(flight)
-        flight = self._flights[question.same] = Flight(self._hold(), partial(self._forget, question.same))
+        flight = self._flights[question.same] = SingleFlight(self._hold(), partial(self._forget, question.same))
         flight.join()
         try:
             with found.waiting(flight):
@@ -161,29 +161,29 @@ class Cache:
         flight.end(kept=kept)
         return question.answered(flight)
 
-    async def _find(self, question: Question, flight: Flight) -> Kept | Claim:
+    async def _find(self, question: Question, flight: SingleFlight) -> CachedAnswer | Claim:
         """Look until the answer is there or nobody else is getting it."""
         pause, oldest = FIRST_PAUSE, question.oldest
-        while (found := await self._shelf.find_or_claim(question.name, oldest)) is None:
+        while (found := await self._store.find_or_claim(question.name, oldest)) is None:
             flight.asked = True
             await asyncio.sleep(pause * random.uniform(0.75, 1.25))
             pause = min(pause * 1.5, LONGEST_PAUSE)
         return found
 
-    def _lead(self, question: Question, flight: Flight, claim: Claim | None) -> None:
+    def _lead(self, question: Question, flight: SingleFlight, claim: Claim | None) -> None:
         """Ask the upstream; without a claim when it was to be asked in any case."""
         task = asyncio.create_task(self._fly(question, flight))
         self._tasks[task] = flight
-        task.add_done_callback(partial(self._landed, flight))
+        task.add_done_callback(partial(self._on_done, flight))
         flight.carried_by(task)
         self._background.keep("cache claim", partial(self._tend, flight, claim))
         question.found.missed("fwd=request" if claim is None else "fwd=miss", flight)
         question.found.tells_stored = claim is not None and not question.call.stream
 
-    async def _tend(self, flight: Flight, claim: Claim | None) -> None:
+    async def _tend(self, flight: SingleFlight, claim: Claim | None) -> None:
         """Keep the claim while the upstream is asked, and ask for as long as anybody waits, in any worker."""
-        pause = lease = self._shelf.lease_seconds / 3
-        while not await flight.landed_within(pause):
+        pause = lease = self._store.lease_seconds / 3
+        while not await flight.done_within(pause):
             wanted = claim is not None and await claim.renew()
             if not flight.used and not wanted:
                 flight.give_up()
@@ -191,26 +191,26 @@ class Cache:
         if claim is not None:
             await claim.release()
 
-    async def _fly(self, question: Question, flight: Flight) -> None:
+    async def _fly(self, question: Question, flight: SingleFlight) -> None:
         call, deadline = question.call, asyncio.get_running_loop().time() + self._call_seconds
         try:
             async with flight.deadline(deadline, then_seconds=self._stream_seconds if call.stream else None):
                 await question.ask(structs.replace(call, deadline=deadline), flight)
         except TimeoutError:
             raise UpstreamTimeout from None
-        flight.storable = flight.storable and self._shelf.takes(flight.held)
+        flight.storable = flight.storable and self._store.takes(flight.held)
         kept, stored = flight.finish(), False
         if flight.storable:
             flight.hold.answer(kept.size)  # what the store is sent is a copy
-            stored = await self._shelf.put(question.name, kept, call.client.cache_ttl_seconds)
+            stored = await self._store.put(question.name, kept, call.client.cache_ttl_seconds)
             flight.hold.release(kept.size)
         self._counts.cached(call.client.name, "stored" if stored else "refused")
 
-    def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
+    def _on_done(self, flight: SingleFlight, task: asyncio.Task[None]) -> None:
         """Let go of everything, however it ended: a task that was cancelled early never began."""
         del self._tasks[task]
-        flight.landed(Draining() if task.cancelled() else task.exception())
+        flight.done(Draining() if task.cancelled() else task.exception())
 
-    def _forget(self, same: tuple[str, int], flight: Flight) -> None:
+    def _forget(self, same: tuple[str, int], flight: SingleFlight) -> None:
         if self._flights.get(same) is flight:
             del self._flights[same]

@@ -1,6 +1,6 @@
 """What does a caller's `Cache-Control` ask of the cache?
 
-Four words are known and others are ignored, as RFC 9111 has it.  Whatever cannot be read counts as the stricter wish.
+Four words are known and others are ignored, as RFC 9111 has it.  What cannot be read counts as the stricter one.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ NEVER = 2**31  # seconds: RFC 9111's own "longer than anything"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class CacheControl:
     """How one call may be answered."""
 
     store: bool = True  # `no-store`: neither read nor written
@@ -18,18 +18,18 @@ class Wish:
     max_age: int = NEVER  # seconds
 
 
-NO_WISH = Wish()
+NO_DIRECTIVES = CacheControl()
 
 
-def read(header: str) -> Wish:
+def read(header: str) -> CacheControl:
     """Read the header's value, in lower case."""
     if not header:
-        return NO_WISH
+        return NO_DIRECTIVES
     words = [
         (name.strip(), value.strip(' \t"')) for name, _, value in (word.partition("=") for word in header.split(","))
     ]
     names = {name for name, _ in words}
-    return Wish(
+    return CacheControl(
         store="no-store" not in names,
         reuse="no-cache" not in names,
         ask="only-if-cached" not in names,

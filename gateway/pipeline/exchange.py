@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from gateway.asgi import RawHeader, Receive, Reply, Request
-from gateway.cache import Lookup
+from gateway.cache import CacheResult
 from gateway.dialects import ALL, Dialect
 from gateway.errors import GatewayError, KeyMissing, MethodNotAllowed, UpstreamRefused
 from gateway.memory import Hold
@@ -31,7 +31,7 @@ class Exchange:
     unread: bool  # a body that nobody has read yet
     dialect: Dialect = ALL[0]
     standing: list[RawHeader] = field(default_factory=list)  # what the limits tell the caller
-    found: Lookup | None = None  # where the answer comes from
+    found: CacheResult | None = None  # where the answer comes from
     events: bool = False  # an answer has begun that is a stream of events, which one more can end
 
     def headers(self, content_type: str) -> list[RawHeader]:

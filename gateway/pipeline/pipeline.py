@@ -12,7 +12,7 @@ from functools import partial
 
 from gateway.asgi import Receive, Reply, Request, Scope, Send, read_body
 from gateway.auth import Auth
-from gateway.cache import Cache, Flight, Lookup
+from gateway.cache import Cache, CacheResult, SingleFlight
 from gateway.call import Call, Meter
 from gateway.config import Client
 from gateway.dialects import ALL, Route
@@ -90,7 +90,7 @@ class Pipeline:
                     await self._refuse(exchange, Internal())
                 if exchange.found is not None:
                     with suppress(asyncio.CancelledError):  # as above, and the others are told too
-                        await exchange.found.landed()  # what others still wait for is on this call's bill
+                        await exchange.found.done()  # what others still wait for is on this call's bill
             entry.status = entry.status or reply.status
             entry.bytes_out = reply.bytes_out
             entry.waiting_seconds += reply.waited
@@ -180,9 +180,9 @@ class Pipeline:
                 await live.end()
         return None
 
-    async def _find(self, exchange: Exchange, call: Call) -> Lookup:
+    async def _find(self, exchange: Exchange, call: Call) -> CacheResult:
         """Where the answer comes from; counted also for those who leave, or run out of time, while they wait for it."""
-        found = exchange.found = Lookup()
+        found = exchange.found = CacheResult()
         try:
             return await self._cache.open(call, partial(self._fill, exchange), found)
         finally:
@@ -203,12 +203,12 @@ class Pipeline:
                 )  # fmt: skip
         return meter
 
-    async def _fill(self, exchange: Exchange, call: Call, flight: Flight) -> None:
+    async def _fill(self, exchange: Exchange, call: Call, flight: SingleFlight) -> None:
         """Ask the upstream for all who ask the same; what it costs is this call's."""
         meter = await self._ask(exchange, call, flight, flight.hold)
-        flight.judge(storable=meter.storable, tokens=meter.usage.total)
+        flight.mark_storable(storable=meter.storable, tokens=meter.usage.total)
 
-    async def _play(self, exchange: Exchange, call: Call, flight: Flight, live: Live) -> None:
+    async def _play(self, exchange: Exchange, call: Call, flight: SingleFlight, live: Live) -> None:
         """Pass on what a flight brings."""
         if call.stream:
             async with aclosing(flight.play()) as chunks:

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import structs
 
-from gateway.cache import Cache, Flight, Lookup, Shelf
+from gateway.cache import Cache, CacheResult, CacheStore, SingleFlight
 from gateway.cache.cache import Ask
 from gateway.call.call import Asked, Call
 from gateway.config.clients import Client
@@ -59,7 +59,7 @@ class Upstream:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def __call__(self, one: Call, flight: Flight) -> None:
+    async def __call__(self, one: Call, flight: SingleFlight) -> None:
         """What the pipeline does: ask, write down, judge."""
         self.asked.append(one)
         number = len(self.asked)
@@ -77,7 +77,7 @@ class Upstream:
             raise
         if self.error is not None:
             raise self.error
-        flight.judge(storable=self.storable, tokens=7)
+        flight.mark_storable(storable=self.storable, tokens=7)
 
 
 def said(one: Call, number: int, piece: int = 0) -> bytes:
@@ -92,16 +92,18 @@ class Worker:
         self.counted = Counter[tuple[str, str]]()
         timeout = options.pop("timeout", 1.0)
         self.store = Store(url, timeout=timeout, connections=4, full_is_away=False)
-        self.shelf = Shelf(self.store, **options)
+        self.cache_store = CacheStore(self.store, **options)
         self.buffered = Buffered(2**30)
-        self.cache = Cache(self.shelf, self, upstream=UPSTREAM, hold=self.buffered.hold, call_seconds=call_seconds)
+        self.cache = Cache(
+            self.cache_store, self, upstream=UPSTREAM, hold=self.buffered.hold, call_seconds=call_seconds
+        )
 
     def cached(self, name: str, result: str) -> None:
         self.counted[name, result] += 1
 
-    async def open(self, one: Call, ask: Ask) -> Lookup:
+    async def open(self, one: Call, ask: Ask) -> CacheResult:
         """What the pipeline does first."""
-        return await self.cache.open(one, ask, Lookup())
+        return await self.cache.open(one, ask, CacheResult())
 
     async def get(self, one: Call, ask: Upstream) -> tuple[str, bytes]:
         """How an answer came, and all of it."""
@@ -129,7 +131,7 @@ class Worker:
 
 @contextlib.asynccontextmanager
 async def worker(url: str, **options: Any) -> AsyncIterator[Worker]:
-    """A worker that ends with its context; options are those of `Shelf`, the store's `timeout`, and `call_seconds`."""
+    """A worker that ends with its context; options are those of `CacheStore`, the store's `timeout`, and `call_seconds`."""
     one = Worker(url, **options)
     try:
         yield one

@@ -4,16 +4,16 @@ import asyncio
 
 import pytest
 
+from gateway.cache.answer import CachedAnswer
 from gateway.cache.claim import Claim
-from gateway.cache.kept import Kept
 from tests.cache.asking import Upstream, Worker, call, said, worker
-from tests.cache.test_shelf import NAME, kept
+from tests.cache.test_cache_store import NAME, kept
 from tests.support.valkey import Valkey, until
 
 
 async def claimed(by: Worker) -> Claim:
     """The claim that nobody else holds."""
-    claim = await by.shelf.find_or_claim(NAME, 0)
+    claim = await by.cache_store.find_or_claim(NAME, 0)
     assert isinstance(claim, Claim)
     return claim
 
@@ -21,15 +21,15 @@ async def claimed(by: Worker) -> Claim:
 async def test_one_script_finds_or_claims(one: Worker, other: Worker, state: Valkey) -> None:
     """C7: of two that miss together one gets the claim; the other none, until there is an answer or no claim."""
     claim = await claimed(one)
-    assert await other.shelf.find_or_claim(NAME, 0) is None
+    assert await other.cache_store.find_or_claim(NAME, 0) is None
     assert 9000 < state.ask("PTTL", claim.keys[0]) <= 10000
 
     await claim.release()
     assert not state.ask("EXISTS", claim.keys[0])
     await claimed(other)
 
-    assert await one.shelf.put(NAME, kept(), 60)
-    assert isinstance(await one.shelf.find_or_claim(NAME, 0), Kept)
+    assert await one.cache_store.put(NAME, kept(), 60)
+    assert isinstance(await one.cache_store.find_or_claim(NAME, 0), CachedAnswer)
 
 
 async def test_a_claim_ends_with_its_lease_unless_renewed(state: Valkey) -> None:
@@ -39,7 +39,7 @@ async def test_a_claim_ends_with_its_lease_unless_renewed(state: Valkey) -> None
         for _ in range(4):
             await asyncio.sleep(0.15)
             await claim.renew()
-            assert await one.shelf.find_or_claim(NAME, 0) is None
+            assert await one.cache_store.find_or_claim(NAME, 0) is None
         await until(lambda: not state.ask("EXISTS", claim.keys[0]), 0.4)
 
 
@@ -84,7 +84,7 @@ async def test_a_lost_claim_is_taken_again(state: Valkey) -> None:
 async def test_a_claim_that_comes_too_late_is_given_back(one: Worker, state: Valkey) -> None:
     """C7: a caller who leaves while looking leaves no claim behind that others would wait for."""
     state.freeze()
-    looking = asyncio.create_task(one.shelf.find_or_claim(NAME, 0))
+    looking = asyncio.create_task(one.cache_store.find_or_claim(NAME, 0))
     await asyncio.sleep(0.05)
     looking.cancel()
     state.thaw()

@@ -189,23 +189,23 @@ async def test_a_leader_who_leaves_can_wait_for_the_bill(one: Worker) -> None:
     async with await one.open(call(), ask) as leader:
         follower = asyncio.create_task(one.get(call(), ask))
         await asyncio.sleep(0.02)
-    landed = asyncio.create_task(leader.landed())
+    landed = asyncio.create_task(leader.done())
     await asyncio.sleep(0.02)
     assert not landed.done()
     ask.open.set()
     await asyncio.gather(landed, follower)
 
 
-@pytest.mark.parametrize("wish", ["no-store", "no-cache"])
-async def test_calls_that_want_their_own_answer_are_not_collapsed(wish: str, one: Worker) -> None:
+@pytest.mark.parametrize("directives", ["no-store", "no-cache"])
+async def test_calls_that_want_their_own_answer_are_not_collapsed(directives: str, one: Worker) -> None:
     """C9: who could not have been answered from the cache waits for nobody else."""
     ask = Upstream()
     ask.open.clear()
     tasks = callers([one], ask, 1)
     await until(lambda: ask.asked)
-    async with await one.open(call(cache_control=wish), ask) as found:
-        assert {"no-store": "bypass", "no-cache": "miss"}[wish] == found.result
-        assert (wish == "no-store") == (found.flight is None)
+    async with await one.open(call(cache_control=directives), ask) as found:
+        assert {"no-store": "bypass", "no-cache": "miss"}[directives] == found.result
+        assert (directives == "no-store") == (found.flight is None)
         ask.open.set()
     await asyncio.gather(*tasks)
 

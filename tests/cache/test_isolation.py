@@ -9,8 +9,8 @@ from typing import Any
 
 from redis import Redis
 
-from gateway.cache import Flight
-from gateway.cache.kept import read
+from gateway.cache import SingleFlight
+from gateway.cache.answer import read
 from gateway.call.call import Call
 from tests.cache.asking import SSE, Worker, call, client, stream
 from tests.support.valkey import Valkey
@@ -46,7 +46,7 @@ class Chaos:
         self._state, self._workers, self._random = state, workers, Random(seed)
         self._nonce = 0
 
-    async def ask(self, one: Call, flight: Flight) -> None:
+    async def ask(self, one: Call, flight: SingleFlight) -> None:
         """An upstream that takes its time."""
         self._nonce += 1
         pieces = answer(one, self._nonce)
@@ -54,7 +54,7 @@ class Chaos:
         for piece in pieces if one.stream else [b"".join(pieces)]:
             await asyncio.sleep(self._random.choice([0, 0, 0.001, 0.01]))
             await flight.write(piece)
-        flight.judge(storable=self._random.random() < 0.9, tokens=1)
+        flight.mark_storable(storable=self._random.random() < 0.9, tokens=1)
 
     async def caller(self) -> None:
         while self.counted.total() < ANSWERS:

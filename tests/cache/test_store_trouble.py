@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.cache.kept import Kept
+from gateway.cache.answer import CachedAnswer
 from tests.cache.asking import Upstream, Worker, call, said, worker
 from tests.support.valkey import Valkey, until, valkey
 
 MEBIBYTE = 1024 * 1024
 
 
-def kept(body: bytes) -> Kept:
+def kept(body: bytes) -> CachedAnswer:
     """An answer."""
-    return Kept(content_type="application/json", chunks=(body,), tokens=1, created=time.time())
+    return CachedAnswer(content_type="application/json", chunks=(body,), tokens=1, created=time.time())
 
 
 async def test_a_full_store_still_gives_and_takes_nothing() -> None:
@@ -39,9 +39,9 @@ async def test_old_answers_make_room() -> None:
     with valkey(maxmemory="8mb", maxmemory_policy="allkeys-lru") as small:
         async with worker(small.url) as one:
             for number in range(20):
-                assert await one.shelf.put(f"gw:cache:client:a:{{{number}}}", kept(b"x" * MEBIBYTE), 60)
-            assert await one.shelf.find("gw:cache:client:a:{19}", 0) is not None
-            assert await one.shelf.find("gw:cache:client:a:{0}", 0) is None
+                assert await one.cache_store.put(f"gw:cache:client:a:{{{number}}}", kept(b"x" * MEBIBYTE), 60)
+            assert await one.cache_store.find("gw:cache:client:a:{19}", 0) is not None
+            assert await one.cache_store.find("gw:cache:client:a:{0}", 0) is None
 
 
 @pytest.mark.parametrize("fault", ["dead", "frozen"])
@@ -103,23 +103,23 @@ async def test_many_pictures_at_once_do_not_make_the_store_look_away(one: Worker
     """R6: hits and stores that together take longer than the store's patience wait for each other, and all succeed."""
     names = [f"gw:cache:client:a:{{{number}}}" for number in range(24)]
     for name in names[::2]:
-        await one.shelf.put(name, kept(bytes(MEBIBYTE)), 60)
+        await one.cache_store.put(name, kept(bytes(MEBIBYTE)), 60)
     async with thin_link(state, 30 * MEBIBYTE) as url, worker(url, timeout=0.4, value_seconds=0.4) as far:
         began = time.monotonic()
-        found = asyncio.gather(*(far.shelf.find(name, 0) for name in names[::2]))
-        stored = asyncio.gather(*(far.shelf.put(name, kept(bytes(MEBIBYTE)), 60) for name in names[1::2]))
+        found = asyncio.gather(*(far.cache_store.find(name, 0) for name in names[::2]))
+        stored = asyncio.gather(*(far.cache_store.put(name, kept(bytes(MEBIBYTE)), 60) for name in names[1::2]))
         assert [MEBIBYTE] * 12 == [each.size for each in await found if each]
         assert all(await stored)
         assert far.store.up
         assert time.monotonic() - began > 0.4
 
 
-async def test_a_large_answer_may_take_longer_than_a_look(one: Worker, state: Valkey) -> None:
+async def test_a_large_answer_may_take_longer_than_a_get_or_claim(one: Worker, state: Valkey) -> None:
     """R2 R6: what needs more than the store's patience to travel is stored and found, and the store is not away."""
     name, large = "gw:cache:client:a:{1}", kept(bytes(6 * MEBIBYTE))
     async with thin_link(state, 12 * MEBIBYTE) as url, worker(url, timeout=0.25, value_seconds=5) as far:
         began = time.monotonic()
-        assert await far.shelf.put(name, large, 60)
-        assert await far.shelf.find(name, 0) is not None
+        assert await far.cache_store.put(name, large, 60)
+        assert await far.cache_store.find(name, 0) is not None
         assert far.store.up
         assert time.monotonic() - began > 0.8

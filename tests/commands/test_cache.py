@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.cache import Shelf
-from gateway.cache.kept import Kept
+from gateway.cache import CacheStore
+from gateway.cache.answer import CachedAnswer
 from gateway.commands import CommandError
 from gateway.commands.cache import run
 from gateway.config.settings import Settings
@@ -28,10 +28,10 @@ def fill(url: str, count: int, scopes: Iterable[str] = SCOPES) -> None:
 
     async def put() -> None:
         store = Store(url, timeout=10)
-        kept = Kept(content_type="application/json", chunks=(b"{}",), tokens=1, created=time.time())
+        kept = CachedAnswer(content_type="application/json", chunks=(b"{}",), tokens=1, created=time.time())
         names = [f"gw:cache:{scope}:{{{number:x}}}" for scope in scopes for number in range(count)]
         for at in range(0, len(names), 1000):
-            assert all(await asyncio.gather(*(Shelf(store).put(name, kept, 60) for name in names[at : at + 1000])))
+            assert all(await asyncio.gather(*(CacheStore(store).put(name, kept, 60) for name in names[at : at + 1000])))
         await store.aclose()
 
     asyncio.run(put())

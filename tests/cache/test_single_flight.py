@@ -5,9 +5,9 @@ import sys
 import time
 from collections import Counter
 
-from gateway.cache import Flight
-from gateway.cache.flight import PIECE_BYTES, joined
-from gateway.cache.kept import Kept
+from gateway.cache import SingleFlight
+from gateway.cache.answer import CachedAnswer
+from gateway.cache.single_flight import PIECE_BYTES, joined
 from gateway.memory.budget import Buffered
 from tests.support.caching import kept
 from tests.support.gateway import STREAM, TEXT, Gateway
@@ -23,11 +23,11 @@ print(len(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(requ
 
 async def test_followers_go_on_one_after_the_other() -> None:
     """D9: of hundreds who wait for one end no two go on in the same turn of the loop, which would be a stall."""
-    flight, turn, went_on = Flight(Buffered(2**20).hold()), 0, Counter[int]()
+    flight, turn, went_on = SingleFlight(Buffered(2**20).hold()), 0, Counter[int]()
     flight.join()
 
     async def follow() -> None:
-        assert await flight.follow()
+        assert await flight.wait_for_leader()
         went_on[turn] += 1
 
     followers = [asyncio.create_task(follow()) for _ in range(200)]
@@ -57,8 +57,8 @@ async def test_a_stream_of_many_chunks_is_replayed_without_a_stall(caching: Gate
     await kept(state, 1)
     (name,) = state.ask("KEYS", "gw:cache:*")
     chunks = [b"data: %s\n\n" % (b"x" * 292)] * 10_000
-    long = Kept(content_type="text/event-stream", chunks=chunks, tokens=1, created=time.time())
-    assert await caching.app.parts.cache._shelf.put(name, long, 600)
+    long = CachedAnswer(content_type="text/event-stream", chunks=chunks, tokens=1, created=time.time())
+    assert await caching.app.parts.cache._store.put(name, long, 600)
     body = caching.http.build_request("POST", STREAM, json=TEXT).content.decode()
 
     async def longest_stall() -> float:

@@ -6,15 +6,15 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cache.kept import Kept, read, written
+from gateway.cache.answer import CachedAnswer, read, written
 
 ROUNDS = int(os.environ.get("TEST_CACHE_DAMAGES", "2000"))  # the full count is 10000
 NAME = "gw:cache:client:design:{00}"
 
 
-def kept(*chunks: bytes, tokens: int = 7, created: float = 1_764_000_000.123) -> Kept:
+def kept(*chunks: bytes, tokens: int = 7, created: float = 1_764_000_000.123) -> CachedAnswer:
     """An answer with these chunks."""
-    return Kept(content_type="application/json; charset=UTF-8", chunks=chunks, tokens=tokens, created=created)
+    return CachedAnswer(content_type="application/json; charset=UTF-8", chunks=chunks, tokens=tokens, created=created)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=8), st.integers(0, 2**40), st.integers(0, 2**42))

@@ -1,6 +1,6 @@
 """How is an answer kept, and how is a damaged one, or another's, told from the right one?
 
-    created   13 digits: milliseconds since 1970 (look.lua reads them)
+    created   13 digits: milliseconds since 1970 (get_or_claim.lua reads them)
     checksum  32 bytes: SHA-256 of the name, of `created` and of all that follows the checksum
     length    4 bytes: of the head
     head      msgpack: content type, tokens, seconds it is kept for, the length of each chunk
@@ -25,7 +25,7 @@ HEAD_AT = 49
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class CachedAnswer:
     """A whole answer."""
 
     content_type: str
@@ -56,7 +56,7 @@ class Head(msgspec.Struct, array_like=True, gc=False):
 _HEAD = msgspec.msgpack.Decoder(Head)
 
 
-def written(name: str, kept: Kept, ttl_seconds: int) -> bytes:
+def written(name: str, kept: CachedAnswer, ttl_seconds: int) -> bytes:
     """The value to be stored under this name, for so long."""
     head = msgspec.msgpack.encode(Head(kept.content_type, kept.tokens, ttl_seconds, list(map(len, kept.chunks))))
     created, length = b"%013d" % round(kept.created * 1000), struct.pack(">I", len(head))
@@ -64,7 +64,7 @@ def written(name: str, kept: Kept, ttl_seconds: int) -> bytes:
     return b"".join((created, checksum, length, head, *kept.chunks))
 
 
-def read(name: str, value: bytes) -> Kept | None:
+def read(name: str, value: bytes) -> CachedAnswer | None:
     """The answer in a value found under this name; None when it is not what was stored there."""
     if len(value) < HEAD_AT:
         return None
@@ -78,7 +78,7 @@ def read(name: str, value: bytes) -> Kept | None:
     for size in head.lengths:
         chunks.append(view[at : at + size])
         at += size
-    return Kept(
+    return CachedAnswer(
         content_type=head.content_type,
         chunks=chunks,
         tokens=head.tokens,

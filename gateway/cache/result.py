@@ -6,19 +6,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from gateway.cache.flight import Flight
-from gateway.cache.kept import Kept
+from gateway.cache.answer import CachedAnswer
+from gateway.cache.single_flight import SingleFlight
 
 Result = Literal["hit", "miss", "bypass", "collapsed"]
 
 
 @dataclass(slots=True, kw_only=True)
-class Lookup:
+class CacheResult:
     """Where the answer to one call comes from, as far as is known.  Its context ends when its caller waits no more."""
 
     result: Result = "bypass"
     detail: str = "fwd=bypass"  # of `cache-status`
-    flight: Flight | None = None  # what brings the answer; None: the upstream is asked directly and nothing is kept
+    flight: SingleFlight | None = (
+        None  # what brings the answer; None: the upstream is asked directly and nothing is kept
+    )
     leads: bool = False  # the flight's call to the upstream is this one's
     ttl: int = 0  # seconds, of a hit: how long this client is given answers
     tells_stored: bool = False  # a unary answer is judged before its head is sent
@@ -32,7 +34,7 @@ class Lookup:
             self.flight.leave()
 
     @contextmanager
-    def waiting(self, flight: Flight) -> Iterator[None]:
+    def waiting(self, flight: SingleFlight) -> Iterator[None]:
         """While this lasts the caller waits; if another's call has been asked, for its answer."""
         began = time.perf_counter()
         try:
@@ -42,23 +44,23 @@ class Lookup:
                 self.result, self.detail = "collapsed", "fwd=miss; collapsed"
                 self.waited_seconds += time.perf_counter() - began
 
-    def missed(self, detail: str = "fwd=miss", flight: Flight | None = None) -> None:
+    def missed(self, detail: str = "fwd=miss", flight: SingleFlight | None = None) -> None:
         """It is not there; a flight is that of a call to the upstream of this one's own."""
         self.result, self.detail, self.flight, self.leads = "miss", detail, flight, flight is not None
 
-    def answered(self, flight: Flight, ttl: int) -> None:
+    def answered(self, flight: SingleFlight, ttl: int) -> None:
         """By what is kept, or by what another call has asked."""
         self.flight = flight
         if not flight.asked:
             self.result, self.detail, self.ttl = "hit", "hit", ttl
 
-    async def landed(self) -> None:
+    async def done(self) -> None:
         """Wait until what this call leads has ended: its cost is booked with this call."""
         if self.leads and self.flight:
             await self.flight.ended.wait()
 
     @property
-    def hit(self) -> Kept | None:
+    def hit(self) -> CachedAnswer | None:
         """The answer, where it had been kept."""
         return self.flight.kept if self.result == "hit" and self.flight else None
 

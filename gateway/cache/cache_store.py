@@ -10,27 +10,30 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
-from gateway.cache import kept
+from gateway.cache import answer as stored
+from gateway.cache.answer import CachedAnswer
 from gateway.cache.claim import GRANTED, Claim
-from gateway.cache.kept import Kept
 from gateway.cache.key import LARGE_BYTES
 from gateway.store import Probe, Script, Store
 
-LOOK, DROP = Script.read("gateway.cache", "look"), Script.read("gateway.cache", "drop")
+GET_OR_CLAIM, DELETE_IF_SAME = (
+    Script.read("gateway.cache", "get_or_claim"),
+    Script.read("gateway.cache", "delete_if_same"),
+)
 PROBE = Probe(
     Script.read("gateway.cache", "probe", "gateway.store:probe"),
     [f"gw:{kind}:{{}}" for kind in ("cache", "claim", "wanted")],
 )
 LEASE_SECONDS = 10.0
 WAITING_MS = 1000  # several looks of those who wait
-TAKEN = 0  # what look.lua returns while another has the claim
+TAKEN = 0  # what get_or_claim.lua returns while another has the claim
 HANDED_BYTES = 64 * 1024  # beyond, a second round trip costs less than Lua's copies
 VALUE_SECONDS = 1.0  # for what is large to travel; all else must be known to be away within the store's own patience
 VALUE_BYTES = 16 * 1024 * 1024  # what a link of 1 Gbit/s carries within that time, many times over
 LARGE_AT_ONCE = 2  # on their way; more would wait for each other, and the store be taken for one that is away
 
 
-class Shelf:
+class CacheStore:
     """The answers of one store."""
 
     def __init__(
@@ -44,22 +47,22 @@ class Shelf:
         self.lease_seconds = lease_seconds
         self._store, self._value_seconds, self._value_bytes = store, value_seconds, value_bytes
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
-        self._words = (f"{run}-{number:x}" for run in [secrets.token_hex(8)] for number in count(1))
+        self._tokens = (f"{run}-{number:x}" for run in [secrets.token_hex(8)] for number in count(1))
 
-    async def find(self, name: str, oldest: float) -> Kept | None:
+    async def find(self, name: str, oldest: float) -> CachedAnswer | None:
         """The answer kept under this name, made no earlier than `oldest` (seconds since 1970)."""
         found = await self._find(name, oldest, Claim(self._store, name, "", self.lease_seconds))
-        return found if isinstance(found, Kept) else None
+        return found if isinstance(found, CachedAnswer) else None
 
-    async def find_or_claim(self, name: str, oldest: float) -> Kept | Claim | None:
+    async def find_or_claim(self, name: str, oldest: float) -> CachedAnswer | Claim | None:
         """The same, else the right to get it, as far as the store says otherwise; None while another has that right."""
-        return await self._find(name, oldest, Claim(self._store, name, next(self._words), self.lease_seconds))
+        return await self._find(name, oldest, Claim(self._store, name, next(self._tokens), self.lease_seconds))
 
-    async def _find(self, name: str, oldest: float, claim: Claim) -> Kept | Claim | None:
+    async def _find(self, name: str, oldest: float, claim: Claim) -> CachedAnswer | Claim | None:
         """Look, and look again where the answer was damaged: all but one who find that wait like after any miss."""
         with suppress(Exception):  # away, full, read-only: it says so itself, and the call goes on
             for _ in range(2):
-                found = await self._look(name, oldest, claim)
+                found = await self._get_or_claim(name, oldest, claim)
                 if found == TAKEN:
                     return None
                 if found == GRANTED:
@@ -68,9 +71,9 @@ class Shelf:
                     return answer
         return claim
 
-    async def _look(self, name: str, oldest: float, claim: Claim) -> bytes | int:
-        args = (round(oldest * 1000), claim.word, claim.lease_ms, WAITING_MS, HANDED_BYTES)
-        reply = self._store.script(LOOK, (name, *claim.keys), args)
+    async def _get_or_claim(self, name: str, oldest: float, claim: Claim) -> bytes | int:
+        args = (round(oldest * 1000), claim.token, claim.lease_ms, WAITING_MS, HANDED_BYTES)
+        reply = self._store.script(GET_OR_CLAIM, (name, *claim.keys), args)
         try:
             await asyncio.shield(reply)
         except asyncio.CancelledError:
@@ -78,33 +81,33 @@ class Shelf:
             raise
         finally:
             if reply.done():
-                claim.learn(reply)
+                claim.update(reply)
         found: bytes | int = reply.result()
         return found
 
-    async def _read(self, name: str, found: bytes | int) -> Kept | None:
+    async def _read(self, name: str, found: bytes | int) -> CachedAnswer | None:
         """The answer in what was found; one that is damaged is forgotten."""
         if isinstance(found, bytes):
-            value, answer = found, kept.read(name, found)
+            value, answer = found, stored.read(name, found)
         else:
             async with self._large:
                 value = await self._store.command("GET", name, timeout=self._value_seconds) or b""
                 large = len(value) >= LARGE_BYTES
-                answer = await asyncio.to_thread(kept.read, name, value) if large else kept.read(name, value)
+                answer = await asyncio.to_thread(stored.read, name, value) if large else stored.read(name, value)
         if answer is None:
-            await self._store.script(DROP, (name,), (value[: kept.HEAD_AT], len(value)))
+            await self._store.script(DELETE_IF_SAME, (name,), (value[: stored.HEAD_AT], len(value)))
         return answer
 
     def takes(self, size: int) -> bool:
         """Whether an answer of so many bytes can be kept, as far as is known now."""
         return size <= self._value_bytes and self._store.up
 
-    async def put(self, name: str, answer: Kept, ttl_seconds: int) -> bool:
+    async def put(self, name: str, answer: CachedAnswer, ttl_seconds: int) -> bool:
         """Keep an answer; whether the store took it."""
         if answer.size < LARGE_BYTES:
-            return await self._set(name, kept.written(name, answer, ttl_seconds), ttl_seconds)
+            return await self._set(name, stored.written(name, answer, ttl_seconds), ttl_seconds)
         async with self._large:
-            value = await asyncio.to_thread(kept.written, name, answer, ttl_seconds)
+            value = await asyncio.to_thread(stored.written, name, answer, ttl_seconds)
             return await self._set(name, value, ttl_seconds)
 
     async def _set(self, name: str, value: bytes, ttl_seconds: int) -> bool:
@@ -118,5 +121,5 @@ class Shelf:
 async def _give_back(claim: Claim, reply: asyncio.Future[Any]) -> None:
     """Let go of what may be granted to a caller who has left."""
     await asyncio.wait([reply])
-    claim.learn(reply)
+    claim.update(reply)
     await claim.release()

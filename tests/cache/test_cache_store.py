@@ -8,10 +8,10 @@ import pytest
 import uvloop
 from redis import Redis
 
-from gateway.cache import Flight
-from gateway.cache.kept import Kept
+from gateway.cache import SingleFlight
+from gateway.cache.answer import CachedAnswer
+from gateway.cache.cache_store import DELETE_IF_SAME
 from gateway.cache.key import name_of
-from gateway.cache.shelf import DROP
 from gateway.call.call import Call
 from tests.cache.asking import UPSTREAM, Upstream, Worker, asking, call, client, said, stream, worker
 from tests.support.valkey import Valkey, cluster
@@ -20,9 +20,9 @@ NAME = "gw:cache:client:design:{00}"
 MEBIBYTE = 1024 * 1024
 
 
-def kept(body: bytes = b"{}", *, age: float = 0) -> Kept:
+def kept(body: bytes = b"{}", *, age: float = 0) -> CachedAnswer:
     """An answer made so many seconds ago."""
-    return Kept(content_type="application/json", chunks=(body,), tokens=1, created=time.time() - age)
+    return CachedAnswer(content_type="application/json", chunks=(body,), tokens=1, created=time.time() - age)
 
 
 @pytest.mark.parametrize("size", [10, 200_000])
@@ -31,7 +31,7 @@ async def test_a_damaged_value_is_one_miss_over_all_workers(
 ) -> None:
     """R7 C7: of all who find it in one moment one asks anew, and the others get that answer."""
     ask, name = Upstream(), await name_of(call(), UPSTREAM)
-    await one.shelf.put(name, kept(bytes(size)), 60)
+    await one.cache_store.put(name, kept(bytes(size)), 60)
     state.ask("SETRANGE", name, state.ask("STRLEN", name) - 1, "?")
     ask.open.clear()
     tasks = [asyncio.create_task(each.get(call(), ask)) for each in (one, other) * 10]
@@ -43,11 +43,11 @@ async def test_a_damaged_value_is_one_miss_over_all_workers(
 
 async def test_only_what_is_damaged_is_forgotten(one: Worker, state: Valkey) -> None:
     """R7: an answer that has taken the place of a damaged one meanwhile stays."""
-    await one.shelf.put(NAME, kept(b"good"), 60)
+    await one.cache_store.put(NAME, kept(b"good"), 60)
     length = state.ask("STRLEN", NAME)
     for front, size in ((b"0" * 49, length), (b"", length + 1)):
-        assert 0 == await one.store.script(DROP, (NAME,), (front, size))
-    assert await one.shelf.find(NAME, 0) is not None
+        assert 0 == await one.store.script(DELETE_IF_SAME, (NAME,), (front, size))
+    assert await one.cache_store.find(NAME, 0) is not None
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "swap", "junk"])
@@ -74,7 +74,7 @@ async def test_answers_end_with_their_clients_ttl(one: Worker, state: Valkey) ->
     await one.at_rest()
     assert 99_000 < state.ask("PTTL", await name_of(asked, UPSTREAM)) <= 100_000
 
-    await one.shelf.put(await name_of(asked, UPSTREAM), kept(age=50), 100)
+    await one.cache_store.put(await name_of(asked, UPSTREAM), kept(age=50), 100)
     assert "hit" == (await one.get(asked, ask))[0]
     assert "miss" == (await one.get(call(client(cache_ttl_seconds=49)), ask))[0]
 
@@ -92,9 +92,9 @@ async def test_what_is_being_stored_at_the_end_is_stored(one: Worker, state: Val
     """X1: a worker that ends right after an answer keeps it: it has been paid for."""
 
     class Large(Upstream):
-        async def __call__(self, _: Call, flight: Flight) -> None:
+        async def __call__(self, _: Call, flight: SingleFlight) -> None:
             await flight.whole(200, "application/json", bytes(2 * MEBIBYTE))
-            flight.judge(storable=True, tokens=1)
+            flight.mark_storable(storable=True, tokens=1)
 
     await one.get(call(), Large())
     assert [] == state.ask("KEYS", "gw:cache:*")
@@ -104,7 +104,7 @@ async def test_what_is_being_stored_at_the_end_is_stored(one: Worker, state: Val
 
 async def test_clocks_that_differ(one: Worker, state: Valkey) -> None:
     """C9: an answer of a replica whose clock is ahead is new, not older than nothing, and ends by the store's clock."""
-    await one.shelf.put(await name_of(call(), UPSTREAM), kept(age=-30), 3600)
+    await one.cache_store.put(await name_of(call(), UPSTREAM), kept(age=-30), 3600)
     result, headers, _ = await one.told(call(), Upstream())
     assert ("hit", "0", "tokenhot-gateway; hit; ttl=3600") == (result, headers["age"], headers["cache-status"])
     assert state.ask("PTTL", await name_of(call(), UPSTREAM)) <= 3_600_000
@@ -125,8 +125,8 @@ def test_megabytes_do_not_stall_the_loop(state: Valkey) -> None:
         async with worker(state.url) as one:
             watcher = asyncio.create_task(watch())
             name = await name_of(call(body=body), UPSTREAM)
-            assert await one.shelf.put(name, kept(body), 60)
-            found = await one.shelf.find(name, 0)
+            assert await one.cache_store.put(name, kept(body), 60)
+            found = await one.cache_store.find(name, 0)
             watcher.cancel()
         assert found is not None
         assert body == bytes(found.chunks[0])

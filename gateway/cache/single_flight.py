@@ -14,26 +14,26 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
 
-from gateway.cache.kept import Chunk, Kept
+from gateway.cache.answer import CachedAnswer, Chunk
 from gateway.errors import Draining
 from gateway.memory import Hold
 
 PIECE_BYTES = 64 * 1024  # thousands of small writes in one turn of the loop would stall it
 
 
-class Flight:
+class SingleFlight:
     """One answer on its way, its bytes counted in `hold`; `on_close` is called when nobody may join any more."""
 
     _trace: TracebackType | None = None  # of the error, as it came
 
-    def __init__(self, hold: Hold, on_close: Callable[["Flight"], None] = lambda _: None) -> None:
+    def __init__(self, hold: Hold, on_close: Callable[["SingleFlight"], None] = lambda _: None) -> None:
         self.hold = hold
         self.started = False  # something has been written
         self.asked = False  # an upstream call brings it, not the store alone
         self.held = 0  # bytes
         self.storable = False
         self.status = 200
-        self.kept: Kept | None = None
+        self.kept: CachedAnswer | None = None
         self.error: BaseException | None = None
         self.ended = asyncio.Event()
         self._deadline: asyncio.Timeout | None = None
@@ -65,17 +65,19 @@ class Flight:
         await self.begin(status, content_type)
         await self.write(body)
 
-    def judge(self, *, storable: bool, tokens: int) -> None:
+    def mark_storable(self, *, storable: bool, tokens: int) -> None:
         """Say of the answer, which is whole now, whether it may be kept and what it cost."""
         self.storable, self._tokens = storable and self.status == 200, tokens
 
-    def finish(self) -> Kept:
+    def finish(self) -> CachedAnswer:
         """It ends with what has been written."""
-        kept = Kept(content_type=self._content_type, chunks=self._chunks, tokens=self._tokens, created=time.time())
+        kept = CachedAnswer(
+            content_type=self._content_type, chunks=self._chunks, tokens=self._tokens, created=time.time()
+        )
         self.end(kept=kept)
         return kept
 
-    def end(self, *, kept: Kept | None = None, error: BaseException | None = None) -> None:
+    def end(self, *, kept: CachedAnswer | None = None, error: BaseException | None = None) -> None:
         """It ends; only the first end counts."""
         if self.ended.is_set():
             return
@@ -95,10 +97,10 @@ class Flight:
         return self._deadline
 
     def carried_by(self, task: asyncio.Task[None]) -> None:
-        """From here on a task brings it, which is tended; `landed` is to be called when it is done."""
+        """From here on a task brings it, which is tended; `done` is to be called when it is done."""
         self.asked, self._task = True, task
 
-    def landed(self, error: BaseException | None) -> None:
+    def done(self, error: BaseException | None) -> None:
         """The task is done; the error counts unless the flight has ended before."""
         self.end(error=error)
         self._task = None
@@ -125,7 +127,7 @@ class Flight:
         """Whether anybody in this worker waits."""
         return self._users > 0
 
-    async def landed_within(self, seconds: float) -> bool:
+    async def done_within(self, seconds: float) -> bool:
         """Wait for the end of the task, for so long or until the last user leaves; whether it has ended."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -139,7 +141,7 @@ class Flight:
             self._on_close(self)
             self._task.cancel()
 
-    async def follow(self) -> bool:
+    async def wait_for_leader(self) -> bool:
         """Join, and wait for the end; whether it was one that others can use.  If not, nobody has joined."""
         self.join()
         usable = False
@@ -153,7 +155,7 @@ class Flight:
                 self.leave()
         return usable
 
-    async def answer(self) -> Kept:
+    async def answer(self) -> CachedAnswer:
         """The answer, at its end.  Raises what it ended with."""
         await self.ended.wait()
         if self.kept is None:

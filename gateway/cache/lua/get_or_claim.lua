@@ -1,4 +1,4 @@
--- look.lua: hand over the answer that is kept, else the right to get it.
+-- get_or_claim.lua: hand over the answer that is kept, else the right to get it.
 --
 -- KEYS[1]  the answer; it begins with 13 digits: when it was made, in ms since 1970
 -- KEYS[2]  the claim of whoever is getting it

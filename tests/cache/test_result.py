@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cache.kept import Kept
+from gateway.cache.answer import CachedAnswer
 from gateway.cache.key import name_of
 from gateway.errors.tree import NotCached
 from tests.cache.asking import UPSTREAM, Upstream, Worker, call, client, said, stream
@@ -18,12 +18,12 @@ async def test_the_headers_of_hits_and_misses(one: Worker) -> None:
     ask, asked = Upstream(), call(client(cache_ttl_seconds=3600))
     assert {"cache-status": "tokenhot-gateway; fwd=miss; stored"} == (await one.told(asked, ask))[1]
     await one.at_rest()
-    kept = Kept(content_type="application/json", chunks=(b"{}",), tokens=9, created=time.time() - 60.5)
-    await one.shelf.put(await name_of(asked, UPSTREAM), kept, 3600)
+    kept = CachedAnswer(content_type="application/json", chunks=(b"{}",), tokens=9, created=time.time() - 60.5)
+    await one.cache_store.put(await name_of(asked, UPSTREAM), kept, 3600)
     assert {"cache-status": "tokenhot-gateway; hit; ttl=3540", "age": "60"} == (await one.told(asked, ask))[1]
     async with await one.open(asked, ask) as found:
         assert found.hit is not None
-        await found.landed()  # at once: it owes nothing
+        await found.done()  # at once: it owes nothing
         assert (9, 2) == (found.hit.tokens, found.hit.size)
 
 
@@ -99,8 +99,8 @@ async def test_the_ttl_is_that_of_the_answer(one: Worker) -> None:
 async def test_only_if_cached_may_ask_for_a_young_one(one: Worker) -> None:
     """C9: a kept answer older than the caller's max-age is none for them, and the upstream is left alone."""
     ask = Upstream()
-    old = Kept(content_type="application/json", chunks=(b"old",), tokens=1, created=time.time() - 100)
-    await one.shelf.put(await name_of(call(), UPSTREAM), old, 3600)
+    old = CachedAnswer(content_type="application/json", chunks=(b"old",), tokens=1, created=time.time() - 100)
+    await one.cache_store.put(await name_of(call(), UPSTREAM), old, 3600)
     with pytest.raises(NotCached):
         await one.get(call(cache_control="only-if-cached, max-age=50"), ask)
     assert ("hit", b"old") == await one.get(call(cache_control="only-if-cached, max-age=200"), ask)
@@ -110,8 +110,8 @@ async def test_only_if_cached_may_ask_for_a_young_one(one: Worker) -> None:
 async def test_max_age_asks_for_a_younger_answer_and_keeps_it(one: Worker, other: Worker) -> None:
     """C9: an answer too old for one caller is fetched anew, once, and stays good for others until then."""
     ask = Upstream()
-    old = Kept(content_type="application/json", chunks=(b"old",), tokens=1, created=time.time() - 100)
-    await one.shelf.put(await name_of(call(), UPSTREAM), old, 3600)
+    old = CachedAnswer(content_type="application/json", chunks=(b"old",), tokens=1, created=time.time() - 100)
+    await one.cache_store.put(await name_of(call(), UPSTREAM), old, 3600)
     assert ("hit", b"old") == await one.get(call(cache_control="max-age=200"), ask)
 
     ask.open.clear()

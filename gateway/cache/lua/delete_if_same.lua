@@ -1,4 +1,4 @@
--- drop.lua: forget an answer that is damaged, unless another has taken its place.
+-- delete_if_same.lua: forget an answer that is damaged, unless another has taken its place.
 --
 -- KEYS[1]  the answer
 -- ARGV[1]  its first bytes: when it was made, and its checksum
