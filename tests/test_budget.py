@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config.settings import Settings
 from gateway.errors.tree import Overloaded
-from gateway.memory.budget import Buffered, Hold
+from gateway.memory.budget import MemoryBudget, MemoryLease
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey, until
 
@@ -17,52 +17,52 @@ LIMIT = 1_650_000
 PICTURE = {"contents": [{"parts": [{"text": "x" * 50_000}]}]}
 
 
-def owned(buffered: Buffered, owner: str, count: int) -> Hold:
+def owned(memory_budget: MemoryBudget, owner: str, count: int) -> MemoryLease:
     """What a client holds."""
-    hold = buffered.hold()
-    hold.owner = owner
-    hold.request(count)
-    return hold
+    memory = memory_budget.lease()
+    memory.owner = owner
+    memory.reserve(count)
+    return memory
 
 
 def test_alone_a_client_leaves_an_eleventh() -> None:
     """D15: nearly all is for whoever is alone, and never all."""
-    buffered = Buffered(1100)
-    owned(buffered, "a", 1000)
+    memory_budget = MemoryBudget(1100)
+    owned(memory_budget, "a", 1000)
     with pytest.raises(Overloaded):
-        owned(buffered, "a", 1)
-    assert 1000 == buffered.held
+        owned(memory_budget, "a", 1)
+    assert 1000 == memory_budget.held
 
 
 def test_by_default_there_is_room_for_the_largest_body() -> None:
     """D15: beside a client that holds all it may, another's largest body is taken."""
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
-    buffered = Buffered(defaults["max_buffered_bytes"])
-    while buffered.has_room("a", 2**20):
-        owned(buffered, "a", 2**20)
-    owned(buffered, "b", defaults["max_body_bytes"])
+    memory_budget = MemoryBudget(defaults["max_buffered_bytes"])
+    while memory_budget.has_room("a", 2**20):
+        owned(memory_budget, "a", 2**20)
+    owned(memory_budget, "b", defaults["max_body_bytes"])
 
 
 def test_who_comes_later_has_room() -> None:
     """D15: beside one who holds all it may, another is served, and the first gets nothing more until it gives back."""
-    buffered = Buffered(1100)
-    first = owned(buffered, "a", 1000)
-    second = owned(buffered, "b", 90)
+    memory_budget = MemoryBudget(1100)
+    first = owned(memory_budget, "a", 1000)
+    second = owned(memory_budget, "b", 90)
     with pytest.raises(Overloaded):
-        owned(buffered, "a", 1)
+        owned(memory_budget, "a", 1)
     second.resize(0)
     first.release(500)
-    owned(buffered, "a", 400)
+    owned(memory_budget, "a", 400)
 
 
 def test_the_busy_end_up_with_equal_shares() -> None:
     """D15: whoever was first, clients that always want more hold the same in the end."""
-    buffered = Buffered(21_000)
-    held: dict[str, list[Hold]] = {"a": [], "b": []}
+    memory_budget = MemoryBudget(21_000)
+    held: dict[str, list[MemoryLease]] = {"a": [], "b": []}
 
     def grow(owner: str) -> None:
         with contextlib.suppress(Overloaded):
-            held[owner].append(owned(buffered, owner, 10))
+            held[owner].append(owned(memory_budget, owner, 10))
 
     for _ in range(4000):
         grow("a")
@@ -74,19 +74,19 @@ def test_the_busy_end_up_with_equal_shares() -> None:
             grow(owner)
     sizes = {owner: len(holds) * 10 for owner, holds in held.items()}
     assert abs(sizes["a"] - sizes["b"]) <= 100, sizes
-    assert buffered.held >= 19_000
+    assert memory_budget.held >= 19_000
 
 
 def test_answers_are_always_taken() -> None:
     """D8: what is paid for has room, and counts for whom it is; what nobody owns counts against the free room alone."""
-    buffered = Buffered(1600)
-    hold = owned(buffered, "a", 100)
-    hold.answer(5000)
+    memory_budget = MemoryBudget(1600)
+    memory = owned(memory_budget, "a", 100)
+    memory.add(5000)
     with pytest.raises(Overloaded):
-        owned(buffered, "b", 1)
-    hold.resize(0)
-    assert (0, 5100) == (buffered.held, buffered.released)
-    assert {} == buffered._by_owner
+        owned(memory_budget, "b", 1)
+    memory.resize(0)
+    assert (0, 5100) == (memory_budget.held, memory_budget.released)
+    assert {} == memory_budget._by_owner
 
 
 @contextlib.asynccontextmanager
@@ -156,13 +156,13 @@ async def test_a_body_without_room_is_refused_by_its_head(tmp_path: Path, upstre
     """D7, D8: what is declared and can have no room now is refused before it is sent, and holds nothing."""
     async with small(tmp_path, upstream, state) as gateway:
         first = await begun(gateway, b"content-length: 1500000", b"x" * 1_400_000)
-        await until(lambda: gateway.app.parts.buffered.held == 1_400_000)
+        await until(lambda: gateway.app.parts.memory_budget.held == 1_400_000)
         reader, second = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
         second.write(
             f"POST {GENERATE} HTTP/1.1\r\nhost: x\r\nx-goog-api-key: {gateway.keys['evil']}\r\n"
             "expect: 100-continue\r\ncontent-length: 200000\r\n\r\n".encode()
         )
         assert b"HTTP/1.1 503 Service Unavailable\r\n" == await reader.readline()
-        assert 1_400_000 == gateway.app.parts.buffered.held
+        assert 1_400_000 == gateway.app.parts.memory_budget.held
         for writer in (first, second):
             writer.transport.abort()

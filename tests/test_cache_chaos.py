@@ -101,7 +101,7 @@ class Chaos:
             self._unjudged.append(Got(name, path, sha256(body), sha256(response.content), nonces))
 
     async def _judge(self) -> None:
-        """Hold what was given against what the upstream said."""
+        """MemoryLease what was given against what the upstream said."""
         unjudged, self._unjudged = self._unjudged, []
         said = {record["nonce"].encode(): record for record in await self._upstream.log()}
         for got in unjudged:

@@ -70,7 +70,7 @@ async def test_hung_up_calls_leave_nothing_behind(gateway: Gateway, upstream: Up
             break
         await asyncio.sleep(0.02)
     assert len(asyncio.all_tasks()) <= tasks_before
-    assert 0 == gateway.app.parts.buffered.held
+    assert 0 == gateway.app.parts.memory_budget.held
 
 
 async def test_a_hung_up_stream_ends_the_upstream_call(gateway: Gateway, upstream: Upstream) -> None:

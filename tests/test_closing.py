@@ -51,7 +51,7 @@ async def said(gateway: Gateway, path: str, *lines: str, version: str = "1.1") -
 @pytest.mark.parametrize("why", ["the caller", "the drain"])
 async def test_a_chunked_answer_never_announces_the_close(gateway: Gateway, path: str, why: str) -> None:
     """X1: it closes behind its last chunk, whoever wants that, and its head does not say so."""
-    gateway.app.parts.pipeline.leaving.draining = why == "the drain"
+    gateway.app.parts.pipeline.drain.draining = why == "the drain"
     head, body = await said(gateway, path, *(["connection: close"] if why == "the caller" else []))
     assert "transfer-encoding: chunked" in head
     assert "connection:" not in head
@@ -61,7 +61,7 @@ async def test_a_chunked_answer_never_announces_the_close(gateway: Gateway, path
 @pytest.mark.parametrize("why", ["the caller", "the drain"])
 async def test_an_answer_with_a_length_announces_the_close(gateway: Gateway, why: str) -> None:
     """RFC 9112, 9.6: there the length says what is whole, and the caller learns that its connection ends."""
-    gateway.app.parts.pipeline.leaving.draining = why == "the drain"
+    gateway.app.parts.pipeline.drain.draining = why == "the drain"
     head, body = await said(gateway, GENERATE, *(["connection: close"] if why == "the caller" else []))
     assert f"content-length: {len(body)}" in head
     assert 1 == head.count("connection: close")

@@ -51,7 +51,7 @@ async def test_identical_calls_under_way_are_one(tmp_path: Path, state: Valkey) 
         await until(lambda: CALLERS == sum(each.metric("gateway_in_flight_requests") for each in (one, other)))
         await asyncio.sleep(0.2)  # until they have been admitted too
         leader.cancel()
-        await until(lambda: one.app.parts.pipeline._drains.count)
+        await until(lambda: one.app.parts.pipeline._orphaned.count)
         opened.set()
         answers = await asyncio.gather(*others)
         await one.at_rest()
@@ -134,7 +134,7 @@ async def asking_slowly(gateway: Gateway, path: str, body: bytes, more: str = ""
 @pytest.mark.parametrize("path", [GENERATE, STREAM], ids=["unary", "stream"])
 async def test_what_is_passed_on_from_the_cache_is_held(caching: Gateway, state: Valkey, path: str) -> None:
     """D8 L11: bytes of hits and of followers' answers count as held while they are sent, each answer once."""
-    size, held = 8_000_000, caching.app.parts.buffered
+    size, held = 8_000_000, caching.app.parts.memory_budget
     body = json.dumps(saying(f"large sandbox-size: {size} ")).encode()
     followers = await asyncio.gather(*(asking_slowly(caching, path, body) for _ in range(5)))
     await until(lambda: size < held.held < 1.5 * size)

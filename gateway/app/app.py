@@ -29,7 +29,7 @@ from gateway.config import Catalogue, Clients, Settings, Watched, watched_client
 from gateway.errors import GatewayError, MethodNotAllowed, google
 from gateway.limits import PROBE as STATE_PROBE
 from gateway.limits import Limits
-from gateway.memory import Buffered
+from gateway.memory import MemoryBudget
 from gateway.pipeline import Pipeline
 from gateway.store import Store
 from gateway.telemetry import CollectorRegistry, Ledger, MetricFile, Metrics, logs, reporter
@@ -50,9 +50,9 @@ class Parts:
     metrics: Metrics
     log: logs.Log
     report: Report
-    buffered: Buffered
-    state: Store
-    kept: Store
+    memory_budget: MemoryBudget
+    state_store: Store
+    cache_store: Store
     ledger: Ledger
     limits: Limits
     cache: Cache
@@ -85,44 +85,44 @@ class App(FastAPI):
     def ready(self) -> bool:
         """Whether calls are taken."""
         parts = self.parts
-        return not parts.pipeline.leaving.draining and (parts.state.up or parts.settings.state_lost == "local")
+        return not parts.pipeline.drain.draining and (parts.state_store.up or parts.settings.state_lost == "local")
 
     def degraded(self) -> dict[str, str]:
         """What is away without making the gateway unready, and why."""
         parts = self.parts
-        stores = {"state": parts.state}
+        stores = {"state": parts.state_store}
         if parts.settings.cache_redis_url not in {None, parts.settings.redis_url}:  # else they are one
-            stores["cache"] = parts.kept
+            stores["cache"] = parts.cache_store
         away = {name: store.why for name, store in stores.items() if not store.up}
         return away | ({"metrics": "no room for metric files; numbers are held in memory"} if MetricFile.held else {})
 
     def begin_drain(self) -> None:
         """Say 503 on `/readyz` and close each connection with its answer."""
-        self._pipeline.leaving.draining = True
+        self._pipeline.drain.draining = True
 
     def stop_accepting(self) -> None:
         """Refuse calls that still come."""
-        self._pipeline.leaving.stopping = True
+        self._pipeline.drain.stopping = True
 
     @contextlib.asynccontextmanager
     async def _live(self, _: FastAPI) -> AsyncIterator[None]:
         parts = self.parts
         parts.metrics.child(parts.metrics.build_info, __version__).set(1)
         parts.metrics.buffered_limit.set(parts.settings.max_buffered_bytes)
-        await asyncio.gather(parts.state.look(), parts.kept.look())
+        await asyncio.gather(parts.state_store.look(), parts.cache_store.look())
         try:
             async with Background(parts.report) as background:
                 background.keep("housekeeping", partial(keep_house, parts))
                 background.keep("upstream key", partial(follow_key, parts))
                 background.keep("lease renewal", parts.limits.run)
-                background.keep("state probe", parts.state.watch)
-                background.keep("cache probe", parts.kept.watch)
+                background.keep("state probe", parts.state_store.watch)
+                background.keep("cache probe", parts.cache_store.watch)
                 yield
         finally:
             await parts.cache.aclose()
             await parts.limits.aclose()
-            await parts.state.aclose()
-            await parts.kept.aclose()
+            await parts.state_store.aclose()
+            await parts.cache_store.aclose()
             await parts.upstream.aclose()
             parts.log.close()
 
@@ -139,22 +139,24 @@ def create(
     `transport` takes the place of the real way to the upstream; `log` and `registry` of those of the process.
     """
     clients, catalogue = watched_clients(settings), Catalogue.load()
-    way = way_out(settings) if transport is None else HttpxTransport(transport)
+    way = build_transport(settings) if transport is None else HttpxTransport(transport)
     key = UpstreamKey(watched_key(settings), Trial(way, settings.upstream_url, dialects.ALL[0].key_refused))
     metrics = Metrics(registry, lambda model: model in catalogue.models or model in clients.value.literal_models)
     if log is None:
         log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
         logs.take_over(log, settings.log_level)
     report = reporter(log, metrics)
-    buffered = Buffered(settings.max_buffered_bytes)
+    memory_budget = MemoryBudget(settings.max_buffered_bytes)
     upstream = build_upstream(settings, way, lambda: key.value, metrics, log)
     ledger = Ledger(metrics, log)
-    state = watched_store(settings.redis_url or NOWHERE, "state", metrics, log)
-    limits = gate(settings, state, catalogue, ledger)
-    kept = watched_store(settings.cache_redis_url or settings.redis_url or NOWHERE, "cache", metrics, log, **KEEPING)
+    state_store = watched_store(settings.redis_url or NOWHERE, "state", metrics, log)
+    limits = build_limits(settings, state_store, catalogue, ledger)
+    cache_store = watched_store(
+        settings.cache_redis_url or settings.redis_url or NOWHERE, "cache", metrics, log, **KEEPING
+    )
     cache = Cache(
-        CacheStore(kept), ledger, report=report,
-        upstream=settings.upstream_url, hold=buffered.hold, call_seconds=settings.call_timeout_seconds,
+        CacheStore(cache_store), ledger, report=report,
+        upstream=settings.upstream_url, lease=memory_budget.lease, call_seconds=settings.call_timeout_seconds,
         stream_seconds=settings.stream_timeout_seconds,
     )  # fmt: skip
     pipeline = Pipeline(
@@ -163,7 +165,7 @@ def create(
         auth=Auth(lambda: clients.value),
         upstream=upstream,
         ledger=ledger,
-        buffered=buffered,
+        memory_budget=memory_budget,
         log=log,
         max_body_bytes=settings.max_body_bytes,
         call_seconds=settings.call_timeout_seconds,
@@ -171,8 +173,9 @@ def create(
         idle_seconds=settings.idle_timeout_seconds,
     )
     return App(Parts(
-        settings=settings, clients=clients, key=key, metrics=metrics, log=log, report=report, buffered=buffered,
-        state=state, kept=kept, ledger=ledger, limits=limits, cache=cache, upstream=upstream, pipeline=pipeline,
+        settings=settings, clients=clients, key=key, metrics=metrics, log=log, report=report,
+        memory_budget=memory_budget, state_store=state_store, cache_store=cache_store, ledger=ledger, limits=limits,
+        cache=cache, upstream=upstream, pipeline=pipeline,
     ))  # fmt: skip
 
 
@@ -192,10 +195,10 @@ def build_upstream(
     )
 
 
-def gate(settings: Settings, state: Store, catalogue: Catalogue, ledger: Ledger) -> Limits:
+def build_limits(settings: Settings, state_store: Store, catalogue: Catalogue, ledger: Ledger) -> Limits:
     """This worker's part of the limits."""
     return Limits(
-        state,
+        state_store,
         catalogue,
         ledger,
         worker=f"{os.getpid()}",
@@ -229,7 +232,7 @@ def watched_store(url: str, name: str, metrics: Metrics, log: logs.Log, **option
     )
 
 
-def way_out(settings: Settings) -> Transport:
+def build_transport(settings: Settings) -> Transport:
     """The real way to the upstream."""
     return PyqwestTransport(
         settings.upstream_url,

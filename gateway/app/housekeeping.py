@@ -8,7 +8,7 @@ import os
 import resource
 from typing import TYPE_CHECKING, Literal
 
-from gateway.memory import Heap
+from gateway.memory import MallocTrimmer
 from gateway.telemetry import write_again
 
 if TYPE_CHECKING:  # it imports us
@@ -24,15 +24,15 @@ NO_ROOM = "make room in the temporary folder (TMPDIR); calls go on, and /metrics
 
 async def keep_house(parts: Parts) -> None:
     """Look at everything, again and again."""
-    heap, files, written = Heap(), OpenFiles(parts), True
+    trimmer, files, written = MallocTrimmer(), OpenFiles(parts), True
     while True:
         tell(parts, parts.clients, parts.clients.refresh())
         parts.metrics.file_ignored.set(parts.clients.problem is not None or parts.key.problem is not None)
         files.look()
         written = look_at_numbers(parts, before=written)
-        parts.metrics.buffered.set(parts.buffered.held)
-        parts.metrics.buffered_share.set(parts.buffered.held / parts.settings.max_buffered_bytes)
-        heap.look(parts.buffered.released)
+        parts.metrics.buffered.set(parts.memory_budget.held)
+        parts.metrics.buffered_share.set(parts.memory_budget.held / parts.settings.max_buffered_bytes)
+        trimmer.tick(parts.memory_budget.released)
         await asyncio.sleep(TICK_SECONDS)
 
 

@@ -8,7 +8,7 @@ import io
 
 from gateway.asgi.request import Message, Receive, Request
 from gateway.errors import BodyTimeout, BodyTooLarge, ClientGone
-from gateway.memory import Hold
+from gateway.memory import MemoryLease
 
 BODY_SECONDS = 60.0  # a whole body, and longer only for one that keeps arriving at
 BODY_BYTES_PER_SECOND = 50 * 1024
@@ -17,7 +17,7 @@ BODY_BYTES_PER_SECOND = 50 * 1024
 async def read_body(
     request: Request,
     receive: Receive,
-    hold: Hold,
+    memory: MemoryLease,
     limit: int,
     *,
     arrived: bool = False,
@@ -29,28 +29,28 @@ async def read_body(
     limit before.  Raises `BodyTooLarge` at the first byte beyond, `BodyTimeout`, `Overloaded` and `ClientGone`; then
     nothing of the body is held.
     """
-    hold.may_request(request.content_length or 0)
+    memory.check_room(request.content_length or 0)
     if arrived:
-        return _arrived(await receive(), hold, limit)
-    with io.BytesIO() as body:  # grows in place and gives its bytes away uncopied: a list and a join hold them twice
+        return _arrived(await receive(), memory, limit)
+    with io.BytesIO() as body:  # grows in place and gives its bytes away uncopied: a list and a join memory them twice
         try:
-            return await _read(body, receive, hold, limit, seconds)
+            return await _read(body, receive, memory, limit, seconds)
         except BaseException:
-            hold.resize(0)
+            memory.resize(0)
             raise
 
 
-def _arrived(message: Message, hold: Hold, limit: int) -> bytes:
+def _arrived(message: Message, memory: MemoryLease, limit: int) -> bytes:
     if message["type"] != "http.request":
         raise ClientGone
     body: bytes = message.get("body", b"")
     if len(body) > limit:
         raise BodyTooLarge(limit)
-    hold.request(len(body))
+    memory.reserve(len(body))
     return body
 
 
-async def _read(body: io.BytesIO, receive: Receive, hold: Hold, limit: int, seconds: float) -> bytes:
+async def _read(body: io.BytesIO, receive: Receive, memory: MemoryLease, limit: int, seconds: float) -> bytes:
     started = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout_at(started + seconds) as deadline:
@@ -58,7 +58,7 @@ async def _read(body: io.BytesIO, receive: Receive, hold: Hold, limit: int, seco
                 body.write(chunk := message.get("body", b""))
                 if body.tell() > limit:
                     raise BodyTooLarge(limit)
-                hold.request(len(chunk))
+                memory.reserve(len(chunk))
                 if not message.get("more_body"):
                     return body.getvalue()
                 deadline.reschedule(started + seconds + body.tell() / BODY_BYTES_PER_SECOND)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from gateway.asgi.request import Receive, Scope, Send
 from gateway.errors import ClientGone
-from gateway.memory import Hold
+from gateway.memory import MemoryLease
 
 RawHeader = tuple[bytes, bytes]
 
@@ -85,7 +85,7 @@ class Reply:
         status: int,
         headers: list[RawHeader],
         body: bytes | memoryview,
-        hold: Hold | None = None,
+        memory: MemoryLease | None = None,
         before_last: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Send a complete answer, whose bytes leave the budget as they go; `before_last` is done before the last."""
@@ -103,8 +103,8 @@ class Reply:
             if last and before_last is not None:
                 await before_last()
             await self.write(piece, last=last)
-            if hold is not None:
-                hold.release(len(piece))
+            if memory is not None:
+                memory.release(len(piece))
 
     async def refuse(self, status: int, headers: list[RawHeader], body: bytes, *, unread: bool) -> None:
         """Send an error; throw away a body left `unread` for a while, so that the answer is read and not a reset."""

@@ -29,7 +29,7 @@ from gateway.cache.result import CacheResult
 from gateway.cache.single_flight import SingleFlight
 from gateway.call import Call
 from gateway.errors import Draining, NotCached, UpstreamTimeout
-from gateway.memory import Hold
+from gateway.memory import MemoryLease
 
 __all__ = ["Cache", "CacheResult", "CacheStore", "CachedAnswer", "SingleFlight"]
 
@@ -74,7 +74,7 @@ class Question:
 class Cache:
     """The kept answers of one upstream, and those on their way to this worker.
 
-    `hold` makes room in the worker's budget for the bytes of one; `call_seconds` is the gateway's own deadline, and
+    `memory` makes room in the worker's budget for the bytes of one; `call_seconds` is the gateway's own deadline, and
     `stream_seconds` that of a stream from its first event on.  `report` hears of background work that has failed.
     """
 
@@ -84,12 +84,12 @@ class Cache:
         counts: Counts,
         *,
         upstream: str,
-        hold: Callable[[], Hold],
+        lease: Callable[[], MemoryLease],
         call_seconds: float,
         stream_seconds: float = 3600,
         report: Report = by_the_loop,
     ) -> None:
-        self._store, self._counts, self._hold = cache_store, counts, hold
+        self._store, self._counts, self._lease = cache_store, counts, lease
         self._call_seconds, self._stream_seconds = call_seconds, stream_seconds
         self._upstream = upstream
         self._flights: dict[tuple[str, int], SingleFlight] = {}
@@ -117,7 +117,7 @@ class Cache:
             else:
                 question.answered(self._over(kept=kept))
         elif not directives.reuse:
-            flight = SingleFlight(self._hold())
+            flight = SingleFlight(self._lease())
             flight.join()
             self._lead(question, flight, None)
         else:
@@ -135,7 +135,7 @@ class Cache:
 
     def _over(self, *, kept: CachedAnswer | None = None, error: Exception | None = None) -> SingleFlight:
         """A flight, joined, that has ended before anybody waited."""
-        flight = SingleFlight(self._hold())
+        flight = SingleFlight(self._lease())
         flight.join()
         flight.end(kept=kept, error=error)
         return flight
@@ -147,7 +147,7 @@ class Cache:
                 usable = await flight.wait_for_leader()
             if usable:
                 return question.answered(flight)
-        flight = self._flights[question.same] = SingleFlight(self._hold(), partial(self._forget, question.same))
+        flight = self._flights[question.same] = SingleFlight(self._lease(), partial(self._forget, question.same))
         flight.join()
         try:
             with found.waiting(flight):
@@ -201,9 +201,9 @@ class Cache:
         flight.storable = flight.storable and self._store.takes(flight.held)
         kept, stored = flight.finish(), False
         if flight.storable:
-            flight.hold.answer(kept.size)  # what the store is sent is a copy
+            flight.memory.add(kept.size)  # what the store is sent is a copy
             stored = await self._store.put(question.name, kept, call.client.cache_ttl_seconds)
-            flight.hold.release(kept.size)
+            flight.memory.release(kept.size)
         self._counts.cached(call.client.name, "stored" if stored else "refused")
 
     def _on_done(self, flight: SingleFlight, task: asyncio.Task[None]) -> None:

@@ -16,18 +16,18 @@ from types import TracebackType
 
 from gateway.cache.answer import CachedAnswer, Chunk
 from gateway.errors import Draining
-from gateway.memory import Hold
+from gateway.memory import MemoryLease
 
 PIECE_BYTES = 64 * 1024  # thousands of small writes in one turn of the loop would stall it
 
 
 class SingleFlight:
-    """One answer on its way, its bytes counted in `hold`; `on_close` is called when nobody may join any more."""
+    """One answer on its way, its bytes counted in `memory`; `on_close` is called when nobody may join any more."""
 
     _trace: TracebackType | None = None  # of the error, as it came
 
-    def __init__(self, hold: Hold, on_close: Callable[["SingleFlight"], None] = lambda _: None) -> None:
-        self.hold = hold
+    def __init__(self, memory: MemoryLease, on_close: Callable[["SingleFlight"], None] = lambda _: None) -> None:
+        self.memory = memory
         self.started = False  # something has been written
         self.asked = False  # an upstream call brings it, not the store alone
         self.held = 0  # bytes
@@ -60,7 +60,7 @@ class SingleFlight:
         self.held += len(chunk)
         self._more.set()
 
-    async def whole(self, status: int, content_type: str, body: bytes, _: Hold | None = None) -> None:
+    async def whole(self, status: int, content_type: str, body: bytes, _: MemoryLease | None = None) -> None:
         """Take an answer that came whole."""
         await self.begin(status, content_type)
         await self.write(body)
@@ -82,7 +82,7 @@ class SingleFlight:
         if self.ended.is_set():
             return
         if kept is not None:
-            self.hold.resize(kept.size)
+            self.memory.resize(kept.size)
         if error is not None:
             self._trace = error.__traceback__
         self.kept, self.error = kept, error
@@ -187,7 +187,7 @@ class SingleFlight:
     def _let_go(self) -> None:
         self.kept = self.error = self._trace = None
         self._chunks = []
-        self.hold.resize(0)
+        self.memory.resize(0)
 
 
 def joined(chunks: Iterable[Chunk]) -> Iterator[Chunk]:

@@ -1,7 +1,7 @@
 """How much of bodies may be held, and how is what they leave behind given back?"""
 
-from gateway.memory import heap
-from gateway.memory.budget import Buffered, Hold
-from gateway.memory.heap import Heap
+from gateway.memory import malloc
+from gateway.memory.budget import MemoryBudget, MemoryLease
+from gateway.memory.malloc import MallocTrimmer
 
-__all__ = ["Buffered", "Heap", "Hold", "heap"]
+__all__ = ["MallocTrimmer", "MemoryBudget", "MemoryLease", "malloc"]

@@ -14,7 +14,7 @@ from gateway.errors import Overloaded
 SHARE = 10  # times what is free
 
 
-class Buffered:
+class MemoryBudget:
     """How many bytes of bodies this worker holds, and may hold."""
 
     def __init__(self, limit: int) -> None:
@@ -23,8 +23,8 @@ class Buffered:
         self.released = 0  # since the start
         self._by_owner = defaultdict[str, int](int)
 
-    def hold(self) -> "Hold":
-        return Hold(self)
+    def lease(self) -> "MemoryLease":
+        return MemoryLease(self)
 
     def has_room(self, owner: str, count: int) -> bool:
         """Whether a request of this client may hold so many bytes more."""
@@ -40,25 +40,25 @@ class Buffered:
             del self._by_owner[owner]
 
 
-class Hold:
+class MemoryLease:
     """One call's part of what is held; given back when the call ends, or slice by slice."""
 
-    def __init__(self, buffered: Buffered) -> None:
-        self._buffered = buffered
+    def __init__(self, memory_budget: MemoryBudget) -> None:
+        self._memory_budget = memory_budget
         self.bytes = 0
         self.owner = ""  # the name of the client; what nobody in particular owns counts against the free room alone
 
-    def may_request(self, count: int) -> None:
+    def check_room(self, count: int) -> None:
         """Refuse a request for which there is no room now.  Raises `Overloaded`."""
-        if not self._buffered.has_room(self.owner, count):
+        if not self._memory_budget.has_room(self.owner, count):
             raise Overloaded
 
-    def request(self, count: int) -> None:
+    def reserve(self, count: int) -> None:
         """Take room for bytes of a request, or refuse it.  Raises `Overloaded`."""
-        self.may_request(count)
-        self.answer(count)
+        self.check_room(count)
+        self.add(count)
 
-    def answer(self, count: int) -> None:
+    def add(self, count: int) -> None:
         """Count bytes of an answer: it is paid for, so it is always taken."""
         self.resize(self.bytes + count)
 
@@ -68,7 +68,7 @@ class Hold:
     def resize(self, count: int) -> None:
         """Hold just this many bytes."""
         if more := count - self.bytes:
-            self._buffered.add(self.owner, more)
+            self._memory_budget.add(self.owner, more)
             self.bytes = count
 
     def __enter__(self) -> Self:

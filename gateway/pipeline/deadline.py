@@ -16,27 +16,29 @@ from gateway.call import Call
 from gateway.errors import ClientGone, UpstreamTimeout
 from gateway.telemetry import Entry
 
-DRAIN_SECONDS = 15.0
-MAX_DRAINS = 64
+ORPHANED_SECONDS = 15.0
+MAX_ORPHANED = 64
 
 
-class Drains:
+class OrphanedCalls:
     """How many answers are waited for whose callers have left."""
 
-    def __init__(self, limit: int = MAX_DRAINS, seconds: float = DRAIN_SECONDS) -> None:
+    def __init__(self, limit: int = MAX_ORPHANED, seconds: float = ORPHANED_SECONDS) -> None:
         self.limit = limit
         self.seconds = seconds
         self.count = 0
 
 
-class Patience:
+class Deadline:
     """Ends its context by `ClientGone` or `UpstreamTimeout` when the call has been waited for long enough."""
 
-    def __init__(self, call: Call, entry: Entry, reply: Reply, drains: Drains, *, stream_seconds: float) -> None:
+    def __init__(
+        self, call: Call, entry: Entry, reply: Reply, orphaned: OrphanedCalls, *, stream_seconds: float
+    ) -> None:
         self.gone = self._extended = False
         self._stream_seconds = stream_seconds
-        self._call, self._entry, self._reply, self._drains = call, entry, reply, drains
-        self._drained = 0
+        self._call, self._entry, self._reply, self._orphaned = call, entry, reply, orphaned
+        self._waits_on = 0
         self._timeout = asyncio.timeout_at(call.deadline)
 
     async def __aenter__(self) -> Self:
@@ -50,7 +52,7 @@ class Patience:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._reply.connection.on_gone = None
-        self._drains.count -= self._drained
+        self._orphaned.count -= self._waits_on
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:
@@ -77,9 +79,9 @@ class Patience:
             return
         now = asyncio.get_running_loop().time()
         free = self._call.stream or not self._entry.sent
-        if free or self._reply.started or self._drains.count >= self._drains.limit:
+        if free or self._reply.started or self._orphaned.count >= self._orphaned.limit:
             self._timeout.reschedule(now)
         else:
-            self._drained = 1
-            self._drains.count += 1
-            self._timeout.reschedule(min(self._call.deadline, now + self._drains.seconds))
+            self._waits_on = 1
+            self._orphaned.count += 1
+            self._timeout.reschedule(min(self._call.deadline, now + self._orphaned.seconds))

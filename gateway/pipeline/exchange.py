@@ -6,12 +6,12 @@ from gateway.asgi import RawHeader, Receive, Reply, Request
 from gateway.cache import CacheResult
 from gateway.dialects import ALL, Dialect
 from gateway.errors import GatewayError, KeyMissing, MethodNotAllowed, UpstreamRefused
-from gateway.memory import Hold
+from gateway.memory import MemoryLease
 from gateway.telemetry import Entry
 
 
 @dataclass(slots=True)
-class Leaving:
+class DrainState:
     """Whether this worker is about to stop."""
 
     draining: bool = False  # connections close behind their answers
@@ -26,8 +26,8 @@ class Exchange:
     receive: Receive
     reply: Reply
     entry: Entry
-    hold: Hold
-    leaving: Leaving
+    memory: MemoryLease
+    drain: DrainState
     unread: bool  # a body that nobody has read yet
     dialect: Dialect = ALL[0]
     standing: list[RawHeader] = field(default_factory=list)  # what the limits tell the caller
@@ -48,7 +48,7 @@ class Exchange:
         if self.found is not None:
             lines += self.found.headers()
         lines += self.standing
-        if self.leaving.draining:
+        if self.drain.draining:
             self.reply.connection.close_after()
         return lines
 

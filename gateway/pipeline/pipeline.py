@@ -31,12 +31,12 @@ from gateway.errors import (
 )
 from gateway.framing import JSON, is_json, sse
 from gateway.limits import Limits
-from gateway.memory import Buffered, Hold
+from gateway.memory import MemoryBudget, MemoryLease
 from gateway.pipeline import relay
-from gateway.pipeline.deadline import Drains, Patience
-from gateway.pipeline.exchange import Exchange, Leaving, error_headers
+from gateway.pipeline.deadline import Deadline, OrphanedCalls
+from gateway.pipeline.exchange import DrainState, Exchange, error_headers
 from gateway.pipeline.model_list import Listing
-from gateway.pipeline.responder import Live, Sink
+from gateway.pipeline.responder import Responder, Sink
 from gateway.telemetry import Ledger, logs
 from gateway.upstream import Account, Attempts, Upstream
 
@@ -54,27 +54,27 @@ class Pipeline:
         cache: Cache,
         upstream: Upstream,
         ledger: Ledger,
-        buffered: Buffered,
+        memory_budget: MemoryBudget,
         log: logs.Log,
         max_body_bytes: int,
         call_seconds: float,
         stream_seconds: float,
         idle_seconds: float,
     ) -> None:
-        self.leaving = Leaving()
+        self.drain = DrainState()
         self.waits = relay.Waits(idle_seconds)
         self._auth, self._limits, self._cache, self._upstream, self._ledger = auth, limits, cache, upstream, ledger
-        self._buffered, self._log = buffered, log
+        self._memory_budget, self._log = memory_budget, log
         self._max_body_bytes, self._call_seconds = max_body_bytes, call_seconds
         self._stream_seconds = stream_seconds
         self._listing = Listing(call_seconds)
-        self._drains = Drains()
+        self._orphaned = OrphanedCalls()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, reply = Request.of(scope), Reply(scope, receive, send)
         async with self._ledger.entry(request.request_id, address_of(scope)) as entry:
-            with self._buffered.hold() as hold:
-                exchange = Exchange(request, receive, reply, entry, hold, self.leaving, unread=request.has_body)
+            with self._memory_budget.lease() as memory:
+                exchange = Exchange(request, receive, reply, entry, memory, self.drain, unread=request.has_body)
                 try:
                     await self._serve(exchange)
                     entry.conclude(entry.outcome_so_far)
@@ -103,7 +103,7 @@ class Pipeline:
         entry.key_fingerprint = credentials.fingerprint or None
         client = self._auth.identify(credentials)
         self._ledger.identify(entry, client)
-        exchange.hold.owner = client.name
+        exchange.memory.owner = client.name
         entry.model = model = exchange.dialect.model(route)  # 3 what?  400
         self._allow(client, model)  # 403
         body = await self._body(exchange, client)  # 4 read  415, 413, 408, 503
@@ -135,7 +135,7 @@ class Pipeline:
         raise RouteUnknown
 
     def _allow(self, client: Client, model: str) -> None:
-        if self.leaving.stopping:
+        if self.drain.stopping:
             raise Draining
         if model and not client.may_use(model):
             raise ModelNotAllowed(model)
@@ -155,7 +155,7 @@ class Pipeline:
         try:
             with self._limits.reading(client):
                 body = await read_body(
-                    request, exchange.receive, exchange.hold, self._max_body_bytes,
+                    request, exchange.receive, exchange.memory, self._max_body_bytes,
                     arrived=exchange.reply.connection.body_arrived,
                 )  # fmt: skip
         finally:
@@ -166,18 +166,18 @@ class Pipeline:
 
     async def _answer(self, exchange: Exchange, route: Route, call: Call) -> None:
         """Find out where the answer comes from, and pass it on."""
-        patience = Patience(call, exchange.entry, exchange.reply, self._drains, stream_seconds=self._stream_seconds)
-        async with patience:
-            live = Live(exchange, patience)
+        deadline = Deadline(call, exchange.entry, exchange.reply, self._orphaned, stream_seconds=self._stream_seconds)
+        async with deadline:
+            responder = Responder(exchange, deadline)
             if call.lists:
                 body = await self._listing.answer(call, partial(self._page, exchange.entry), openai=route.openai_list)
-                return await live.whole(200, JSON, body)
+                return await responder.whole(200, JSON, body)
             async with await self._find(exchange, call) as found:
                 if found.flight is None:
-                    await self._ask(exchange, call, live, exchange.hold)
+                    await self._ask(exchange, call, responder, exchange.memory)
                 else:
-                    await self._play(exchange, call, found.flight, live)
-                await live.end()
+                    await self._play(exchange, call, found.flight, responder)
+                await responder.end()
         return None
 
     async def _find(self, exchange: Exchange, call: Call) -> CacheResult:
@@ -188,44 +188,44 @@ class Pipeline:
         finally:
             self._ledger.looked(exchange.entry, found.result, found.waited_seconds)
 
-    async def _ask(self, exchange: Exchange, call: Call, sink: Sink, hold: Hold) -> Meter:
-        """Ask the upstream, and pass on what it says, whose bytes count in `hold`."""
+    async def _ask(self, exchange: Exchange, call: Call, sink: Sink, memory: MemoryLease) -> Meter:
+        """Ask the upstream, and pass on what it says, whose bytes count in `memory`."""
         meter = exchange.dialect.meter(call)
-        async with await self._upstream.send(call, exchange.dialect, exchange.entry, hold) as answer:
+        async with await self._upstream.send(call, exchange.dialect, exchange.entry, memory) as answer:
             if answer.chunks is None:
                 cleaned = partial(self._upstream.cleaned, exchange.dialect)
-                await relay.whole(answer, meter, sink, entry=exchange.entry, hold=hold, cleaned=cleaned)
+                await relay.whole(answer, meter, sink, entry=exchange.entry, memory=memory, cleaned=cleaned)
             else:
                 await relay.stream(
                     call, answer, meter, sink,
-                    entry=exchange.entry, hold=hold, waits=self.waits,
+                    entry=exchange.entry, memory=memory, waits=self.waits,
                     refusal=partial(self._upstream.refusal_within, exchange.dialect),
                 )  # fmt: skip
         return meter
 
     async def _fill(self, exchange: Exchange, call: Call, flight: SingleFlight) -> None:
         """Ask the upstream for all who ask the same; what it costs is this call's."""
-        meter = await self._ask(exchange, call, flight, flight.hold)
+        meter = await self._ask(exchange, call, flight, flight.memory)
         flight.mark_storable(storable=meter.storable, tokens=meter.usage.total)
 
-    async def _play(self, exchange: Exchange, call: Call, flight: SingleFlight, live: Live) -> None:
+    async def _play(self, exchange: Exchange, call: Call, flight: SingleFlight, responder: Responder) -> None:
         """Pass on what a flight brings."""
         if call.stream:
             async with aclosing(flight.play()) as chunks:
                 async for chunk in chunks:
-                    if not live.started:
-                        await live.begin(flight.status, flight.content_type)
+                    if not responder.started:
+                        await responder.begin(flight.status, flight.content_type)
                     if chunk:
-                        await live.write(chunk)
+                        await responder.write(chunk)
         kept = await flight.answer()
         if exchange.found is not None and not exchange.found.leads:
             exchange.entry.saved_tokens = kept.tokens
         if not call.stream:
-            await live.whole(flight.status, kept.content_type, kept.chunks[0])
+            await responder.whole(flight.status, kept.content_type, kept.chunks[0])
 
     async def _page(self, account: Account, call: Call) -> bytes:
-        with self._buffered.hold() as hold:
-            async with await self._upstream.send(call, ALL[0], account, hold) as answer:
+        with self._memory_budget.lease() as memory:
+            async with await self._upstream.send(call, ALL[0], account, memory) as answer:
                 return answer.body
 
     async def _unknown_model(self, call: Call) -> ModelUnknown | None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from gateway.call import Call, Meter
 from gateway.errors import GatewayError, UpstreamBroke, UpstreamError, UpstreamTimeout
 from gateway.framing import JSON, Framing, framing_of, is_json
-from gateway.memory import Hold
+from gateway.memory import MemoryLease
 from gateway.pipeline.responder import Sink
 from gateway.telemetry import Entry
 from gateway.upstream import Answer
@@ -77,7 +77,7 @@ class Arriving:
 
 
 async def whole(
-    answer: Answer, meter: Meter, sink: Sink, *, entry: Entry, hold: Hold, cleaned: Callable[[bytes], bytes]
+    answer: Answer, meter: Meter, sink: Sink, *, entry: Entry, memory: MemoryLease, cleaned: Callable[[bytes], bytes]
 ) -> None:
     """Pass a unary answer on; of one that is an error `cleaned` makes what may leave.
 
@@ -94,7 +94,7 @@ async def whole(
         entry.fail(UpstreamError())
         body = cleaned(body)
     kind = answer.headers.get("content-type", "")
-    await sink.whole(answer.status, kind if is_json(kind) and PLAIN_TYPE.fullmatch(kind) else JSON, body, hold)
+    await sink.whole(answer.status, kind if is_json(kind) and PLAIN_TYPE.fullmatch(kind) else JSON, body, memory)
 
 
 async def stream(
@@ -104,7 +104,7 @@ async def stream(
     sink: Sink,
     *,
     entry: Entry,
-    hold: Hold,
+    memory: MemoryLease,
     waits: Waits,
     refusal: Callable[[bytes], GatewayError],
 ) -> None:
@@ -114,14 +114,14 @@ async def stream(
     """
     framing = framing_of(call, answer.content_type)
     assert answer.chunks is not None  # noqa: S101  the caller has looked
-    base, arriving = hold.bytes, Arriving(answer.chunks, entry, waits)
+    base, arriving = memory.bytes, Arriving(answer.chunks, entry, waits)
     try:
         while chunk := await arriving.next(sink, answer.status, framing.content_type):
             written, error = await _metered(meter, framing, chunk)
             await _write(sink, answer.status, framing, written)
             if error:
                 raise refusal(error)
-            hold.resize(base + framing.pending + sink.held)
+            memory.resize(base + framing.pending + sink.held)
             arriving.complete = meter.finished and not framing.pending and meter.usage.source == "reported"
         last, error = await _metered(meter, framing, None)
         if error:

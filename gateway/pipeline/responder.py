@@ -10,8 +10,8 @@ from typing import Protocol
 from gateway.asgi import SLICE_BYTES
 from gateway.errors import ClientGone
 from gateway.framing import sse
-from gateway.memory import Hold
-from gateway.pipeline.deadline import Patience
+from gateway.memory import MemoryLease
+from gateway.pipeline.deadline import Deadline
 from gateway.pipeline.exchange import Exchange
 
 
@@ -30,17 +30,17 @@ class Sink(Protocol):
     async def write(self, chunk: bytes) -> None:
         """Take the next piece."""
 
-    async def whole(self, status: int, content_type: str, body: bytes, hold: Hold | None = None) -> None:
-        """Take an answer that came whole; `hold` counts its bytes, which may leave it as they go."""
+    async def whole(self, status: int, content_type: str, body: bytes, memory: MemoryLease | None = None) -> None:
+        """Take an answer that came whole; `memory` counts its bytes, which may leave it as they go."""
 
 
-class Live:
+class Responder:
     """One caller who waits for an answer.  Raises `ClientGone` when they do not."""
 
     held = 0
 
-    def __init__(self, exchange: Exchange, patience: Patience) -> None:
-        self._exchange, self._patience = exchange, patience
+    def __init__(self, exchange: Exchange, deadline: Deadline) -> None:
+        self._exchange, self._deadline = exchange, deadline
         self._reply, self._entry = exchange.reply, exchange.entry
 
     @property
@@ -53,18 +53,20 @@ class Live:
         await self._reply.begin(status, self._exchange.headers(content_type))
 
     async def write(self, chunk: bytes | memoryview) -> None:
-        self._patience.extend()
+        self._deadline.extend()
         await self._reply.write(chunk)
 
-    async def whole(self, status: int, content_type: str, body: bytes | memoryview, hold: Hold | None = None) -> None:
-        if self._patience.gone:
+    async def whole(
+        self, status: int, content_type: str, body: bytes | memoryview, memory: MemoryLease | None = None
+    ) -> None:
+        if self._deadline.gone:
             raise ClientGone
-        self._patience.end()
+        self._deadline.end()
         if len(body) <= SLICE_BYTES:
             await self._entry.settle()
         self._entry.began()
         headers = self._exchange.headers(content_type)
-        await self._reply.whole(status, headers, body, hold, before_last=self._entry.settle)
+        await self._reply.whole(status, headers, body, memory, before_last=self._entry.settle)
 
     async def end(self) -> None:
         """That was all."""

@@ -29,7 +29,7 @@ import uvicorn
 from gateway.asgi import Receive, Scope, Send
 from gateway.background import Background
 from gateway.config import Settings, load
-from gateway.memory import heap
+from gateway.memory import malloc
 from gateway.processes.sockets import BACKLOG
 
 KEEP_ALIVE_SECONDS = 75
@@ -179,7 +179,7 @@ def share_the_core() -> None:
 def run(create: Callable[[Settings], App], arguments: Sequence[str]) -> None:
     """Serve the app that `create` makes until told to leave; `arguments` are LISTENER LIFELINE READY NOTICE."""
     harden()
-    heap.keep_at_hand()
+    malloc.keep_at_hand()
     share_the_core()
     listener, lifeline, ready = map(int, arguments[:3])
     settings = load()

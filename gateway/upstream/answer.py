@@ -8,7 +8,7 @@ from typing import Self
 import httpx
 
 from gateway.errors import UpstreamBroke, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from gateway.memory import Hold, heap
+from gateway.memory import MemoryLease, malloc
 from gateway.upstream.encoding import Decoder
 from gateway.upstream.seam import Body, Incoming
 
@@ -50,7 +50,7 @@ class Answer:
             await self.source.aclose()
 
 
-async def read(incoming: Incoming, *, stream: bool, limit: int, hold: Hold) -> Answer:
+async def read(incoming: Incoming, *, stream: bool, limit: int, memory: MemoryLease) -> Answer:
     """Take what can be taken now: a unary answer or an error whole, of a stream only the head.
 
     Raises `UpstreamError` beyond the limit, declared or come, and as `Plain` does; then the connection is closed.
@@ -65,25 +65,25 @@ async def read(incoming: Incoming, *, stream: bool, limit: int, hold: Hold) -> A
             kept_open = True
             return Answer(status=status, headers=headers, chunks=chunks, source=source)
         length = -1 if "content-encoding" in headers else declared
-        return Answer(status=status, headers=headers, body=await _whole(chunks, hold, length))
+        return Answer(status=status, headers=headers, body=await _whole(chunks, memory, length))
     finally:
         if not kept_open:
             await source.aclose()
 
 
-async def _whole(chunks: AsyncIterator[bytes], hold: Hold, length: int) -> bytes:
+async def _whole(chunks: AsyncIterator[bytes], memory: MemoryLease, length: int) -> bytes:
     """Join the chunks, which count as held from when they come; `length` is what there will be of them, if known."""
     body = await anext(chunks, b"")
-    hold.answer(len(body))
+    memory.add(len(body))
     if len(body) == length:  # most are small, and come at once
         return body
     with io.BytesIO() as joined:
         joined.write(body)
         async for chunk in chunks:
-            hold.answer(len(chunk))
+            memory.add(len(chunk))
             joined.write(chunk)
-        if joined.tell() >= heap.LARGE_BYTES:
-            heap.give_back()  # the pieces it came in
+        if joined.tell() >= malloc.LARGE_BYTES:
+            malloc.trim()  # the pieces it came in
         return joined.getvalue()
 
 

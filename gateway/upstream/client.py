@@ -28,7 +28,7 @@ from gateway.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from gateway.memory import Hold
+from gateway.memory import MemoryLease
 from gateway.telemetry import Metrics
 from gateway.upstream.answer import Answer, failure_of, read
 from gateway.upstream.breaker import LISTS, Breaker, Breakers, RetryBudget
@@ -60,7 +60,7 @@ class ErrorReader(Protocol):
         """Whether it is our own key or balance that was refused."""
 
     def scrubbed(self, body: bytes, secret: str) -> bytes:
-        """The same body where it does not hold our key, in whatever spelling."""
+        """The same body where it does not memory our key, in whatever spelling."""
 
     def mend(self, status: int, content_type: str, body: bytes, secret: str) -> bytes:
         """The body as the caller may see it."""
@@ -113,8 +113,8 @@ class Upstream:
         self._told: set[str] = set()  # labels whose breaker has been open
         self._budget = RetryBudget()
 
-    async def send(self, call: Call, errors: ErrorReader, account: Account, hold: Hold) -> Answer:
-        """Ask, and return a 2xx answer, to be closed by leaving its context; `hold` counts what came of it.
+    async def send(self, call: Call, errors: ErrorReader, account: Account, memory: MemoryLease) -> Answer:
+        """Ask, and return a 2xx answer, to be closed by leaving its context; `memory` counts what came of it.
 
         Raises `Failed`.
         """
@@ -124,7 +124,7 @@ class Upstream:
         self._budget.earn()
         began = time.perf_counter()
         try:
-            answer = await self._persist(call, errors, account, hold)
+            answer = await self._persist(call, errors, account, memory)
         except (UpstreamUnreachable, UpstreamBroke):
             self._record(breaker, failed=True)
             raise
@@ -137,19 +137,19 @@ class Upstream:
     async def aclose(self) -> None:
         await self._transport.aclose()
 
-    async def _persist(self, call: Call, errors: ErrorReader, account: Account, hold: Hold) -> Answer:
+    async def _persist(self, call: Call, errors: ErrorReader, account: Account, memory: MemoryLease) -> Answer:
         """Attempt until there is an answer or a failure that is final."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
             unreachable, asked_to_wait = False, None
             try:
-                answer = await self._attempt(call, account, hold)
+                answer = await self._attempt(call, account, memory)
             except UpstreamUnreachable:
                 unreachable = True
             else:
                 if not overloaded(answer, errors):
                     break
                 asked_to_wait = seconds_asked(answer, errors)
-                hold.release(len(answer.body))
+                memory.release(len(answer.body))
             wait = (
                 random.uniform(0, BACKOFF_SECONDS * 2**attempt)
                 if asked_to_wait is None
@@ -163,14 +163,14 @@ class Upstream:
             await asyncio.sleep(wait)
         return answer
 
-    async def _attempt(self, call: Call, account: Account, hold: Hold) -> Answer:
+    async def _attempt(self, call: Call, account: Account, memory: MemoryLease) -> Answer:
         outcome, sent_before = "cancelled", account.sent
         account.attempts += 1
         account.sent = True
         try:
             incoming = await self._transport.send(self._requests.of(call))
             account.upstream_status = incoming.status
-            answer = await read(incoming, stream=call.stream, limit=self._max_answer_bytes, hold=hold)
+            answer = await read(incoming, stream=call.stream, limit=self._max_answer_bytes, memory=memory)
             outcome = str(answer.status)
         except httpx.TransportError as error:
             failure = failure_of(error)

@@ -16,7 +16,7 @@ import httpx
 from gateway import __version__
 from gateway.config import Fixed, Watched
 from gateway.errors import GatewayError, UpstreamError
-from gateway.memory import Buffered
+from gateway.memory import MemoryBudget
 from gateway.upstream.answer import read
 from gateway.upstream.seam import Outgoing, Transport
 
@@ -50,7 +50,9 @@ class Trial:
         try:
             async with asyncio.timeout(TRIAL_SECONDS):
                 incoming = await self._transport.send(Outgoing("GET", self._origin + PATH, headers, b""))
-                body = (await read(incoming, stream=False, limit=MAX_BYTES, hold=Buffered(MAX_BYTES).hold())).body
+                body = (
+                    await read(incoming, stream=False, limit=MAX_BYTES, memory=MemoryBudget(MAX_BYTES).lease())
+                ).body
         except (httpx.TransportError, TimeoutError):
             return "unreached"
         except UpstreamError:  # longer than anybody reads: it has a status all the same

@@ -13,7 +13,7 @@ from gateway.cache import Cache, CacheResult, CacheStore, SingleFlight
 from gateway.cache.cache import Ask
 from gateway.call.call import Asked, Call
 from gateway.config.clients import Client
-from gateway.memory.budget import Buffered
+from gateway.memory.budget import MemoryBudget
 from gateway.store import Store
 from tests.support.valkey import until
 
@@ -93,9 +93,9 @@ class Worker:
         timeout = options.pop("timeout", 1.0)
         self.store = Store(url, timeout=timeout, connections=4, full_is_away=False)
         self.cache_store = CacheStore(self.store, **options)
-        self.buffered = Buffered(2**30)
+        self.memory_budget = MemoryBudget(2**30)
         self.cache = Cache(
-            self.cache_store, self, upstream=UPSTREAM, hold=self.buffered.hold, call_seconds=call_seconds
+            self.cache_store, self, upstream=UPSTREAM, lease=self.memory_budget.lease, call_seconds=call_seconds
         )
 
     def cached(self, name: str, result: str) -> None:
@@ -126,7 +126,7 @@ class Worker:
     async def at_rest(self) -> None:
         """Wait until nothing is asked or stored any more."""
         await until(lambda: not self.cache._tasks and not self.cache._flights)
-        assert 0 == self.buffered.held
+        assert 0 == self.memory_budget.held
 
 
 @contextlib.asynccontextmanager

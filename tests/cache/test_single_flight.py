@@ -8,7 +8,7 @@ from collections import Counter
 from gateway.cache import SingleFlight
 from gateway.cache.answer import CachedAnswer
 from gateway.cache.single_flight import PIECE_BYTES, joined
-from gateway.memory.budget import Buffered
+from gateway.memory.budget import MemoryBudget
 from tests.support.caching import kept
 from tests.support.gateway import STREAM, TEXT, Gateway
 from tests.support.valkey import Valkey
@@ -23,7 +23,7 @@ print(len(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(requ
 
 async def test_followers_go_on_one_after_the_other() -> None:
     """D9: of hundreds who wait for one end no two go on in the same turn of the loop, which would be a stall."""
-    flight, turn, went_on = SingleFlight(Buffered(2**20).hold()), 0, Counter[int]()
+    flight, turn, went_on = SingleFlight(MemoryBudget(2**20).lease()), 0, Counter[int]()
     flight.join()
 
     async def follow() -> None:

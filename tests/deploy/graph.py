@@ -114,7 +114,7 @@ def stacked(series: Sequence[Series]) -> list[Band]:
 
 
 def stairs(band: Band) -> Band:
-    """Hold each value until the next one."""
+    """MemoryLease each value until the next one."""
     held = [(later[0], *earlier[1:]) for earlier, later in itertools.pairwise(band)]
     return [point for pair in zip(band, [*held, band[-1]], strict=True) for point in pair]
 

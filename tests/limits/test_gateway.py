@@ -117,7 +117,7 @@ async def test_a_frozen_store_under_load(tmp_path: Path, upstream: Upstream, mod
             later = await hammer([gateway], 8, 1)
             assert 0 == gateway.metric("gateway_store_up", store="state")
             store.thaw()
-            await until(lambda: gateway.app.parts.state.up)
+            await until(lambda: gateway.app.parts.state_store.up)
             assert {200} == {status for _, status in await hammer([gateway], 8, 0.2)}
             admitted = gateway.metric("gateway_requests_total", outcome="ok")
             await until(lambda: len(records(store)) == admitted)
@@ -140,7 +140,7 @@ async def test_a_full_store(tmp_path: Path, upstream: Upstream, mode: str, durin
             store.ask("SETRANGE", "ballast", 8_000_000, "x")
             assert [during] * 5 == [(await gateway.http.post(GENERATE, json=TEXT)).status_code for _ in range(5)]
             store.ask("DEL", "ballast")
-            await until(lambda: gateway.app.parts.state.up)
+            await until(lambda: gateway.app.parts.state_store.up)
             assert 200 == (await gateway.http.post(GENERATE, json=TEXT)).status_code
             await until(lambda: len(records(store)) == (6 if mode == "local" else 1))
             await until(lambda: "recovered" in events(gateway))
@@ -161,7 +161,7 @@ async def test_every_end_gives_its_place_back(tmp_path: Path, upstream: Upstream
     """
     terms = {"design": "concurrent = 50\ntokens_per_minute = 20_000\ntokens_per_day = 10_000_000"}
     async with running(tmp_path, upstream.url, redis_url=state.url, clients=terms) as gateway:
-        gateway.app.parts.pipeline._drains.seconds = 0.5
+        gateway.app.parts.pipeline._orphaned.seconds = 0.5
         for path, faults in ((GENERATE, "400 429 503 empty"), (STREAM, "400 cut nousage")):
             for fault in faults.split():
                 with suppress(httpx.RemoteProtocolError):
@@ -187,7 +187,7 @@ async def test_every_end_gives_its_place_back(tmp_path: Path, upstream: Upstream
 async def test_callers_who_left_are_waited_for_within_bounds(tmp_path: Path, upstream: Upstream, state: Valkey) -> None:
     """D6: no more answers than the pool holds are waited for after their callers have left, and each frees its place."""
     async with running(tmp_path, upstream.url, redis_url=state.url) as gateway:
-        drains = gateway.app.parts.pipeline._drains
+        drains = gateway.app.parts.pipeline._orphaned
         drains.limit, drains.seconds = 2, 6
         began = time.monotonic()
         await asyncio.gather(*(leave(gateway, GENERATE, "sandbox-fault: hang ", 1.5) for _ in range(5)))

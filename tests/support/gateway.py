@@ -79,10 +79,10 @@ class Gateway:
     async def at_rest(self) -> None:
         """Wait until no call is under way and no byte is held; fails after 5 s."""
         deadline = time.monotonic() + 5
-        while self.metric("gateway_in_flight_requests") or self.app.parts.buffered.held:
+        while self.metric("gateway_in_flight_requests") or self.app.parts.memory_budget.held:
             assert time.monotonic() < deadline, (
                 self.metric("gateway_in_flight_requests"),
-                self.app.parts.buffered.held,
+                self.app.parts.memory_budget.held,
             )
             await asyncio.sleep(0.01)
 

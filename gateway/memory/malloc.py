@@ -20,21 +20,21 @@ WORTH_BYTES = 16 * 2**20  # let go of, before it is worth a look
 BUSY_BYTES = 4 * 2**20  # let go of between two looks: bodies still come and go
 
 
-class Heap:
+class MallocTrimmer:
     """Looks after the C library's heap of this process; without glibc it is left alone."""
 
     def __init__(self) -> None:
         self._seen = self._trimmed = 0
 
-    def look(self, released: int) -> None:
+    def tick(self, released: int) -> None:
         """Give back what is free, if the bytes of bodies `released` so far have become many and now grow slowly."""
         busy, self._seen = released - self._seen >= BUSY_BYTES, released
         if not busy and released - self._trimmed >= WORTH_BYTES:
             self._trimmed = released
-            give_back()
+            trim()
 
 
-def give_back() -> None:
+def trim() -> None:
     """Return what is free right now; a millisecond for ten megabytes."""
     with contextlib.suppress(AttributeError, OSError):  # another libc
         ctypes.CDLL(None).malloc_trim(0)
