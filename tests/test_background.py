@@ -14,7 +14,7 @@ import pytest
 from gateway import background
 from gateway.app import housekeeping
 from gateway.background import Background, supervised
-from gateway.limits.endings import Endings
+from gateway.limits.settlements import Settlements
 from gateway.store import Store
 from gateway.upstream import UpstreamKey
 from tests.support.gateway import running
@@ -92,7 +92,7 @@ def failing_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> dict
     [
         ({"housekeeping"}, housekeeping, "look_at_numbers"),
         ({"upstream key"}, UpstreamKey, "refresh"),
-        ({"lease renewal"}, Endings, "flush"),
+        ({"lease renewal"}, Settlements, "flush"),
         ({"state probe", "cache probe"}, Store, "ping"),
     ],
 )

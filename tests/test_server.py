@@ -64,7 +64,7 @@ def test_all_workers_killed_at_once_are_replaced(tmp_path: Path) -> None:
         until(1, lambda: not any(is_running(pid) for pid in before))
         began = time.monotonic()
         assert int(gateway.get("/pid").text) not in before
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5  # two, and more where other tests want the cores too
         assert isinstance(call.exception(), httpx.HTTPError)
         assert 0 == metric(gateway, "gateway_in_flight_requests")
 

@@ -100,7 +100,7 @@ async def test_budgets_that_are_gone_are_none(tmp_path: Path, monkeypatch: pytes
         assert [] == sweep.lines()
 
 
-VISITS = {"operation": "visit"}
+VISITS = {"operation": "renew_and_reap"}
 USED = {"client": "design", "limit": "tokens_per_day"}
 EACH = 0.25  # seconds of a turn
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from gateway.config import Client
 from gateway.errors import BudgetSpent, RateLimited
-from gateway.limits.allowed import LIMITS, Allowed
+from gateway.limits.quotas import LIMITS, Quotas
 
 BUDGETS = frozenset({"tokens_per_day", "images_per_day"})
 
@@ -42,30 +42,30 @@ def refused(client: Client, levels: Levels) -> RateLimited:
     return refusal(client, LIMITS[int(levels.refused) - 1], levels.wait / 1000)
 
 
-def policy(allowed: Allowed) -> bytes:
+def policy(quotas: Quotas) -> bytes:
     """The value of `ratelimit-policy`; empty when there is no limit."""
     rows = (
-        (b"requests", allowed.burst, ceil(allowed.burst * 60 / (allowed.requests_per_minute or 1))),
-        (b"tokens", allowed.tokens_per_minute, 60),
-        (b"tokens-day", allowed.tokens_per_day, 86400),
-        (b"images-day", allowed.images_per_day, 86400),
+        (b"requests", quotas.burst, ceil(quotas.burst * 60 / (quotas.requests_per_minute or 1))),
+        (b"tokens", quotas.tokens_per_minute, 60),
+        (b"tokens-day", quotas.tokens_per_day, 86400),
+        (b"images-day", quotas.images_per_day, 86400),
     )
     return b", ".join(b'"%b";q=%d;w=%d' % row for row in rows if row[1])
 
 
-def standing(allowed: Allowed, levels: Levels) -> bytes:
+def standing(quotas: Quotas, levels: Levels) -> bytes:
     """The value of `ratelimit`; empty when there is no limit."""
     words, midnight = [], ceil(levels.midnight / 1000)
-    if allowed.burst:
-        full = levels.requests * 60 / allowed.requests_per_minute
-        words.append(_left("requests", allowed.burst - levels.requests, ceil(full - 1e-6)))
-    if allowed.tokens_per_minute:
-        full = levels.tokens * 60 / allowed.tokens_per_minute
-        words.append(_left("tokens", allowed.tokens_per_minute - levels.tokens, ceil(full - 1e-6)))
-    if allowed.tokens_per_day:
-        words.append(_left("tokens-day", allowed.tokens_per_day - levels.tokens_day, midnight))
-    if allowed.images_per_day:
-        words.append(_left("images-day", allowed.images_per_day - levels.images_day, midnight))
+    if quotas.burst:
+        full = levels.requests * 60 / quotas.requests_per_minute
+        words.append(_left("requests", quotas.burst - levels.requests, ceil(full - 1e-6)))
+    if quotas.tokens_per_minute:
+        full = levels.tokens * 60 / quotas.tokens_per_minute
+        words.append(_left("tokens", quotas.tokens_per_minute - levels.tokens, ceil(full - 1e-6)))
+    if quotas.tokens_per_day:
+        words.append(_left("tokens-day", quotas.tokens_per_day - levels.tokens_day, midnight))
+    if quotas.images_per_day:
+        words.append(_left("images-day", quotas.images_per_day - levels.images_day, midnight))
     return ", ".join(words).encode()
 
 

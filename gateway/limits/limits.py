@@ -22,20 +22,20 @@ import msgspec
 from gateway.call import Call
 from gateway.config import Catalogue, Client
 from gateway.errors import GatewayError, RateLimited, StateLost
-from gateway.limits.account import CLIENTS, NAMES, Account
+from gateway.limits.client_limits import CLIENTS, NAMES, ClientLimits
 from gateway.limits.counts import Counts
-from gateway.limits.endings import CHUNK, Ending, Endings
 from gateway.limits.estimate import estimate
+from gateway.limits.fallback import FallbackLimiter, LocalReservation
 from gateway.limits.headers import Levels, refusal, refused, standing
-from gateway.limits.local import Hold, Local
 from gateway.limits.permit import Charge, Permit
+from gateway.limits.settlements import CHUNK, Settlement, Settlements
 from gateway.store import Store, StoreAway
 
 PACKED = msgspec.msgpack.Encoder().encode
 LEVELS = msgspec.msgpack.Decoder(Levels).decode
 BEAT_SECONDS = 1.0
-LOST = 100  # calls that visit.lua takes back at most
-UNREAD, OURS = 0, 1  # formats of what is kept, as visit.lua tells them; others are newer
+LOST = 100  # calls that renew_and_reap.lua takes back at most
+UNREAD, OURS = 0, 1  # formats of what is kept, as renew_and_reap.lua tells them; others are newer
 
 
 class Limits:
@@ -61,11 +61,11 @@ class Limits:
         self._store, self._catalogue, self._counts = store, catalogue, counts
         self._worker, self._state_lost = worker, state_lost
         self._lease_ms = round(lease_seconds * 1000)
-        self._local = Local(replicas * workers)
-        self._accounts: dict[str, Account] = {}
+        self._fallback = FallbackLimiter(replicas * workers)
+        self._client_limits: dict[str, ClientLimits] = {}
         self._reading = Counter[str]()  # calls whose bodies are still coming, by client
-        self.formats: dict[str, int] = {}  # of clients, where it is not ours: see visit.lua
-        self._endings = Endings(store, counts, self._accounts, queue)
+        self.formats: dict[str, int] = {}  # of clients, where it is not ours: see renew_and_reap.lua
+        self._settlements = Settlements(store, counts, self._client_limits, queue)
         self._ids = (f"{run}-{number:x}" for run in [secrets.token_hex(5)] for number in count(1))
 
     @contextmanager
@@ -75,7 +75,7 @@ class Limits:
         Raises `RateLimited` for a client that has all its `concurrent` calls in this worker already.
         """
         reading = self._reading[client.name]
-        if client.concurrent is not None and len(self._account(client).live) + reading >= client.concurrent:
+        if client.concurrent is not None and len(self._limits_of(client).live) + reading >= client.concurrent:
             raise self._limited(refusal(client, "concurrent", 1))
         self._reading[client.name] += 1
         try:
@@ -88,21 +88,21 @@ class Limits:
 
         Raises `RateLimited`, `BudgetSpent` or `StateLost`, and then nothing is taken.
         """
-        account = self._account(call.client)
+        client_limits = self._limits_of(call.client)
         permit = Permit(
             call=call,
             id=next(self._ids),
             at=int(time.time() * 1000),
-            wanted=estimate(call, self._catalogue),
+            estimate=estimate(call, self._catalogue),
             end=self._end,
         )
-        tokens, images = account.allowed.reserved(permit.wanted)
+        tokens, images = client_limits.quotas.reserved(permit.estimate)
         facts = PACKED((permit.id, tokens, images, self._worker, call.model, call.method, call.request_id))
         try:
-            reply = await self._store.run(account.admit, facts)
+            reply = await self._store.run(client_limits.admit, facts)
         except StoreAway as away:
             try:
-                permit.hold = self._alone(account, permit)
+                permit.reservation = self._alone(client_limits, permit)
             except GatewayError:
                 if away.sent:  # it may yet be admitted
                     self._void(permit)
@@ -111,67 +111,68 @@ class Limits:
             self._void(permit)
             raise
         else:
-            self._judge(account, reply, headers)
-        account.live.add(permit.id)
+            self._judge(client_limits, reply, headers)
+        client_limits.live.add(permit.id)
         return permit
 
     async def sweep(self, clients: Iterable[Client]) -> Mapping[tuple[str, str], int]:
         """Take back the leases of dead workers.  Returns what is used of each budget, by client and limit."""
         used: dict[tuple[str, str], int] = {}
-        present = [self._account(client) for client in clients]
-        for accounts in _chunks([*present, *await self._former(present)]):
-            for account, spent in zip(accounts, await asyncio.gather(*map(self._visit, accounts)), strict=True):
+        present = [self._limits_of(client) for client in clients]
+        for chunk in _chunks([*present, *await self._former(present)]):
+            spent_by_each = await asyncio.gather(*map(self._renew_and_reap, chunk))
+            for client_limits, spent in zip(chunk, spent_by_each, strict=True):
                 for limit, units in zip(("tokens_per_day", "images_per_day"), spent, strict=False):
-                    if getattr(account.allowed, limit):
-                        used[account.client.name, limit] = units
+                    if getattr(client_limits.quotas, limit):
+                        used[client_limits.client.name, limit] = units
         return used
 
     async def run(self) -> None:
         """Renew leases and tell the store what it missed, until cancelled."""
         while True:
-            await self._endings.flush()
-            for accounts in _chunks([account for account in self._accounts.values() if account.live]):
-                await asyncio.gather(*map(self._visit, accounts))
+            await self._settlements.flush()
+            for chunk in _chunks([one for one in self._client_limits.values() if one.live]):
+                await asyncio.gather(*map(self._renew_and_reap, chunk))
             await asyncio.sleep(min(BEAT_SECONDS, self._lease_ms / 5000))
 
     async def aclose(self) -> None:
         """Tell the store what it missed, if it is there; count what cannot be told."""
-        await self._endings.aclose()
+        await self._settlements.aclose()
 
-    def _account(self, client: Client) -> Account:
-        account = self._accounts.get(client.name)
-        if account is None or account.client is not client:  # new, or the clients file has changed
-            account = Account.of(client, self._lease_ms, account.live if account else set())
-            self._accounts[client.name] = account
-        return account
+    def _limits_of(self, client: Client) -> ClientLimits:
+        client_limits = self._client_limits.get(client.name)
+        if client_limits is None or client_limits.client is not client:  # new, or the clients file has changed
+            client_limits = ClientLimits.of(client, self._lease_ms, client_limits.live if client_limits else set())
+            self._client_limits[client.name] = client_limits
+        return client_limits
 
-    async def _former(self, present: list[Account]) -> list[Account]:
+    async def _former(self, present: list[ClientLimits]) -> list[ClientLimits]:
         """Clients that are no longer in the clients file, and may have calls under way all the same."""
-        names = [account.client.name for account in present]
+        names = [client_limits.client.name for client_limits in present]
         try:
             known = await self._store.script(NAMES, [CLIENTS], names)
         except StoreAway:
             return []
         former = {name.decode() for name in known}.difference(names)
         return [
-            self._accounts.get(name) or self._account(Client.model_construct(name=name, key_sha256=()))
+            self._client_limits.get(name) or self._limits_of(Client.model_construct(name=name, key_sha256=()))
             for name in former
         ]
 
-    def _judge(self, account: Account, reply: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    def _judge(self, client_limits: ClientLimits, reply: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         levels = LEVELS(reply)
-        if account.policy:
-            headers.append((b"ratelimit-policy", account.policy))
-            headers.append((b"ratelimit", standing(account.allowed, levels)))
+        if client_limits.policy:
+            headers.append((b"ratelimit-policy", client_limits.policy))
+            headers.append((b"ratelimit", standing(client_limits.quotas, levels)))
         if levels.refused > 0:  # an error that this frame named would be a cycle, and the body wait for the collector
-            raise self._limited(refused(account.client, levels))
+            raise self._limited(refused(client_limits.client, levels))
 
-    def _alone(self, account: Account, permit: Permit) -> Hold:
+    def _alone(self, client_limits: ClientLimits, permit: Permit) -> LocalReservation:
         """Decide without the store."""
         if self._state_lost == "closed":
             raise StateLost
         try:
-            return self._local.admit(account.client, permit.wanted, len(account.live))
+            return self._fallback.admit(client_limits.client, permit.estimate, len(client_limits.live))
         except RateLimited as error:
             raise self._limited(error) from None
 
@@ -180,42 +181,42 @@ class Limits:
         return error
 
     async def _end(self, permit: Permit, charge: Charge, outcome: str) -> None:
-        account = self._accounts[permit.call.client.name]
-        account.live.discard(permit.id)
-        if permit.hold is not None:
-            self._local.settle(account.client, permit.hold, charge.tokens, charge.images)
+        client_limits = self._client_limits[permit.call.client.name]
+        client_limits.live.discard(permit.id)
+        if permit.reservation is not None:
+            self._fallback.settle(client_limits.client, permit.reservation, charge.tokens, charge.images)
         with suppress(StoreAway):
-            await self._endings.tell(self._ending(permit, charge, outcome))
+            await self._settlements.send(self._settlement(permit, charge, outcome))
 
     def _void(self, permit: Permit) -> None:
         """The call never began, whatever the store may have made of it."""
-        self._endings.tell(self._ending(permit, Charge(), ""))
+        self._settlements.send(self._settlement(permit, Charge(), ""))
 
-    def _ending(self, permit: Permit, charge: Charge, outcome: str) -> Ending:
+    def _settlement(self, permit: Permit, charge: Charge, outcome: str) -> Settlement:
         call = permit.call
         spent = (charge.source, charge.tokens, charge.tokens_in, charge.tokens_out, charge.images)
         facts = (permit.id, outcome, *spent, call.model, call.method, call.request_id, permit.at)
-        return Ending(call.client.name, PACKED(facts))
+        return Settlement(call.client.name, PACKED(facts))
 
-    async def _visit(self, account: Account) -> tuple[int, ...]:
+    async def _renew_and_reap(self, client_limits: ClientLimits) -> tuple[int, ...]:
         """Renew the leases of this worker's calls and take back those of dead workers.
 
         Returns the tokens and images of today; nothing while the store is away.
         """
         while True:
             try:
-                *spent, lost, form = await self._store.run(account.visit, *account.live)
+                *spent, lost, form = await self._store.run(client_limits.renew_and_reap, *client_limits.live)
             except StoreAway:
                 return ()
             if form != OURS:
-                self.formats[account.client.name] = form
+                self.formats[client_limits.client.name] = form
             else:
-                self.formats.pop(account.client.name, None)
+                self.formats.pop(client_limits.client.name, None)
             for model, method in lost:
-                self._counts.lost(account.client.name, model.decode(), method.decode())
+                self._counts.lost(client_limits.client.name, model.decode(), method.decode())
             if len(lost) < LOST:
                 return tuple(spent)
 
 
-def _chunks(accounts: list[Account]) -> Iterable[list[Account]]:
-    return (accounts[start : start + CHUNK] for start in range(0, len(accounts), CHUNK))
+def _chunks(clients: list[ClientLimits]) -> Iterable[list[ClientLimits]]:
+    return (clients[start : start + CHUNK] for start in range(0, len(clients), CHUNK))

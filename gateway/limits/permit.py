@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gateway.call import Call, Kind, Modality, Source, Usage
 from gateway.limits.estimate import Estimate
-from gateway.limits.local import Hold
+from gateway.limits.fallback import LocalReservation
 
 FREE = frozenset({"cache_hit", "collapsed"})  # whatever the answer says it once cost
 
@@ -21,21 +21,21 @@ class Charge(NamedTuple):
     source: Source = "none"
 
 
-def charged(usage: Usage, outcome: str, wanted: Estimate) -> Usage:
+def charged(usage: Usage, outcome: str, estimate: Estimate) -> Usage:
     """What the answer reported; where it did not and something was billed all the same, what was expected."""
     if outcome in FREE or (usage.source == "none" and outcome != "ok"):
         return Usage()
     if usage.total or usage.source == "reported":
         return usage
     sizes: dict[tuple[Kind, Modality], int] = {
-        ("input", "unknown"): wanted.tokens_in,
-        ("output", "unknown"): wanted.tokens_out,
+        ("input", "unknown"): estimate.tokens_in,
+        ("output", "unknown"): estimate.tokens_out,
     }
     return Usage(
         tokens={kind: size for kind, size in sizes.items() if size},
-        total=wanted.tokens,
-        images_out=max(wanted.images, usage.images_out),
-        source="estimated" if wanted.tokens or wanted.images else "none",
+        total=estimate.tokens,
+        images_out=max(estimate.images, usage.images_out),
+        source="estimated" if estimate.tokens or estimate.images else "none",
     )
 
 
@@ -46,14 +46,14 @@ class Permit:
     call: Call
     id: str
     at: int  # ms, this machine's clock
-    wanted: Estimate
+    estimate: Estimate
     end: Callable[["Permit", Charge, str], Awaitable[None]]
-    hold: Hold | None = None  # when the store was away
+    reservation: LocalReservation | None = None  # when the store was away
     settled: bool = False
 
     def charged(self, usage: Usage, outcome: str) -> Usage:
         """What a call that ends so is charged."""
-        return charged(usage, outcome, self.wanted)
+        return charged(usage, outcome, self.estimate)
 
     async def settle(self, usage: Usage, outcome: str) -> None:
         """Give the place back and correct the reservation to what is charged.  Settling twice changes nothing.
@@ -63,6 +63,6 @@ class Permit:
         if self.settled:
             return
         self.settled = True
-        usage = charged(usage, outcome, self.wanted)
+        usage = charged(usage, outcome, self.estimate)
         charge = Charge(usage.total, usage.tokens_in, usage.tokens_out, usage.images_out, usage.source)
         await self.end(self, charge, outcome)

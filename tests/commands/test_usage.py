@@ -11,7 +11,7 @@ import pytest
 from gateway.commands import CommandError, WrongUseError
 from gateway.commands.usage import PAGE, run
 from gateway.config.settings import Settings
-from gateway.limits.account import key
+from gateway.limits.client_limits import key
 from tests.limits.gate import NOTHING, client, gate, used
 from tests.support.valkey import Valkey, valkey
 

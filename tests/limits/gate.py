@@ -9,7 +9,7 @@ from gateway.config.clients import Client
 from gateway.config.models import Catalogue
 from gateway.errors.tree import GatewayError
 from gateway.limits import Limits
-from gateway.limits.account import PROBE, key
+from gateway.limits.client_limits import PROBE, key
 from gateway.limits.permit import Permit
 from gateway.store import Store
 from tests.support.valkey import Valkey

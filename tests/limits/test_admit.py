@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config.clients import Client
 from gateway.errors.tree import BudgetSpent, RateLimited
-from gateway.limits.account import key
+from gateway.limits.client_limits import key
 from tests.limits.gate import NOTHING, Gate, Headers, change, client, leases, pass_time, records, state, used
 from tests.support.valkey import Valkey
 
@@ -137,7 +137,7 @@ async def test_a_call_larger_than_the_limit_is_admitted_alone(one: Gate) -> None
     permit = await one.admit(design, candidates=8, image_output=True)
     refused = await one.refusal(design)
 
-    assert permit.wanted.tokens == 8 * 1024
+    assert permit.estimate.tokens == 8 * 1024
     assert isinstance(refused, RateLimited)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.config.clients import Client
 from gateway.errors.tree import BudgetSpent, RateLimited, StateLost
-from gateway.limits.account import Account
+from gateway.limits.client_limits import ClientLimits
 from gateway.limits.limits import LEVELS, PACKED
 from gateway.store.embedded import STATE
 from tests.limits.gate import Gate, Headers, client, gate, leases, records, state, used
@@ -142,7 +142,7 @@ async def test_an_admission_that_arrives_after_its_end_takes_nothing(one: Gate, 
     before = state(server)
 
     older = PACKED((permit.id, 50, 0, "w1", "m", "generateContent", "r"))
-    reply = await one.store.run(Account.of(design, 10_000, set()).admit, older)
+    reply = await one.store.run(ClientLimits.of(design, 10_000, set()).admit, older)
 
     assert -1 == LEVELS(reply).refused
     assert before == state(server)

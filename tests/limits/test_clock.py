@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from gateway.errors.tree import BudgetSpent, RateLimited
-from gateway.limits.account import ADMIT, KEYS, SETTLE, key
-from gateway.limits.allowed import Allowed
+from gateway.limits.client_limits import ADMIT, KEYS, SETTLE, key
 from gateway.limits.estimate import Estimate
+from gateway.limits.fallback import FallbackLimiter
 from gateway.limits.limits import LEVELS, PACKED
-from gateway.limits.local import Local
+from gateway.limits.quotas import Quotas
 from gateway.store.command import Script
 from tests.limits.gate import client, state
 from tests.support.valkey import Valkey
@@ -25,7 +25,7 @@ class Day:
 
     def __init__(self, server: Valkey) -> None:
         self.server = server
-        keys, limits = [key("design", name) for name in KEYS], PACKED((*Allowed.to(DESIGN), 10_000))
+        keys, limits = [key("design", name) for name in KEYS], PACKED((*Quotas.of(DESIGN), 10_000))
         self.known = (len(keys), *keys, limits)
         self.calls = 0
 
@@ -122,9 +122,9 @@ def test_what_a_call_reserved_is_given_back_to_its_own_day(
     assert left == state(day.server)["tokens_day"]
 
 
-def local(wall: Callable[[], float]) -> Local:
+def local(wall: Callable[[], float]) -> FallbackLimiter:
     """A worker's share on its own, with the machine's clock set by a test."""
-    return Local(1, clock=lambda: 0.0, wall=wall)
+    return FallbackLimiter(1, clock=lambda: 0.0, wall=wall)
 
 
 @pytest.mark.parametrize("back", [1, 60, 3600, 80_000])

@@ -10,7 +10,7 @@ from redis import Redis
 from redis.crc import key_slot
 
 from gateway.errors.tree import RateLimited
-from gateway.limits.account import key
+from gateway.limits.client_limits import key
 from tests.limits.gate import Headers, client, gate, used
 from tests.support.valkey import cluster, until
 
@@ -66,14 +66,14 @@ async def test_a_slot_that_moves_is_followed(ports: list[int], nodes: list[Any])
         keys = nodes[source].execute_command("CLUSTER", "GETKEYSINSLOT", slot, 10)
         nodes[source].execute_command("MIGRATE", "127.0.0.1", ports[target], "", 0, 5000, "KEYS", *keys)
         assert await one.store.command("HGET", key("mover", "limits"), "state")  # ASK
-        assert None is not (await one.admit(mover)).hold  # TRYAGAIN: a script finds all keys or none
+        assert None is not (await one.admit(mover)).reservation  # TRYAGAIN: a script finds all keys or none
         for at in (target, source, 3 - source - target):
             nodes[at].execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
         headers: Headers = []
         permit = await one.admit(mover, headers)  # MOVED
         await permit.settle(used(1), "ok")
 
-        assert None is permit.hold
+        assert None is permit.reservation
         assert [] == one.changes
     assert 1 == nodes[target].zcard(key("mover", "leases"))
     assert dict(headers)[b"ratelimit"].startswith(b'"requests";r=98;')
@@ -83,10 +83,10 @@ async def test_a_silent_server_of_a_cluster_is_a_lost_store(ports: list[int], no
     """R2: when a client's server does not answer, workers admit their share, and find it again."""
     some = client(NAMES[0], tokens_per_day=10**7)
     async with gate(f"redis+cluster://127.0.0.1:{ports[0]}") as one:
-        assert None is (await one.admit(some)).hold
+        assert None is (await one.admit(some)).reservation
         nodes[home(nodes, NAMES[0])].execute_command("CLIENT", "PAUSE", 600, "ALL")
 
-        assert None is not (await one.admit(some)).hold
+        assert None is not (await one.admit(some)).reservation
         await until(lambda: one.store.up, 10)
-        assert None is (await one.admit(some)).hold
+        assert None is (await one.admit(some)).reservation
         assert [False, True] == one.changes

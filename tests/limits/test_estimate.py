@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from gateway.config.models import Catalogue
-from gateway.limits.allowed import Allowed
 from gateway.limits.estimate import Estimate, estimate
+from gateway.limits.quotas import Quotas
 from tests.limits.gate import call, client
 
 
@@ -50,18 +50,18 @@ def test_a_reservation_never_exceeds_the_limits() -> None:
     wanted = Estimate(tokens_in=5000, images=9)
     design = client(tokens_per_minute=4000, tokens_per_day=3000, images_per_day=4)
 
-    assert (3000, 4) == Allowed.to(design).reserved(wanted)
-    assert (300, 1) == Allowed.to(design, 10).reserved(wanted)
-    assert (5000, 9) == Allowed.to(client()).reserved(wanted)
+    assert (3000, 4) == Quotas.of(design).reserved(wanted)
+    assert (300, 1) == Quotas.of(design, 10).reserved(wanted)
+    assert (5000, 9) == Quotas.of(client()).reserved(wanted)
 
 
 def test_a_share_is_rounded_down_and_at_least_one() -> None:
     """L4: the local share is the limit / (replicas x workers)."""
     design = client(requests_per_minute=60, burst=9, tokens_per_minute=100, concurrent=3)
 
-    assert (60, 9, 100, 0, 0, 3) == Allowed.to(design)
-    assert (15, 2, 25, 0, 0, 1) == Allowed.to(design, 4)
-    assert (60, 60, 0, 0, 0, 0) == Allowed.to(client(requests_per_minute=60))
+    assert (60, 9, 100, 0, 0, 3) == Quotas.of(design)
+    assert (15, 2, 25, 0, 0, 1) == Quotas.of(design, 4)
+    assert (60, 60, 0, 0, 0, 0) == Quotas.of(client(requests_per_minute=60))
 
 
 def test_the_catalogue_is_in_the_package() -> None:

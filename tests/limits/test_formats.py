@@ -10,9 +10,9 @@ import pytest
 
 from gateway.commands import check
 from gateway.config.settings import Settings
-from gateway.limits.account import ADMIT, KEYS, SETTLE, VISIT, key
-from gateway.limits.allowed import Allowed
+from gateway.limits.client_limits import ADMIT, KEYS, RENEW_AND_REAP, SETTLE, key
 from gateway.limits.limits import PACKED, UNREAD
+from gateway.limits.quotas import Quotas
 from gateway.store.command import Script
 from tests.limits.gate import Gate, client, gate, leases, records, state, used
 from tests.limits.test_leases import expire
@@ -25,14 +25,14 @@ OLD = {
     name: Script.of(name, (BEFORE / "state.lua").read_text() + (BEFORE / f"{name}.lua").read_text())
     for name in ("admit", "settle", "visit")
 }
-NEW = {"admit": ADMIT, "settle": SETTLE, "visit": VISIT}
+NEW = {"admit": ADMIT, "settle": SETTLE, "visit": RENEW_AND_REAP}
 
 
 def run(server: Valkey, scripts: dict[str, Script], name: str, *args: Any) -> Any:
     """One script, as either version runs it."""
     keys = [key("design", part) for part in KEYS]
     return server.raw(
-        "EVAL", scripts[name].source, len(keys), *keys, PACKED((*Allowed.to(DESIGN), 10_000)), *map(_part, args)
+        "EVAL", scripts[name].source, len(keys), *keys, PACKED((*Quotas.of(DESIGN), 10_000)), *map(_part, args)
     )
 
 

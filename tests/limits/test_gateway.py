@@ -129,7 +129,9 @@ async def test_a_frozen_store_under_load(tmp_path: Path, upstream: Upstream, mod
         assert during == {status for _, status in first + later}
         assert 0.15 < max(seconds for seconds, _ in first) < 2  # 0.25 s and what an answer takes
         assert len(later) > 50
-        assert sorted(seconds for seconds, _ in later)[len(later) * 9 // 10] < 0.15  # a busy machine has its hiccups
+        assert (
+            sorted(seconds for seconds, _ in later)[len(later) * 9 // 10] < 0.25
+        )  # who waits for the store takes longer
 
 
 @pytest.mark.parametrize(("mode", "during"), [("local", 200), ("closed", 503)])

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 from gateway.errors.tree import RateLimited
-from gateway.limits.account import key
+from gateway.limits.client_limits import key
 from tests.limits.gate import Gate, client, gate, leases, records, state, used
 from tests.support.valkey import Valkey, until
 

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.limits.account import ADMIT, KEYS, SETTLE, VISIT, key
-from gateway.limits.allowed import Allowed
+from gateway.limits.client_limits import ADMIT, KEYS, RENEW_AND_REAP, SETTLE, key
 from gateway.limits.limits import LEVELS, OURS, PACKED
+from gateway.limits.quotas import Quotas
 from gateway.store import Store
 from gateway.store.command import Script
 from tests.limits.gate import client, records, state
@@ -155,8 +155,8 @@ class Scripts(RuleBasedStateMachine):
         self.server = self.valkey.__enter__()
         self.store = self.runner.run(self._open())
         keys = [key("design", name) for name in KEYS]
-        limits = PACKED((*Allowed.to(CLIENT), LEASE))
-        self.scripts = {script.name: clocked(script).on(keys, limits) for script in (ADMIT, SETTLE, VISIT)}
+        limits = PACKED((*Quotas.of(CLIENT), LEASE))
+        self.scripts = {script.name: clocked(script).on(keys, limits) for script in (ADMIT, SETTLE, RENEW_AND_REAP)}
         self.model, self.calls = Model(), 0
         self.spent: dict[str, list[float]] = {}  # when each call was admitted, and the tokens it used
         self.forgotten: set[str] = set()  # calls that have ended so long ago that their ids are not kept any more
@@ -242,7 +242,7 @@ class Scripts(RuleBasedStateMachine):
         """The live workers renew their calls; those of dead ones run out some day."""
         calls = sorted(self.model.leases)
         renewed = data.draw(st.sets(st.sampled_from(calls))) if calls else set()
-        tokens, images, lost, form = self._run("visit", *renewed)
+        tokens, images, lost, form = self._run("renew_and_reap", *renewed)
         assert form == OURS
         today = self.model.at_time(self.now)
         ended = dict(self.model.leases)

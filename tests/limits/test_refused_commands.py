@@ -10,7 +10,7 @@ import pytest
 
 from gateway.app import PROBES
 from gateway.commands.usage import records as read_records
-from gateway.limits.account import CLIENTS, PROBE, key
+from gateway.limits.client_limits import CLIENTS, PROBE, key
 from gateway.store import Store
 from gateway.store.command import StoreAway
 from tests.limits.gate import client, gate, leases, records, state, used

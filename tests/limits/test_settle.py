@@ -8,7 +8,7 @@ import pytest
 
 from gateway.call.call import Usage
 from gateway.errors.tree import RateLimited
-from gateway.limits.account import key
+from gateway.limits.client_limits import key
 from tests.limits.gate import NOTHING, Gate, change, client, gate, leases, pass_time, records, state, used
 from tests.support.valkey import Valkey, until, valkey
 

@@ -1,5 +1,5 @@
--- lease.lua: what is known of a call under way, and how does it end?  Behind state.lua, settle.lua and visit.lua begin
--- with this.
+-- lease.lua: what is known of a call in flight, and how does it end?  Behind state.lua, settle.lua and
+-- renew_and_reap.lua begin with this.
 --
 -- A store may refuse any step of an end, as an ACL does; whoever comes again goes on from there.  In `settled` stands
 -- when the call was recorded, or 0 where that was refused and nothing has happened.  What is recorded is never recorded

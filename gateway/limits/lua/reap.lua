@@ -1,4 +1,4 @@
--- reap.lua: which calls have nobody any more?  Behind lease.lua, for visit.lua.
+-- reap.lua: which calls have nobody any more?  Behind lease.lua, for renew_and_reap.lua.
 --
 -- A lease is the record that its call began: when nobody renews it, its worker is gone, and the call ends here as
 -- `lost`, charged as reserved.  One that cannot be read is a place all the same, of a call that nobody knows anything of.

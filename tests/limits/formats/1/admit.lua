@@ -1,6 +1,6 @@
 -- admit.lua: may this call begin?  Takes from every limit of the client, or from none.
 --
--- Concurrency is the number of leases; visit.lua looks after them.
+-- Concurrency is the number of leases; renew_and_reap.lua looks after them.
 --
 -- KEYS, ARGV 1   as in state.lua, with which this begins
 -- ARGV     2 {call, tokens, images, worker, model, method, request id}, in MessagePack

@@ -1,5 +1,5 @@
 #!lua
--- state.lua: what has a client taken by now?  With this begin admit.lua, settle.lua and visit.lua.
+-- state.lua: what has a client taken by now?  With this begin admit.lua, settle.lua and renew_and_reap.lua.
 --
 -- A limit per minute is a bucket: its level rises by what a call takes and falls at the limit's pace.  It decides as
 -- GCRA does; in units, it outlives a changed limit and a jumping clock; without a limit it stands still.  Of its level,

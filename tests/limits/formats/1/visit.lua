@@ -1,4 +1,4 @@
--- visit.lua: who is still under way?  Renews leases, takes back those that ran out, and tidies up.
+-- renew_and_reap.lua: who is still under way?  Renews leases, takes back those that ran out, and tidies up.
 --
 -- A lease is the record that its call began: when nobody renews it, its worker is gone, and the call ends here as
 -- `lost`, charged as reserved.

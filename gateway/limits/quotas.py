@@ -12,7 +12,7 @@ from gateway.limits.estimate import Estimate
 LIMITS = ("requests_per_minute", "tokens_per_minute", "tokens_per_day", "images_per_day", "concurrent")
 
 
-class Allowed(NamedTuple):
+class Quotas(NamedTuple):
     """A client's limits; 0 is none.  The order is that of the scripts' first argument."""
 
     requests_per_minute: int
@@ -23,7 +23,7 @@ class Allowed(NamedTuple):
     concurrent: int
 
     @classmethod
-    def to(cls, client: Client, parts: int = 1) -> Self:
+    def of(cls, client: Client, parts: int = 1) -> Self:
         """One of `parts` shares: rounded down, at least 1."""
 
         def share(limit: int | None) -> int:
@@ -38,9 +38,9 @@ class Allowed(NamedTuple):
             share(client.concurrent),
         )
 
-    def reserved(self, wanted: Estimate) -> tuple[int, int]:
-        """Tokens and pictures to hold: never more than goes through at once, so that no call is unadmittable."""
-        tokens, images = wanted.tokens, wanted.images
+    def reserved(self, estimate: Estimate) -> tuple[int, int]:
+        """Tokens and pictures to reserve: never more than goes through at once, so that no call is unadmittable."""
+        tokens, images = estimate.tokens, estimate.images
         for limit in (self.tokens_per_minute, self.tokens_per_day):
             tokens = min(tokens, limit or tokens)
         return tokens, min(images, self.images_per_day or images)

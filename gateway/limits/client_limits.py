@@ -9,13 +9,13 @@ from typing import Self
 import msgspec
 
 from gateway.config import Client
-from gateway.limits.allowed import Allowed
 from gateway.limits.headers import policy
+from gateway.limits.quotas import Quotas
 from gateway.store import Bound, Probe, Script
 
 ADMIT = Script.read("gateway.limits", "admit", "state", "drain")
 SETTLE = Script.read("gateway.limits", "settle", "state", "drain", "lease")
-VISIT = Script.read("gateway.limits", "visit", "state", "drain", "lease", "reap")
+RENEW_AND_REAP = Script.read("gateway.limits", "renew_and_reap", "state", "drain", "lease", "reap")
 NAMES = Script.read("gateway.limits", "names")
 CLIENTS = "gw:clients"  # the names of all; on a cluster it lives alone
 KEYS = ("limits", "leases", "settled", "usage")  # in the order of the scripts
@@ -31,24 +31,30 @@ def key(client: str, name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class ClientLimits:
     """One client, as this worker knows it."""
 
     client: Client
-    allowed: Allowed
+    quotas: Quotas
     policy: bytes
     admit: Bound
     settle: Bound
-    visit: Bound
+    renew_and_reap: Bound
     live: set[str] = field(default_factory=set)  # its calls in this worker
 
     @classmethod
     def of(cls, client: Client, lease_ms: int, live: set[str]) -> Self:
         """Its scripts know its keys and limits beforehand."""
-        allowed = Allowed.to(client)
+        quotas = Quotas.of(client)
         keys = [key(client.name, name) for name in KEYS]
-        limits = msgspec.msgpack.encode((*allowed, lease_ms))
-        admit, settle, visit = (script.on(keys, limits) for script in (ADMIT, SETTLE, VISIT))
+        limits = msgspec.msgpack.encode((*quotas, lease_ms))
+        admit, settle, renew_and_reap = (script.on(keys, limits) for script in (ADMIT, SETTLE, RENEW_AND_REAP))
         return cls(
-            client=client, allowed=allowed, policy=policy(allowed), admit=admit, settle=settle, visit=visit, live=live
+            client=client,
+            quotas=quotas,
+            policy=policy(quotas),
+            admit=admit,
+            settle=settle,
+            renew_and_reap=renew_and_reap,
+            live=live,
         )

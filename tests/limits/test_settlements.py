@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from gateway.limits import endings
-from gateway.limits.account import key
+from gateway.limits import settlements
+from gateway.limits.client_limits import key
 from tests.limits.gate import Gate, client, gate, leases, records, state, used
 from tests.limits.test_leases import expire
 from tests.support.valkey import Valkey, until, valkey
@@ -99,7 +99,7 @@ async def test_what_was_heard_long_ago_is_not_told_again(server: Valkey, monkeyp
         await unheard.settle(used(2), "ok")  # by now the store is known to be away
         server.thaw()
         await until(lambda: one.store.up)
-        monkeypatch.setattr(endings, "HEARD_SECONDS", 0)
+        monkeypatch.setattr(settlements, "REMEMBERED_SECONDS", 0)
 
         await one.limits.aclose()
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.config import Client
-from gateway.limits.allowed import LIMITS, Allowed
 from gateway.limits.estimate import Estimate
 from gateway.limits.headers import refusal
+from gateway.limits.quotas import LIMITS, Quotas
 
 DAY = 86400
 LEAST = 1e-9  # a share below this is none
@@ -61,7 +61,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class LocalReservation:
     """What one call has taken, to be corrected when it ends."""
 
     begun: float
@@ -72,7 +72,7 @@ class Hold:
     share: float
 
 
-class Local:
+class FallbackLimiter:
     """The shares of one worker."""
 
     def __init__(
@@ -82,18 +82,18 @@ class Local:
         self._parts, self._clock, self._wall = parts, clock, wall
         self._clients: dict[str, Taken] = {}
 
-    def admit(self, client: Client, wanted: Estimate, in_flight: int) -> Hold:
+    def admit(self, client: Client, estimate: Estimate, in_flight: int) -> LocalReservation:
         """Take from every share, or from none.  Raises `RateLimited`."""
-        allowed = Allowed.to(client, self._parts)
-        tokens, images = allowed.reserved(wanted)
-        taken = self._now(client, allowed)
+        quotas = Quotas.of(client, self._parts)
+        tokens, images = quotas.reserved(estimate)
+        taken = self._now(client, quotas)
         midnight = (taken.day + 1) * DAY - self._wall()
         rows = (  # of each limit: how much, used, to be used more, seconds until one unit is free, or all are
-            (allowed.burst, taken.requests, 1, 60 / (allowed.requests_per_minute or 1), None),
-            (allowed.tokens_per_minute, taken.tokens.level, tokens, 60 / (allowed.tokens_per_minute or 1), None),
-            (allowed.tokens_per_day, taken.tokens_day, tokens, 0, midnight),
-            (allowed.images_per_day, taken.images_day, images, 0, midnight),
-            (allowed.concurrent, in_flight, 1, 0, 1.0),
+            (quotas.burst, taken.requests, 1, 60 / (quotas.requests_per_minute or 1), None),
+            (quotas.tokens_per_minute, taken.tokens.level, tokens, 60 / (quotas.tokens_per_minute or 1), None),
+            (quotas.tokens_per_day, taken.tokens_day, tokens, 0, midnight),
+            (quotas.images_per_day, taken.images_day, images, 0, midnight),
+            (quotas.concurrent, in_flight, 1, 0, 1.0),
         )
         waits = [
             (fixed or (used + more - limit) * pace, name)
@@ -103,33 +103,36 @@ class Local:
         if waits:
             seconds, limit = max(waits)
             raise refusal(client, limit, seconds)
-        taken.requests += 1 if allowed.requests_per_minute else 0
-        took = tokens if allowed.tokens_per_minute else 0
+        taken.requests += 1 if quotas.requests_per_minute else 0
+        took = tokens if quotas.tokens_per_minute else 0
         taken.tokens_day += tokens
         taken.images_day += images
         share = taken.tokens.take(took)
-        return Hold(begun=taken.at, day=taken.day, tokens=tokens, images=images, took=took, share=share)
+        return LocalReservation(begun=taken.at, day=taken.day, tokens=tokens, images=images, took=took, share=share)
 
-    def settle(self, client: Client, hold: Hold, tokens: int, images: int) -> None:
+    def settle(self, client: Client, reservation: LocalReservation, tokens: int, images: int) -> None:
         """Correct what a call took to what it used; `client` as it is by now."""
-        allowed = Allowed.to(client, self._parts)
-        taken = self._now(client, allowed)
-        more, own = tokens - hold.tokens, taken.tokens.release(hold.took, hold.share, hold.begun)
+        quotas = Quotas.of(client, self._parts)
+        taken = self._now(client, quotas)
+        more, own = (
+            tokens - reservation.tokens,
+            taken.tokens.release(reservation.took, reservation.share, reservation.begun),
+        )
         if more < 0:
             taken.tokens.level = max(0, taken.tokens.level - min(-more, own))
-        elif allowed.tokens_per_minute:
+        elif quotas.tokens_per_minute:
             taken.tokens.level += more
-        if taken.day == hold.day:
+        if taken.day == reservation.day:
             taken.tokens_day = max(0, taken.tokens_day + more)
-            taken.images_day = max(0, taken.images_day + images - hold.images)
+            taken.images_day = max(0, taken.images_day + images - reservation.images)
 
-    def _now(self, client: Client, allowed: Allowed) -> Taken:
+    def _now(self, client: Client, quotas: Quotas) -> Taken:
         """What the client has taken, less what has drained since."""
         now, today = self._clock(), int(self._wall() // DAY)
         taken = self._clients.setdefault(client.name, Taken(now))
         passed, taken.at = now - taken.at, now
-        taken.requests = max(0, taken.requests - passed * allowed.requests_per_minute / 60)
-        taken.tokens.drain(now, passed * allowed.tokens_per_minute / 60)
+        taken.requests = max(0, taken.requests - passed * quotas.requests_per_minute / 60)
+        taken.tokens.drain(now, passed * quotas.tokens_per_minute / 60)
         if taken.day < today:
             taken.day, taken.tokens_day, taken.images_day = today, 0, 0
         if taken.day > today + 1:

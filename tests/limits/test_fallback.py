@@ -7,7 +7,7 @@ import pytest
 from gateway.config.clients import Client
 from gateway.errors.tree import BudgetSpent, RateLimited
 from gateway.limits.estimate import Estimate
-from gateway.limits.local import DAY, Hold, Local
+from gateway.limits.fallback import DAY, FallbackLimiter, LocalReservation
 from tests.limits.gate import client
 
 
@@ -19,13 +19,13 @@ class Clocks:
     wall: float = 20_000 * DAY + DAY - 100  # 100 s before midnight
 
     def __post_init__(self) -> None:
-        self.local = Local(2, lambda: self.now, lambda: self.wall)
+        self.local = FallbackLimiter(2, lambda: self.now, lambda: self.wall)
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
         self.wall += seconds
 
-    def admit(self, of: Client, tokens: int = 0, images: int = 0, in_flight: int = 0) -> Hold:
+    def admit(self, of: Client, tokens: int = 0, images: int = 0, in_flight: int = 0) -> LocalReservation:
         return self.local.admit(of, Estimate(tokens_in=tokens, images=images), in_flight)
 
     def refusal(self, of: Client, tokens: int = 0, images: int = 0, in_flight: int = 0) -> RateLimited:

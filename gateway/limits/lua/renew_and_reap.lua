@@ -1,4 +1,4 @@
--- visit.lua: who is still under way?  Renews leases, takes back those that ran out (reap.lua), and tidies up.
+-- renew_and_reap.lua: who is still under way?  Renews leases, takes back those that ran out (reap.lua), and tidies up.
 --
 -- KEYS, ARGV 1   as in state.lua, with which this begins; drain.lua, lease.lua and reap.lua follow
 -- ARGV     2... calls whose leases are renewed
