@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from redis.asyncio.connection import Connection
 
 from gateway.store import Store
-from gateway.store.command import LARGE, Command, Opening, Part, Script, StoreAway, packed
+from gateway.store.command import LARGE, Command, Opening, Part, Script, StoreUnavailable, packed
 from gateway.store.store import PROBE_SECONDS
 from tests.support.valkey import Valkey, until, valkey
 
@@ -161,10 +161,10 @@ async def test_a_frozen_store_costs_the_first_callers_250_ms(server: Valkey) -> 
         await until(lambda: one.up, 2)
         assert None is await one.command("GET", "k")
 
-    assert [StoreAway] * 800 == [type(end) for end in (*first, *later)]
-    assert isinstance(first[0], StoreAway)
+    assert [StoreUnavailable] * 800 == [type(end) for end in (*first, *later)]
+    assert isinstance(first[0], StoreUnavailable)
     assert first[0].sent
-    assert not any(end.sent for end in later if isinstance(end, StoreAway))
+    assert not any(end.sent for end in later if isinstance(end, StoreUnavailable))
     assert 0.2 < waited < 2
     assert then < 0.2
     assert [(False, "no reply in time"), (True, "")] == one.changes
@@ -175,7 +175,7 @@ async def test_a_store_that_was_never_there_is_found_when_it_comes() -> None:
     with valkey() as server:
         server.kill()
         async with store(server.url) as one:
-            with pytest.raises(StoreAway):
+            with pytest.raises(StoreUnavailable):
                 await one.ping()
             server.start()
             await until(lambda: one.up, 2)
@@ -205,7 +205,7 @@ async def test_a_store_that_takes_no_writes_is_away(break_it: Any, mend: Any, co
         async with store(server.url) as one:
             await one.ping()
             server.ask(*break_it)
-            with pytest.raises(StoreAway):
+            with pytest.raises(StoreUnavailable):
                 await asyncio.gather(one.command("SET", "k", "v"), one.script(COUNT, ["n"], []))
             await asyncio.sleep(2.5 * PROBE_SECONDS)  # it is looked at twice
             assert not one.up
@@ -220,9 +220,9 @@ async def test_an_endless_script_is_no_endless_wait(server: Valkey) -> None:
     """R6: BUSY is away like all others."""
     server.ask("CONFIG", "SET", "busy-reply-threshold", "10")
     async with store(server.url) as one, store(server.url) as other:
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailable):
             await one.script(Script.of("endless", "while true do end"), ["k"], [])
-        with pytest.raises(StoreAway) as busy:
+        with pytest.raises(StoreUnavailable) as busy:
             await other.ping()
         assert "(BUSY)" in str(busy.value)
         server.ask("SCRIPT", "KILL")
@@ -232,10 +232,10 @@ async def test_an_endless_script_is_no_endless_wait(server: Valkey) -> None:
 async def test_a_full_cache_is_still_a_cache() -> None:
     """R6: where a full store is of use, a refused write is an error of that write alone, and it is said once."""
     with valkey(maxmemory="6mb") as server:
-        async with store(server.url, full_is_away=False) as one:
+        async with store(server.url, full_is_unavailable=False) as one:
             server.ask("SETRANGE", "ballast", 7_999_999, "x")
             for _ in range(3):
-                with pytest.raises(StoreAway):
+                with pytest.raises(StoreUnavailable):
                     await one.command("SET", "k", "v")
             assert 8_000_000 == await one.command("STRLEN", "ballast")
             await until(lambda: one.errors)
@@ -247,7 +247,7 @@ async def test_a_mistake_in_a_script_is_not_a_lost_store(server: Valkey) -> None
     """R9: a bug fails its own command, which may have done half of its work; it is said, and everybody else goes on."""
     async with store(server.url) as one:
         wrong, right = one.script(Script.of("wrong", "return nothing.at.all"), ["k"], []), one.command("SET", "k", "v")
-        with pytest.raises(StoreAway) as failed:
+        with pytest.raises(StoreUnavailable) as failed:
             await wrong
         assert failed.value.sent
         assert b"OK" == await right
@@ -270,7 +270,7 @@ async def test_nothing_is_left_when_a_store_is_closed(server: Valkey) -> None:
 
     ends = await asyncio.gather(*waiting, return_exceptions=True)
 
-    assert [StoreAway] * 10 == [type(end) for end in ends]
+    assert [StoreUnavailable] * 10 == [type(end) for end in ends]
     assert before == asyncio.all_tasks()
     assert [] == one.changes
     await until(lambda: server.ask("INFO", "clients")["connected_clients"] == 1)

@@ -124,7 +124,7 @@ async def test_every_url_that_fits_makes_a_store_that_answers(url: str) -> None:
     store = Store(url.replace("//h", "//127.0.0.1").replace(".internal", ".invalid"), timeout=0.2)
     ends = await asyncio.wait_for(asyncio.gather(store.command("GET", "k"), return_exceptions=True), 5)
     await store.aclose()
-    assert ["StoreAway"] == [type(end).__name__ for end in ends]
+    assert ["StoreUnavailable"] == [type(end).__name__ for end in ends]
     assert "nobody expects" not in str(ends[0])
 
 

@@ -37,7 +37,7 @@ from gateway.upstream import HttpxTransport, PyqwestTransport, Transport, Trial,
 
 NOWHERE = "unix:///nonexistent"  # where the state is when nobody said: away
 PROBES = {"state": STATE_PROBE, "cache": CACHE_PROBE}
-KEEPING = {"connections": 4, "full_is_away": False}  # answers of some MB; of a full store reads go on
+KEEPING = {"connections": 4, "full_is_unavailable": False}  # answers of some MB; of a full store reads go on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,14 +109,14 @@ class App(FastAPI):
         parts = self.parts
         parts.metrics.child(parts.metrics.build_info, __version__).set(1)
         parts.metrics.buffered_limit.set(parts.settings.max_buffered_bytes)
-        await asyncio.gather(parts.state_store.look(), parts.cache_store.look())
+        await asyncio.gather(parts.state_store.probe(), parts.cache_store.probe())
         try:
             async with Background(parts.report) as background:
                 background.keep("housekeeping", partial(keep_house, parts))
                 background.keep("upstream key", partial(follow_key, parts))
                 background.keep("lease renewal", parts.limits.run)
-                background.keep("state probe", parts.state_store.watch)
-                background.keep("cache probe", parts.cache_store.watch)
+                background.keep("state probe", parts.state_store.monitor)
+                background.keep("cache probe", parts.cache_store.monitor)
                 yield
         finally:
             await parts.cache.aclose()

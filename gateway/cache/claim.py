@@ -9,7 +9,7 @@ store is asked on several connections, and what comes first is not always done f
 import asyncio
 from typing import Any
 
-from gateway.store import Script, Store, StoreAway
+from gateway.store import Script, Store, StoreUnavailable
 
 CLAIM = Script.read("gateway.cache", "claim")
 GRANTED = 1  # what get_or_claim.lua returns
@@ -28,7 +28,7 @@ class Claim:
     def update(self, reply: asyncio.Future[Any]) -> None:
         """See what the store said when it was asked for the claim."""
         if error := reply.exception():
-            self._known = isinstance(error, StoreAway) and error.sent
+            self._known = isinstance(error, StoreUnavailable) and error.sent
         else:
             self._known = reply.result() == GRANTED
 
@@ -37,7 +37,7 @@ class Claim:
         try:
             wanted: int = await self._store.script(CLAIM, self.keys, (self.token, self.lease_ms))
         except Exception as error:  # noqa: BLE001  away, full, read-only: it says so itself
-            self._known = self._known or (isinstance(error, StoreAway) and error.sent)
+            self._known = self._known or (isinstance(error, StoreUnavailable) and error.sent)
             return False
         self._known = True
         return wanted == 1

@@ -14,7 +14,7 @@ from typing import Any
 from gateway.cache import pattern
 from gateway.commands import CommandError, WrongUseError
 from gateway.config import CLUSTER, NAME, Settings, SettingsError, member, watched_clients
-from gateway.store import Store, StoreAway, StoreError, borrow
+from gateway.store import Store, StoreError, StoreUnavailable, borrow
 
 PATIENCE_SECONDS = 10
 PAGE = 1000  # keys walked at once
@@ -31,7 +31,7 @@ def run(settings: Settings, action: str, client: str | None) -> int:
                 f"{client} shares: its answers are among those of all who share, and none of these was forgotten; "
                 "forget all with `tokenhot-gateway cache purge`, or wait for their ttl"
             )
-    except (StoreAway, StoreError) as error:
+    except (StoreUnavailable, StoreError) as error:
         raise CommandError(f"the cache store cannot be used: {error}; is GATEWAY_CACHE_REDIS_URL right?") from None
     return 0
 

@@ -9,7 +9,7 @@ import httpx
 from gateway.app import PROBES
 from gateway.config import Settings, SettingsError, watched_clients, watched_key
 from gateway.limits import CLIENTS, key
-from gateway.store import Store, StoreAway, StoreError, borrow
+from gateway.store import Store, StoreError, StoreUnavailable, borrow
 from gateway.upstream import Outgoing, PyqwestTransport
 
 UPSTREAM_SECONDS = 15
@@ -58,8 +58,8 @@ async def _store(settings: Settings) -> str:
         for name, url in urls.items():
             store = Store(url, timeout=2, probe=PROBES[name])
             try:
-                await store.probe()
-            except StoreAway as away:
+                await store.verify()
+            except StoreUnavailable as away:
                 advice = (
                     "mend it, or GATEWAY_REDIS_URL and GATEWAY_CACHE_REDIS_URL; what it must allow is in operations.md"
                 )
@@ -80,7 +80,7 @@ async def _unread(store: Store, settings: Settings) -> list[str]:
     try:
         names |= {name.decode() for name in await store.command("ZRANGE", CLIENTS, 0, -1)}
         kept = await asyncio.gather(*(store.command("HGET", key(name, "limits"), "unread") for name in sorted(names)))
-    except StoreAway as away:
+    except StoreUnavailable as away:
         raise Red(f"state: {away}") from None
     return [name for name, unread in zip(sorted(names), kept, strict=True) if unread is not None]
 

@@ -19,7 +19,7 @@ from dataclasses import astuple, dataclass, fields
 from gateway.commands import CommandError, WrongUseError
 from gateway.config import Clients, Settings
 from gateway.limits import CLIENTS, key
-from gateway.store import Store, StoreAway, StoreError, borrow
+from gateway.store import Store, StoreError, StoreUnavailable, borrow
 
 UNITS = {"m": 60, "h": 3600, "d": 86400}
 PAGE = 1000  # records read at once
@@ -61,7 +61,7 @@ def run(settings: Settings, since: str, by: str, form: str) -> int:
         raise CommandError(f"the clients file {settings.clients_file} cannot be read: {error}") from None
     try:
         sums = asyncio.run(_sums(settings, names, max(0, time.time() - seconds), by))
-    except (StoreAway, StoreError) as error:
+    except (StoreUnavailable, StoreError) as error:
         raise CommandError(f"the state store cannot be read: {error}; is GATEWAY_REDIS_URL right?") from None
     sys.stdout.write(FORMS[form](by, dict(sorted(sums.items()))))
     return 0

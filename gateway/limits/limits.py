@@ -29,7 +29,7 @@ from gateway.limits.fallback import FallbackLimiter, LocalReservation
 from gateway.limits.headers import Levels, refusal, refused, standing
 from gateway.limits.permit import Charge, Permit
 from gateway.limits.settlements import CHUNK, Settlement, Settlements
-from gateway.store import Store, StoreAway
+from gateway.store import Store, StoreUnavailable
 
 PACKED = msgspec.msgpack.Encoder().encode
 LEVELS = msgspec.msgpack.Decoder(Levels).decode
@@ -100,7 +100,7 @@ class Limits:
         facts = PACKED((permit.id, tokens, images, self._worker, call.model, call.method, call.request_id))
         try:
             reply = await self._store.run(client_limits.admit, facts)
-        except StoreAway as away:
+        except StoreUnavailable as away:
             try:
                 permit.reservation = self._alone(client_limits, permit)
             except GatewayError:
@@ -151,7 +151,7 @@ class Limits:
         names = [client_limits.client.name for client_limits in present]
         try:
             known = await self._store.script(NAMES, [CLIENTS], names)
-        except StoreAway:
+        except StoreUnavailable:
             return []
         former = {name.decode() for name in known}.difference(names)
         return [
@@ -185,7 +185,7 @@ class Limits:
         client_limits.live.discard(permit.id)
         if permit.reservation is not None:
             self._fallback.settle(client_limits.client, permit.reservation, charge.tokens, charge.images)
-        with suppress(StoreAway):
+        with suppress(StoreUnavailable):
             await self._settlements.send(self._settlement(permit, charge, outcome))
 
     def _void(self, permit: Permit) -> None:
@@ -206,7 +206,7 @@ class Limits:
         while True:
             try:
                 *spent, lost, form = await self._store.run(client_limits.renew_and_reap, *client_limits.live)
-            except StoreAway:
+            except StoreUnavailable:
                 return ()
             if form != OURS:
                 self.formats[client_limits.client.name] = form

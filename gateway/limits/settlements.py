@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from gateway.limits.client_limits import ClientLimits
 from gateway.limits.counts import Counts
-from gateway.store import Store, StoreAway
+from gateway.store import Store, StoreUnavailable
 
 CHUNK = 100  # scripts sent at once when there are many
 REMEMBERED_SECONDS = 3000  # less than the hour for which the store knows the calls that were settled
@@ -47,7 +47,7 @@ class Settlements:
         self._sending.discard(reply)
         error = asyncio.CancelledError() if reply.cancelled() else reply.exception()
         if error is not None:
-            not_sent = isinstance(error, StoreAway) and not error.sent
+            not_sent = isinstance(error, StoreUnavailable) and not error.sent
             if settlement.maybe_received is None and not not_sent:
                 settlement = settlement._replace(maybe_received=time.monotonic())
             if len(self._queue) < self._room:

@@ -19,7 +19,7 @@ import msgspec
 from gateway.app import watched_store
 from gateway.config import Catalogue, Clients, Settings, watched_clients
 from gateway.limits import UNREAD, Limits, key
-from gateway.store import Store, StoreAway
+from gateway.store import Store, StoreUnavailable
 from gateway.telemetry import Ledger, Log, Metrics
 
 SWEEP_SECONDS = 5.0
@@ -40,7 +40,7 @@ async def sweep(settings: Settings, log: Log, metrics: Metrics) -> None:
     budgets: AbstractSet[tuple[str, str]] = frozenset()
     swept, told, filling = None, Told(), False
     try:
-        await store.look()
+        await store.probe()
         while True:
             clients.refresh()
             used = await use(limits, store, clients.value, new=swept is not clients.value)
@@ -69,7 +69,7 @@ async def use(limits: Limits, store: Store, clients: Clients, *, new: bool) -> M
                 "PX",
                 STALE_SECONDS * 1000,
             )
-    except (StoreAway, msgspec.MsgspecError):
+    except (StoreUnavailable, msgspec.MsgspecError):
         return {}
     return used
 
@@ -115,7 +115,7 @@ async def warn(store: Store, clients: Clients, metrics: Metrics, log: Log, *, fi
     """
     try:
         full = await store.fullness(key(client.name, "limits") for client in clients)
-    except StoreAway:
+    except StoreUnavailable:
         return filling
     metrics.child(metrics.store_full, "state").set(full)
     if not filling and full >= FILLING:

@@ -1,8 +1,8 @@
 """How the state and cache stores are asked, and the ones we bring ourselves."""
 
-from gateway.store.command import Bound, Script, StoreAway
+from gateway.store.command import Bound, Script, StoreUnavailable
 from gateway.store.embedded import Embedded, StoreError, borrow
 from gateway.store.probe import Probe
 from gateway.store.store import Store
 
-__all__ = ["Bound", "Embedded", "Probe", "Script", "Store", "StoreAway", "StoreError", "borrow"]
+__all__ = ["Bound", "Embedded", "Probe", "Script", "Store", "StoreError", "StoreUnavailable", "borrow"]

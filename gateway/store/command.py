@@ -1,4 +1,4 @@
-"""What is asked of a store, and how does it look on the wire?
+"""What is asked of a store, and how does it look on the connection_?
 
 redis-py packs a script call of 24 parts in 41 µs; here it takes 2, most of it packed beforehand, and no picture is
 copied.
@@ -13,14 +13,14 @@ from typing import Any, Self
 
 Part = bytes | str | int | float
 
-LARGE = 16384  # bytes of a part that stands alone on the wire
+LARGE = 16384  # bytes of a part that stands alone on the connection_
 
 
 def ignore(*_: object) -> None:
     """Nobody wants to hear of it."""
 
 
-class StoreAway(Exception):
+class StoreUnavailable(Exception):
     """The store did not do what was asked; `sent` says whether it may have done so, or may yet."""
 
     def __init__(self, why: str, *, sent: bool) -> None:
@@ -33,7 +33,7 @@ class Opening:
     """The first parts of a command, packed."""
 
     parts: int
-    wire: bytes
+    connection_: bytes
 
     @classmethod
     def of(cls, *parts: Part) -> Self:
@@ -91,7 +91,7 @@ class Command:
     args: Sequence[Part]
     bound: Bound | None  # the script, where the server may not know it
     since: float  # on the loop's clock, which need not be fine
-    patience: float  # seconds from then to the reply
+    timeout: float  # seconds from then to the reply
     reply: asyncio.Future[Any]
     began: float = 0.0  # the same moment on a clock that is
 
@@ -114,7 +114,7 @@ class Command:
 def fail_all(commands: Iterable[Command], why: str, *, sent: bool) -> None:
     """Nobody waits for them any more."""
     for command in commands:
-        command.fail(StoreAway(why, sent=sent))
+        command.fail(StoreUnavailable(why, sent=sent))
 
 
 def packed(commands: Iterable[Command]) -> list[bytes]:
@@ -122,7 +122,7 @@ def packed(commands: Iterable[Command]) -> list[bytes]:
     chunks: list[bytes] = []
     small: list[bytes] = []
     for command in commands:
-        small.append(b"*%d\r\n%b" % (command.opening.parts + len(command.args), command.opening.wire))
+        small.append(b"*%d\r\n%b" % (command.opening.parts + len(command.args), command.opening.connection_))
         for part in command.args:
             if type(part) is bytes and len(part) > LARGE:
                 chunks += (b"".join((*small, b"$%d\r\n" % len(part))), part)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from redis.exceptions import OutOfMemoryError
 
 from gateway.store.command import Bound, Script
-from gateway.store.line import deadline
-from gateway.store.servers import Servers
+from gateway.store.nodes import Nodes
+from gateway.store.pool import deadline
 
 TAG = "gw:probe"  # no client has such a name
 
@@ -33,13 +33,13 @@ class Probe:
 PING = Probe(Script.read("gateway.store", "ping"), ("gw:{}:probe",))
 
 
-async def tried(servers: Servers, probe: Bound, seconds: float, *, full_will_do: bool) -> None:
+async def tried(nodes: Nodes, probe: Bound, seconds: float, *, full_will_do: bool) -> None:
     """Try it on a connection of its own.  Raises whatever is in the way."""
     connection = None
     try:
         async with deadline(asyncio.get_running_loop().time() + seconds):
-            await servers.learn()
-            connection = servers.connect(servers.home(probe.key))
+            await nodes.discover()
+            connection = nodes.connect(nodes.home(probe.key))
             for how, script in (("EVAL", probe.script.source), ("EVALSHA", probe.script.sha)):  # calls need both
                 await connection.send_command(how, script, *probe.known)
                 await connection.read_response()

@@ -1,11 +1,11 @@
-"""How is a store asked, and what happens while it is away?
+"""How is a store asked, and what happens while it is unavailable?
 
-All commands of one turn of the event loop go out as one pipeline; what is asked while it is under way goes with the
-next.  Replies are read by the line to the server, not by whoever asked, so a cancelled caller leaves no connection
-half-read.  A store that does not answer in time is *away*: from then on nobody waits, every command fails at once
-with `StoreAway`, until a script has done there all that calls need (`probe`).  An error of one command alone, such as
-a mistake in a script, is a `StoreAway` of that command alone; and whatever goes wrong here, nobody waits for ever.
-Nothing is repeated but what did not run: NOSCRIPT, MOVED and ASK.
+All commands of one turn of the event loop go out as one pipeline; what is asked while that is in flight goes with the
+next.  Replies are read by the connection, not by whoever asked, so a cancelled caller leaves no connection half-read.
+A store that does not answer in time is *unavailable*: from then on nobody waits, every command fails at once with
+`StoreUnavailable`, until a script has done there all that calls need (`probe`).  An error of one command alone, such
+as a mistake in a script, is a `StoreUnavailable` of that command alone; and whatever goes wrong here, nobody waits for
+ever.  Nothing is repeated but what did not run: NOSCRIPT, MOVED and ASK.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from typing import Any
 from redis.exceptions import AskError, MovedError, NoScriptError, ResponseError, TryAgainError
 
 from gateway.background import Background, Report, by_the_loop
-from gateway.store.command import NOTHING, Bound, Command, Opening, Part, Script, StoreAway, fail_all, ignore
-from gateway.store.line import Line, deadline
+from gateway.store.command import NOTHING, Bound, Command, Opening, Part, Script, StoreUnavailable, fail_all, ignore
+from gateway.store.nodes import nodes_of
+from gateway.store.pool import Pool, deadline
 from gateway.store.probe import PING, Probe, tried
 from gateway.store.reasons import Unplaced, reason
-from gateway.store.servers import servers
 
 NOT_NOW = frozenset("READONLY LOADING BUSY MISCONF NOREPLICAS MASTERDOWN CLUSTERDOWN NOAUTH DENIED".split())  # noqa: SIM905
 FULL, ROOM = "OOM", Script.read("gateway.store", "room")
@@ -35,10 +35,10 @@ class Store:
 
     `timeout` is in seconds, from asking to the reply.  A command that may take longer says so; it travels on other
     connections, so that what is quick waits behind nothing slow.  `connections` is how many pipelines of each kind may
-    be under way to one server.  `full_is_away`: a full store is of no use.  `probe` tries what is needed.  Of changes
-    of `up` hears `on_change(up, why)`, of new errors of a command alone `on_error(operation, why)`, and of each reply
-    `observe(operation, seconds)`; an operation is the name of a script or command.  `report` hears of background work
-    that has failed.
+    be in flight to one server.  `full_is_unavailable`: a full store is of no use.  `probe` tries what is needed.
+    Changes of `up` are reported by `on_change(up, why)`, new errors of a command alone by `on_error(operation, why)`,
+    each reply by `observe(operation, seconds)`, failed background work by `report`; an operation is the name of a
+    script or command.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Store:
         *,
         timeout: float = 0.25,
         connections: int = 1,
-        full_is_away: bool = True,
+        full_is_unavailable: bool = True,
         probe: Probe = PING,
         on_change: Callable[[bool, str], None] = ignore,
         on_error: Callable[[str, str], None] = ignore,
@@ -58,14 +58,14 @@ class Store:
         self._timeout, self._connections, self._probe = timeout, connections, probe
         self._on_change, self._on_error = on_change, on_error
         self._errors: dict[str, str] = {}  # by operation, the last that was told
-        self._not_now = NOT_NOW | {FULL} if full_is_away else NOT_NOW
-        self._servers = servers(url, timeout)
-        self._lines: dict[tuple[str, float], Line] = {}  # by server and patience
+        self._not_now = NOT_NOW | {FULL} if full_is_unavailable else NOT_NOW
+        self._nodes = nodes_of(url, timeout)
+        self._pools: dict[tuple[str, float], Pool] = {}  # by node and timeout
         self._asked: list[Command] = []  # in this turn of the loop
         self._background = Background(report)
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Part]) -> asyncio.Future[Any]:
-        """Run a script, all keys under one hash tag.  Fails with `StoreAway`."""
+        """Run a script, all keys under one hash tag.  Fails with `StoreUnavailable`."""
         return self.run(script.on(keys), *args)
 
     def run(self, bound: Bound, *args: Part) -> asyncio.Future[Any]:
@@ -74,39 +74,39 @@ class Store:
 
     def command(self, name: str, key: str, *args: Part, timeout: float | None = None) -> asyncio.Future[Any]:
         """Run a command on one key.  Fails as `script` does."""
-        return self._ask(name.lower(), key, NOTHING, (name, key, *args), None, patience=timeout)
+        return self._ask(name.lower(), key, NOTHING, (name, key, *args), None, timeout=timeout)
 
     async def fullness(self, keys: Iterable[str]) -> float:
-        """Of the servers of these keys the fullest: 1 has no room left, 0 knows no bound.  Raises `StoreAway`."""
+        """The fullest of the nodes of these keys: 1 has no room left, 0 no bound.  Raises `StoreUnavailable`."""
         await self.ping()  # so that the servers are known
         try:
-            homes = {self._servers.home(key): key for key in keys}
+            homes = {self._nodes.home(key): key for key in keys}
         except Unplaced as error:
-            raise StoreAway(str(error), sent=False) from error
+            raise StoreUnavailable(str(error), sent=False) from error
         rooms = await asyncio.gather(*(self.script(ROOM, [key], []) for key in homes.values()))
         return max((used / allowed for used, allowed in rooms if allowed), default=0.0)
 
     async def ping(self) -> None:
-        """Find out whether the store is there and takes writes.  Raises `StoreAway`."""
+        """Find out whether the store is there and takes writes.  Raises `StoreUnavailable`."""
         await self.run(PING.on())
 
-    async def probe(self) -> None:
-        """Find out whether it does all that calls need.  Raises `StoreAway`, which says what is in the way."""
-        await self.look()
+    async def verify(self) -> None:
+        """Find out whether it does all that calls need.  Raises `StoreUnavailable`, which says what is in the way."""
+        await self.probe()
         if not self.up:
-            raise StoreAway(self.why, sent=False)
+            raise StoreUnavailable(self.why, sent=False)
 
-    async def look(self, key: str | None = None) -> None:
+    async def probe(self, key: str | None = None) -> None:
         """Know from here on whether it can be used, where this key lives, whatever the answer."""
         try:
-            await tried(self._servers, self._probe.on(key), self._timeout, full_will_do=FULL not in self._not_now)
+            await tried(self._nodes, self._probe.on(key), self._timeout, full_will_do=FULL not in self._not_now)
         except Exception as error:  # noqa: BLE001  whatever it is, it is in the way
             self.lost(error, [], sent=False)
 
-    async def watch(self) -> None:
+    async def monitor(self) -> None:
         """Look every second, so that no call is the first to find out that it is away; until cancelled."""
         while True:
-            with suppress(StoreAway):
+            with suppress(StoreUnavailable):
                 await self.ping()
             await asyncio.sleep(WATCH_SECONDS)
 
@@ -115,9 +115,9 @@ class Store:
         self.up = False
         self._hang_up("closed")
         await self._background.aclose()
-        for line in self._lines.values():
-            await line.aclose()
-        await self._servers.aclose()
+        for pool in self._pools.values():
+            await pool.aclose()
+        await self._nodes.aclose()
         await asyncio.sleep(0)  # a closed transport lets go of its socket in the next turn
 
     def _ask(
@@ -128,50 +128,50 @@ class Store:
         args: tuple[Part, ...],
         bound: Bound | None,
         *,
-        patience: float | None = None,
+        timeout: float | None = None,
     ) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Any] = loop.create_future()
         if not self.up:
-            reply.set_exception(StoreAway(self.why or "closed", sent=False))
+            reply.set_exception(StoreUnavailable(self.why or "closed", sent=False))
             return reply
         if not self._asked:
             loop.call_soon(self._dispatch)
-        times = loop.time(), patience or self._timeout
+        times = loop.time(), timeout or self._timeout
         self._asked.append(Command(operation, key, opening, args, bound, *times, reply, time.perf_counter()))
         return reply
 
     def _dispatch(self) -> None:
         """Hand the commands of this turn to the lines of their servers."""
-        if self._asked and not self._servers.known:
-            self.spawn(self._learn())
+        if self._asked and not self._nodes.known:
+            self.spawn(self._discover())
             return
         asked, self._asked = self._asked, []
         for command in asked:
             self._enqueue(command)
-        for line in self._lines.values():
-            line.flow()
+        for pool in self._pools.values():
+            pool.flow()
 
     def _enqueue(self, command: Command) -> None:
         try:
-            self._line(self._servers.home(command.key), command.patience).waiting.append(command)
+            self._pool(self._nodes.home(command.key), command.timeout).waiting.append(command)
         except Exception as error:  # noqa: BLE001  whatever it is, nobody may wait for ever
             self.lost(error, [command], sent=False)
 
-    async def _learn(self) -> None:
+    async def _discover(self) -> None:
         try:
             async with deadline(asyncio.get_running_loop().time() + self._timeout):
-                await self._servers.learn()
+                await self._nodes.discover()
         except Exception as error:  # noqa: BLE001  as above
             self.lost(error, self._asked, sent=False)
         else:
             self._dispatch()
 
-    def _line(self, home: str, patience: float) -> Line:
-        if (line := self._lines.get((home, patience))) is None:
-            connections = [self._servers.connect(home) for _ in range(self._connections)]
-            line = self._lines[home, patience] = Line(self, connections, patience)
-        return line
+    def _pool(self, home: str, timeout: float) -> Pool:
+        if (pool := self._pools.get((home, timeout))) is None:
+            connections = [self._nodes.connect(home) for _ in range(self._connections)]
+            pool = self._pools[home, timeout] = Pool(self, connections, timeout)
+        return pool
 
     def refused(self, command: Command, error: ResponseError) -> None:
         """Say it again where that helps."""
@@ -182,12 +182,12 @@ class Store:
         elif str(error).partition(" ")[0] in self._not_now:
             self.lost(error, [command], sent=False)
         elif isinstance(error, TryAgainError):  # its slot is on the move; that is no reason to give up all others
-            command.fail(StoreAway(str(error), sent=False))
+            command.fail(StoreUnavailable(str(error), sent=False))
         elif command.operation != PING.script.name:
             self._failed(command, str(error), sent=True)  # a script may have done half of its work
         else:
-            self.spawn(self.look(command.key))  # which also knows of what use a full one is
-            command.fail(StoreAway(reason(error), sent=False))
+            self.spawn(self.probe(command.key))  # which also knows of what use a full one is
+            command.fail(StoreUnavailable(reason(error), sent=False))
 
     def unsendable(self, error: Exception, commands: list[Command]) -> None:
         for command in commands:
@@ -198,25 +198,25 @@ class Store:
         if self._errors.get(command.operation) != why:
             self._errors[command.operation] = why
             self.spawn(self._doubt(command.operation, command.key, why))
-        command.fail(StoreAway(why, sent=sent))
+        command.fail(StoreUnavailable(why, sent=sent))
 
     async def _doubt(self, operation: str, key: str, why: str) -> None:
         """Say a new error where it is not that of the store; once, since all else would fill the log."""
-        await self.look(key)
+        await self.probe(key)
         if self.up:
             self._on_error(operation, why)
 
     async def _redirect(self, command: Command, error: AskError) -> None:
         try:
-            line = self._line(await self._servers.follow(error), command.patience)
+            pool = self._pool(await self._nodes.follow(error), command.timeout)
         except Exception as unknown:  # noqa: BLE001  as above
             self.lost(unknown, [command], sent=False)
         else:
             if not isinstance(error, MovedError):
                 reply = asyncio.get_running_loop().create_future()
-                line.waiting.append(replace(command, opening=NOTHING, args=("ASKING",), reply=reply))
-            line.waiting.append(command)
-            line.flow()
+                pool.waiting.append(replace(command, opening=NOTHING, args=("ASKING",), reply=reply))
+            pool.waiting.append(command)
+            pool.flow()
 
     def lost(self, error: Exception, commands: list[Command], *, sent: bool) -> None:
         """The store is away: nobody waits from now on."""
@@ -230,7 +230,7 @@ class Store:
 
     def _hang_up(self, why: str) -> None:
         asked, self._asked = self._asked, []
-        fail_all([*asked, *(command for line in self._lines.values() for command in line.take_back())], why, sent=False)
+        fail_all([*asked, *(command for pool in self._pools.values() for command in pool.take_back())], why, sent=False)
 
     async def _recover(self, key: str | None) -> None:
         """Try, where the store was lost, until it does again what calls need."""
@@ -238,12 +238,12 @@ class Store:
         while not self.up:
             await asyncio.sleep(PROBE_SECONDS)
             try:
-                await tried(self._servers, probe, self._timeout, full_will_do=FULL not in self._not_now)
+                await tried(self._nodes, probe, self._timeout, full_will_do=FULL not in self._not_now)
             except Exception as error:  # noqa: BLE001  whatever it is, it is tried again
                 self.why = reason(error)
                 continue
-            for line in self._lines.values():
-                line.renew()
+            for pool in self._pools.values():
+                pool.renew()
             self.up, self.why = True, ""
             self._errors.clear()
             self._on_change(True, "")

@@ -91,7 +91,7 @@ class Worker:
     def __init__(self, url: str, *, call_seconds: float = 30, **options: Any) -> None:
         self.counted = Counter[tuple[str, str]]()
         timeout = options.pop("timeout", 1.0)
-        self.store = Store(url, timeout=timeout, connections=4, full_is_away=False)
+        self.store = Store(url, timeout=timeout, connections=4, full_is_unavailable=False)
         self.cache_store = CacheStore(self.store, **options)
         self.memory_budget = MemoryBudget(2**30)
         self.cache = Cache(

@@ -12,7 +12,7 @@ from gateway.app import PROBES
 from gateway.commands.usage import records as read_records
 from gateway.limits.client_limits import CLIENTS, PROBE, key
 from gateway.store import Store
-from gateway.store.command import StoreAway
+from gateway.store.command import StoreUnavailable
 from tests.limits.gate import client, gate, leases, records, state, used
 from tests.limits.test_leases import expire
 from tests.support.valkey import Valkey, until, valkey
@@ -82,7 +82,7 @@ async def test_everything_works_with_exactly_these_commands(guarded: Valkey) -> 
     """R8: limits, leases, records, reports and answers need no command but those of the guide, and no other key."""
     design = client(concurrent=3, tokens_per_day=10**6, requests_per_minute=600)
     async with gate(as_gw(guarded), timeout=5) as one:
-        await one.store.probe()
+        await one.store.verify()
         permits = [await one.admit(design) for _ in range(3)]
         await one.limits.sweep([design])
         await permits[0].settle(used(7), "ok")
@@ -95,7 +95,7 @@ async def test_everything_works_with_exactly_these_commands(guarded: Valkey) -> 
         assert 0 <= await one.store.fullness([key("design", "limits")])
         assert [] == one.changes
     cache = Store(as_gw(guarded), probe=PROBES["cache"], timeout=5)
-    await cache.probe()
+    await cache.verify()
     await cache.aclose()
     await asyncio.sleep(0.01)
     assert [] == [name for name in guarded.ask("KEYS", "*") if "probe" in name], "a probe leaves nothing behind"
@@ -107,8 +107,8 @@ async def test_what_is_missing_is_said(guarded: Valkey, denied: str) -> None:
     forbid(guarded, denied)
     told: list[tuple[bool, str]] = []
     store = Store(as_gw(guarded), probe=PROBE, timeout=2, on_change=lambda up, why: told.append((up, why)))
-    with pytest.raises(StoreAway, match=f"may not run .*{denied.upper()}"):
-        await store.probe()
+    with pytest.raises(StoreUnavailable, match=f"may not run .*{denied.upper()}"):
+        await store.verify()
     assert denied.upper() in store.why
     permit_again(guarded, denied)
     await until(lambda: store.up)
@@ -120,9 +120,9 @@ async def test_what_is_missing_is_said(guarded: Valkey, denied: str) -> None:
 async def test_what_is_missing_for_answers_is_said(guarded: Valkey, denied: str) -> None:
     """R6: the same of the cache's store, which needs less."""
     forbid(guarded, denied)
-    store = Store(as_gw(guarded), probe=PROBES["cache"], full_is_away=False, timeout=2)
-    with pytest.raises(StoreAway, match=f"may not run .*{denied.upper()}"):
-        await store.probe()
+    store = Store(as_gw(guarded), probe=PROBES["cache"], full_is_unavailable=False, timeout=2)
+    with pytest.raises(StoreUnavailable, match=f"may not run .*{denied.upper()}"):
+        await store.verify()
     await store.aclose()
 
 
@@ -131,8 +131,8 @@ async def test_keys_that_are_missing_are_said(guarded: Valkey, pattern: str) -> 
     """R6: so are keys that the user may not use, or may only read."""
     guarded.ask("ACL", "SETUSER", "gw", "resetkeys", pattern)
     store = Store(as_gw(guarded), probe=PROBE, timeout=2)
-    with pytest.raises(StoreAway, match="may not"):
-        await store.probe()
+    with pytest.raises(StoreUnavailable, match="may not"):
+        await store.verify()
     await store.aclose()
 
 

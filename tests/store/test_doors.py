@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from gateway.store import Store
-from gateway.store.command import Script, StoreAway
+from gateway.store.command import Script, StoreUnavailable
 from tests.support.valkey import Valkey, valkey
 from tests.upstream.test_tls import HERE, served_with, signed
 
@@ -58,7 +58,7 @@ async def used(server: Valkey, folder: Path, *, tls: bool) -> None:
         await store.aclose()
 
         stranger = Store(f"{scheme}://gateway:wrong@{address}", timeout=5)
-        with pytest.raises(StoreAway, match="refuses our user name or password"):
+        with pytest.raises(StoreUnavailable, match="refuses our user name or password"):
             await stranger.ping()
         await stranger.aclose()
 

@@ -9,7 +9,7 @@ from redis import Redis
 from redis.crc import key_slot
 
 from gateway.store import Store
-from gateway.store.command import StoreAway
+from gateway.store.command import StoreUnavailable
 from tests.support.valkey import cluster, free_port, member, until, valkey
 from tests.test_store import store
 
@@ -24,7 +24,7 @@ async def test_a_server_that_still_loads_is_away() -> None:
             await asyncio.to_thread(server.kill)
             starting = asyncio.create_task(asyncio.to_thread(server.start))
             await until(server.socket.exists)
-            with pytest.raises(StoreAway):
+            with pytest.raises(StoreUnavailable):
                 await one.command("SET", "k", "v")
             assert not one.up
             await starting
@@ -44,7 +44,7 @@ async def test_whoever_answers_at_an_address_by_now_is_asked(tmp_path: Path) -> 
             address.unlink()
             address.symlink_to(new.socket)
             old.ask("REPLICAOF", "127.0.0.1", "1")
-            with pytest.raises(StoreAway):
+            with pytest.raises(StoreUnavailable):
                 await one.command("SET", "k", "v")
             await until(lambda: one.up, 2)
             await one.command("SET", "k", "new")
@@ -82,7 +82,7 @@ async def test_a_slot_that_no_server_holds_is_a_lost_store() -> None:
             done, _ = await asyncio.wait(asked, timeout=2)
             assert 3 == len(done)
             assert "no server has the slot" in str(asked[1].exception())
-            with pytest.raises(StoreAway):
+            with pytest.raises(StoreUnavailable):
                 await one.fullness(["lone"])
             nodes[0].execute_command("CLUSTER", "ADDSLOTS", slot)
             await until(lambda: one.up)
@@ -93,6 +93,6 @@ async def test_a_slot_that_no_server_holds_is_a_lost_store() -> None:
 
 
 async def _refused(one: Store) -> None:
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         async with asyncio.timeout(3):
             await one.command("SET", "k", "v")

@@ -17,17 +17,17 @@ from redis.asyncio.connection import AbstractConnection
 
 from gateway.config.store_url import StoreUrl
 from gateway.store import Store
-from gateway.store.command import StoreAway
+from gateway.store.command import StoreUnavailable
 from gateway.store.names import Names
+from gateway.store.nodes import SingleNode
 from gateway.store.reasons import reason
-from gateway.store.servers import OneServer
 from tests.store.test_doors import door
 from tests.support.valkey import Valkey, free_port, until, valkey
 from tests.test_store import ECHO, Watched, store
 from tests.upstream.test_tls import served_with, signed
 
 
-class Broken(OneServer):
+class Broken(SingleNode):
     """A way to a server on which something unexpected happens."""
 
     def __init__(self, where: StoreUrl, at: str, error: Exception) -> None:
@@ -41,10 +41,10 @@ class Broken(OneServer):
 
     @property
     def known(self) -> bool:  # type: ignore[override]
-        return self.at != "learn"
+        return self.at != "discover"
 
-    async def learn(self) -> None:
-        self._fail("learn")
+    async def discover(self) -> None:
+        self._fail("discover")
 
     def home(self, key: str) -> str:
         self._fail("home")
@@ -55,17 +55,17 @@ class Broken(OneServer):
         return super().connect(home)
 
 
-@pytest.mark.parametrize("at", ["learn", "home", "connect"])
+@pytest.mark.parametrize("at", ["discover", "home", "connect"])
 @pytest.mark.parametrize(
     "error", [TypeError("an option"), UnicodeError("label"), RuntimeError("no loop"), KeyError("n")]
 )
 async def test_nobody_waits_for_what_nobody_expects(state: Valkey, at: str, error: Exception) -> None:
     """R5: any exception on the way to a server ends the commands that wait, in time, and it is tried again and recovers."""
     async with store(state.url, timeout=0.25) as one:
-        one._servers = broken = Broken(StoreUrl.parse(state.url), at, error)
+        one._nodes = broken = Broken(StoreUrl.parse(state.url), at, error)
         asked = [one.script(ECHO, [f"k{n}"], [n]) for n in range(300)]
         ends = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 2)
-        assert {StoreAway} == {type(end) for end in ends}
+        assert {StoreUnavailable} == {type(end) for end in ends}
         await until(lambda: broken.calls > 2)
         broken.at = ""
         await until(lambda: one.up)
@@ -80,7 +80,7 @@ async def test_what_cannot_be_said_harms_nobody(state: Valkey) -> None:
         await one.ping()
         for part in ("\ud800", "a\udfffb", "\udc80"):
             ends = await asyncio.wait_for(asyncio.gather(one.command("SET", "k", part), return_exceptions=True), 2)
-            assert isinstance(ends[0], StoreAway)
+            assert isinstance(ends[0], StoreUnavailable)
             assert not ends[0].sent
             assert b"OK" == await one.command("SET", "k", "v")
         await until(lambda: one.errors)
@@ -109,7 +109,7 @@ async def test_whoever_waits_when_it_is_closed_is_told() -> None:
         await asyncio.sleep(0.05)
         await one.aclose()
         ends = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 2)
-    assert [StoreAway] * 3 == [type(end) for end in ends]
+    assert [StoreUnavailable] * 3 == [type(end) for end in ends]
 
 
 @contextlib.asynccontextmanager
@@ -126,7 +126,7 @@ async def told(url: str) -> list[tuple[bool, str]]:
     """What a store says while it is asked again and again."""
     async with store(url, timeout=0.25) as one:
         for _ in range(6):
-            with pytest.raises(StoreAway):
+            with pytest.raises(StoreUnavailable):
                 await one.ping()
             await asyncio.sleep(0.1)
         assert [] == one.errors
@@ -255,6 +255,6 @@ async def test_a_forbidden_command_is_named(binary: str) -> None:
     with valkey(shutil.which(binary) or "" if binary else "") as server:
         server.ask("ACL", "SETUSER", "default", "-set")
         one = Watched(server.url, timeout=2)
-        with pytest.raises(StoreAway, match="its user may not run"):
-            await one.probe()
+        with pytest.raises(StoreUnavailable, match="its user may not run"):
+            await one.verify()
         await one.aclose()

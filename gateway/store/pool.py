@@ -1,7 +1,7 @@
 """How are commands sent to one server, and replies taken?
 
 One pipeline at a time per connection; what comes while all are busy goes with the next.  redis-py opens a connection;
-then its transport speaks to a `Wire`, since a task and a stream for each pipeline cost more than all else.
+then its transport speaks to a `RespConnection`, since a task and a stream for each pipeline cost more than all else.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ from typing import Any, Protocol
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
-from gateway.store.command import Command, StoreAway, packed
-from gateway.store.replies import Replies
+from gateway.store.command import Command, StoreUnavailable, packed
+from gateway.store.resp import RespParser
 
 BATCH = 256  # commands in one pipeline
 GRACE_SECONDS, STILL_SECONDS = 0.05, 0.005
 
 
 class Owner(Protocol):
-    """Who keeps the line, and hears of what it cannot decide."""
+    """Who keeps the pool, and hears of what it cannot decide."""
 
     observe: Callable[[str, float], None]
 
@@ -39,14 +39,14 @@ class Owner(Protocol):
         """The server cannot be used now; these commands failed with it."""
 
 
-class Line:
+class Pool:
     """The way to one server."""
 
     def __init__(self, owner: Owner, connections: list[AbstractConnection], timeout: float) -> None:
         self.owner, self.timeout = owner, timeout
         self._connections, self._closed = tuple(connections), connections
-        self._open: list[Wire] = []
-        self._idle: list[Wire] = []
+        self._open: list[RespConnection] = []
+        self._idle: list[RespConnection] = []
         self.waiting: list[Command] = []
 
     def flow(self) -> None:
@@ -64,27 +64,27 @@ class Line:
         waiting, self.waiting = self.waiting, []
         return waiting
 
-    def freed(self, wire: "Wire") -> None:
+    def freed(self, open_: "RespConnection") -> None:
         """It has all its replies."""
-        self._idle.append(wire)
+        self._idle.append(open_)
         self.flow()
 
-    def broke(self, wire: "Wire") -> None:
+    def broke(self, open_: "RespConnection") -> None:
         """It is of no use any more."""
-        self._open.remove(wire)
-        self._idle = [one for one in self._idle if one is not wire]
-        self._closed.append(wire.connection)
+        self._open.remove(open_)
+        self._idle = [one for one in self._idle if one is not open_]
+        self._closed.append(open_.connection)
         self.flow()
 
     def renew(self) -> None:
         """Connect anew: its address may lead to another server by now."""
-        for wire in list(self._idle):
-            wire.drop(ConnectionError("not needed"))
+        for open_ in list(self._idle):
+            open_.drop(ConnectionError("not needed"))
 
     async def aclose(self) -> None:
-        for wire in self._open:
-            for command in wire.close():
-                command.fail(StoreAway("closed", sent=True))
+        for open_ in self._open:
+            for command in open_.close():
+                command.fail(StoreUnavailable("closed", sent=True))
         for connection in self._connections:
             await connection.disconnect(nowait=True)
 
@@ -99,21 +99,21 @@ class Line:
             self.flow()
         except BaseException:
             for command in batch:
-                command.fail(StoreAway("closed", sent=False))
+                command.fail(StoreUnavailable("closed", sent=False))
             raise
         else:
-            self._open.append(wire := Wire(self, connection))
-            wire.send(batch)
+            self._open.append(open_ := RespConnection(self, connection))
+            open_.send(batch)
 
 
-class Wire(asyncio.Protocol):
+class RespConnection(asyncio.Protocol):
     """An open connection, and the pipeline that is under way on it."""
 
-    def __init__(self, line: Line, connection: AbstractConnection) -> None:
+    def __init__(self, pool: Pool, connection: AbstractConnection) -> None:
         assert connection._writer is not None  # noqa: S101, SLF001  it is open; redis-py offers no other way to it
         self.connection = connection
-        self._line, self._loop = line, asyncio.get_running_loop()
-        self._replies, self._asked, self._broken = Replies(), deque[Command](), False
+        self._pool, self._loop = pool, asyncio.get_running_loop()
+        self._replies, self._asked, self._broken = RespParser(), deque[Command](), False
         self._transport = connection._writer.transport  # noqa: SLF001
         self._transport.set_protocol(self)
         self._timer = self._loop.call_at(0, _nothing)
@@ -123,11 +123,11 @@ class Wire(asyncio.Protocol):
         try:
             chunks = packed(batch)
         except Exception as error:  # noqa: BLE001  nothing of it has gone out
-            self._line.owner.unsendable(error, batch)
-            self._line.freed(self)
+            self._pool.owner.unsendable(error, batch)
+            self._pool.freed(self)
             return
         self._asked.extend(batch)
-        due = batch[0].since + self._line.timeout
+        due = batch[0].since + self._pool.timeout
         self._timer = self._loop.call_at(due, self._expire, due)
         try:
             self._transport.writelines(chunks)
@@ -135,7 +135,7 @@ class Wire(asyncio.Protocol):
             self.drop(error)
 
     def data_received(self, data: bytes) -> None:
-        now, owner = time.perf_counter(), self._line.owner
+        now, owner = time.perf_counter(), self._pool.owner
         try:
             for reply in self._replies.feed(data):
                 command = self._asked[0]  # it stays among those that wait until it has its reply
@@ -150,7 +150,7 @@ class Wire(asyncio.Protocol):
         else:
             if not self._asked:
                 self._timer.cancel()
-                self._line.freed(self)
+                self._pool.freed(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.drop(error or ConnectionError("closed by the server"))
@@ -176,8 +176,8 @@ class Wire(asyncio.Protocol):
             return
         self._broken = True
         if asked := self.close():
-            self._line.owner.lost(error, asked, sent=True)
-        self._line.broke(self)
+            self._pool.owner.lost(error, asked, sent=True)
+        self._pool.broke(self)
 
 
 def _nothing() -> None: ...

@@ -19,14 +19,14 @@ from gateway.store.reasons import Unplaced
 PLAIN: dict[str, Any] = {"protocol": 2, "driver_info": None}  # what our own reader understands, and no chatter
 
 
-class Servers(Protocol):
+class Nodes(Protocol):
     """All servers of one store."""
 
     @property
     def known(self) -> bool:
         """Whether `home` can tell."""
 
-    async def learn(self) -> None:
+    async def discover(self) -> None:
         """Ask the servers themselves where keys live.  Raises `Unplaced` when none can tell."""
 
     def home(self, key: str) -> str:
@@ -42,10 +42,10 @@ class Servers(Protocol):
         """Close what was opened to learn."""
 
 
-def servers(url: str, seconds: float) -> Servers:
+def nodes_of(url: str, seconds: float) -> Nodes:
     """The servers behind a URL; `seconds` is how long one of a cluster is asked for the map."""
     where = StoreUrl.parse(url)
-    return Cluster(where, seconds) if where.scheme == CLUSTER else OneServer(where)
+    return Cluster(where, seconds) if where.scheme == CLUSTER else SingleNode(where)
 
 
 def named(names: Names, where: StoreUrl) -> Callable[..., AbstractConnection]:
@@ -54,7 +54,7 @@ def named(names: Names, where: StoreUrl) -> Callable[..., AbstractConnection]:
     return partial(NamedTLSConnection if tls else NamedConnection, names=names)
 
 
-class OneServer:
+class SingleNode:
     """Everything lives on one server."""
 
     known = True
@@ -64,7 +64,7 @@ class OneServer:
         self._connection = UnixDomainSocketConnection if where.scheme == UNIX else named(self._names, where)
         self._options = where.options
 
-    async def learn(self) -> None: ...
+    async def discover(self) -> None: ...
 
     def home(self, _key: str) -> str:
         return ""
@@ -95,7 +95,7 @@ class Cluster:
     def known(self) -> bool:
         return self._nodes.default_node is not None
 
-    async def learn(self) -> None:
+    async def discover(self) -> None:
         self._nodes.startup_nodes = self._seeds | self._nodes.startup_nodes  # redis-py forgets them
         try:
             await self._nodes.initialize()

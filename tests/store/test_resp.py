@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from redis.exceptions import AskError, InvalidResponse, MovedError, NoScriptError, ResponseError, TryAgainError
 
 from gateway.store import Store
-from gateway.store.command import StoreAway
-from gateway.store.replies import LARGE, Replies
+from gateway.store.command import StoreUnavailable
+from gateway.store.resp import LARGE, RespParser
 from tests.support.valkey import until
 
 VALUES = st.recursive(
@@ -36,7 +36,7 @@ def spoken(value: Any) -> bytes:
 @given(st.lists(VALUES, max_size=5), st.data())
 def test_any_cut_gives_the_same_replies(values: list[Any], data: st.DataObject) -> None:
     """R4: replies come whole and in order, wherever the network cuts them."""
-    text, replies = b"".join(map(spoken, values)), Replies()
+    text, replies = b"".join(map(spoken, values)), RespParser()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     assert values == [reply for piece in pieces for reply in replies.feed(piece)]
@@ -46,7 +46,7 @@ def test_any_cut_gives_the_same_replies(values: list[Any], data: st.DataObject) 
 def test_large_values_are_whole_wherever_they_are_cut(data: st.DataObject) -> None:
     """R4: a value that grows as it comes ends where it ends, and what stands before and after it stays."""
     values = [b"small", bytes(LARGE), 7, bytes(range(256)) * 1000, None, b"x" * (LARGE - 1), [b"y" * 2 * LARGE, 1], b""]
-    text, replies = b"".join(map(spoken, values)), Replies()
+    text, replies = b"".join(map(spoken, values)), RespParser()
     near = st.integers(-3, 3).flatmap(
         lambda off: st.sampled_from([max(text.find(b"\r\n", at) + off, 0) for at in range(0, len(text), LARGE // 2)])
     )
@@ -57,7 +57,7 @@ def test_large_values_are_whole_wherever_they_are_cut(data: st.DataObject) -> No
 
 def test_a_picture_is_not_read_again_with_each_piece() -> None:
     """A value of 20 MB in pieces of 4 kB is joined once: were it every time, this would take minutes."""
-    picture, replies = bytes(20_000_000), Replies()
+    picture, replies = bytes(20_000_000), RespParser()
     text = spoken(picture)
     found = [reply for at in range(0, len(text), 4096) for reply in replies.feed(text[at : at + 4096])]
     assert [picture] == found
@@ -75,7 +75,7 @@ def test_a_picture_is_not_read_again_with_each_piece() -> None:
 )
 def test_errors_are_told_apart(said: bytes, kind: type[ResponseError]) -> None:
     """Of all errors those have a class of their own after which something else is asked; the text stays."""
-    (error,) = Replies().feed(said + b"\r\n")
+    (error,) = RespParser().feed(said + b"\r\n")
     assert kind is type(error)
     assert isinstance(error, ResponseError)
     assert str(error).split()[-1].encode() == said.split()[-1]
@@ -87,7 +87,7 @@ def test_errors_are_told_apart(said: bytes, kind: type[ResponseError]) -> None:
 def test_what_is_no_reply_is_an_error(said: bytes) -> None:
     """Whatever else listens there is not taken for a store."""
     with pytest.raises((InvalidResponse, ValueError)):
-        Replies().feed(said)
+        RespParser().feed(said)
 
 
 @contextlib.asynccontextmanager
@@ -119,7 +119,7 @@ async def test_a_server_of_another_kind_is_away(tmp_path: Path) -> None:
     """R1: a web server on the store's port costs nobody an error, and is found out at once."""
     async with speaker(tmp_path, b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
         store = Store(url, timeout=5)
-        with pytest.raises(StoreAway, match="what answers there is no store"):
+        with pytest.raises(StoreUnavailable, match="what answers there is no store"):
             await store.command("GET", "k")
         await until(lambda: not store.up)
         await store.aclose()

@@ -20,7 +20,7 @@ class _CutError(Exception):
         self.size = size
 
 
-class Replies:
+class RespParser:
     """The replies of one connection, in RESP2."""
 
     def __init__(self) -> None:
