@@ -1,5 +1,5 @@
 """What flows through the gateway: a call, what it asks for, what it has cost, and who reads its answer."""
 
-from gateway.call.call import Asked, Call, Kind, Meter, Modality, Permit, Source, Usage
+from gateway.call.call import Call, Demand, Kind, Meter, Modality, Permit, Source, Usage
 
-__all__ = ["Asked", "Call", "Kind", "Meter", "Modality", "Permit", "Source", "Usage"]
+__all__ = ["Call", "Demand", "Kind", "Meter", "Modality", "Permit", "Source", "Usage"]

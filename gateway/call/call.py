@@ -33,7 +33,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return sum(count for (kind, _), count in self.tokens.items() if kind in {"output", "thoughts"})
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a request body asks for, as far as limits and metrics need it.  Media are no text, even if unread."""
 
     text_chars: int = 0
@@ -57,7 +57,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     body: bytes
     stream: bool
     sse: bool  # the caller wants server-sent events; else JSON or a JSON array
-    asked: Asked
+    demand: Demand
     request_id: str
     deadline: float  # on the loop's clock, seconds
     cache_control: str = ""  # the caller's, lower case

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.asgi import Request
-from gateway.call import Asked, Call, Meter
+from gateway.call import Call, Demand, Meter
 from gateway.config import Client
 from gateway.errors import GatewayError
 
@@ -35,7 +35,7 @@ class Dialect(Protocol):
     def model(self, route: Route) -> str:
         """Decode the model's name, once.  Raises `ModelMissing` or `BadRequest`."""
 
-    def read_body(self, body: bytes) -> Asked:
+    def read_body(self, body: bytes) -> Demand:
         """Say what a body asks for.  Never raises; in a thread when the body is large."""
 
     def read(
@@ -47,9 +47,9 @@ class Dialect(Protocol):
         client: Client,
         *,
         deadline: float,
-        asked: Asked | None = None,
+        demand: Demand | None = None,
     ) -> Call:
-        """Understand one request; `asked` is what `read_body` said, where that was done already."""
+        """Understand one request; `demand` is what `read_body` said, where that was done already."""
 
     def meter(self, call: Call) -> Meter:
         """Make the reader of this call's answer."""
@@ -57,10 +57,10 @@ class Dialect(Protocol):
     def error(self, error: GatewayError, client_name: str | None) -> bytes:
         """Write an error of ours."""
 
-    def scrubbed(self, body: bytes, secret: str) -> bytes:
+    def redacted(self, body: bytes, secret: str) -> bytes:
         """The same body where it does not hold our key, in whatever spelling."""
 
-    def mend(self, status: int, content_type: str, body: bytes, secret: str) -> bytes:
+    def normalize(self, status: int, content_type: str, body: bytes, secret: str) -> bytes:
         """Write an error of the upstream's, without our key; untouched where its shape is right."""
 
     def key_refused(self, status: int, body: bytes) -> bool:

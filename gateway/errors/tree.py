@@ -1,4 +1,4 @@
-"""Every way a call can be refused or fail, and what the caller is told.
+"""Every way a call can be refused or fail, and what the caller reads.
 
 * GatewayError
   * Refused      the caller can act on it
@@ -25,13 +25,13 @@ class GatewayError(Exception):
     status: ClassVar[str]
     reason: ClassVar[str]
     outcome: ClassVar[str]
-    told: ClassVar[str] = ""  # the caller, where nothing more special is known
-    advice: ClassVar[str] = ""  # what to do about it
+    message: str = ""  # for the caller, where nothing more special is known
+    hint: ClassVar[str] = ""  # what to do about it
 
     def __init__(
         self, message: str = "", *, retry_after: int | None = None, metadata: Mapping[str, str] | None = None
     ) -> None:
-        self.message = f"{message or self.told} {self.advice}".strip()
+        self.message = f"{message or self.message} {self.hint}".strip()
         self.retry_after = retry_after  # whole seconds
         self.metadata = dict(metadata or {})
         super().__init__(self.message)
@@ -51,22 +51,22 @@ class ConflictingKeys(Refused):
     """Two client keys that differ."""
 
     reason = "CONFLICTING_KEYS"
-    told = "Two different API keys were sent. Send one, in x-goog-api-key."
+    message = "Two different API keys were sent. Send one, in x-goog-api-key."
 
 
 class ModelMissing(Refused):
     """The path names no model, as in the vendor's own sample."""
 
     reason = "MODEL_MISSING"
-    told = "The path names no model."
-    advice = "Call /v1beta/models/{model}:generateContent, for example with gemini-2.5-flash."
+    message = "The path names no model."
+    hint = "Call /v1beta/models/{model}:generateContent, for example with gemini-2.5-flash."
 
 
 class KeyMissing(Refused):
     """No client key was sent."""
 
     code, status, reason, outcome = 401, "UNAUTHENTICATED", "KEY_MISSING", "unauthenticated"
-    told = "API key not valid. Please pass a valid API key."
+    message = "API key not valid. Please pass a valid API key."
 
 
 class KeyInvalid(KeyMissing):
@@ -89,7 +89,7 @@ class RouteUnknown(Refused):
     """No such route, or no such model in the list."""
 
     code, status, reason = 404, "NOT_FOUND", "ROUTE_UNKNOWN"
-    told = "No such route. Call /v1beta/models/{model}:generateContent; /docs lists all routes."
+    message = "No such route. Call /v1beta/models/{model}:generateContent; /docs lists all routes."
 
 
 class MethodNotAllowed(Refused):
@@ -157,21 +157,21 @@ class UpstreamUnreachable(Failed):
     """No connection was made, so nothing was sent."""
 
     code, reason, outcome = 502, "UPSTREAM_UNREACHABLE", "upstream_broke"
-    told = "The upstream could not be reached. Nothing was sent; please try again."
+    message = "The upstream could not be reached. Nothing was sent; please try again."
 
 
 class UpstreamBroke(Failed):
     """The answer broke off, or is not an answer."""
 
     code, reason, outcome = 502, "UPSTREAM_BROKE", "upstream_broke"
-    told, advice = "The upstream's answer broke off.", "Please try again; the call may have been billed."
+    message, hint = "The upstream's answer broke off.", "Please try again; the call may have been billed."
 
 
 class UpstreamError(Failed):
     """The upstream answered with what cannot be passed on."""
 
     code, reason, outcome = 502, "UPSTREAM_ERROR", "upstream_error"
-    told, advice = "The upstream's answer cannot be passed on.", "Please tell the gateway's operator."
+    message, hint = "The upstream's answer cannot be passed on.", "Please tell the gateway's operator."
 
 
 class UpstreamRefused(UpstreamError):
@@ -188,7 +188,7 @@ class UpstreamRefused(UpstreamError):
 class ModelUnknown(UpstreamError):
     """The upstream has no such model, and says so as if it were busy; its list says which it has."""
 
-    code, status, advice = 404, "NOT_FOUND", ""
+    code, status, hint = 404, "NOT_FOUND", ""
 
     def __init__(self, model: str, nearest: Sequence[str]) -> None:
         hint = f"Near it are {', '.join(nearest)}." if nearest else "List the models to see which there are."
@@ -200,50 +200,50 @@ class UpstreamKeyRefused(Failed):
     """The upstream refused the gateway's own key, or its balance is spent."""
 
     code, reason, outcome = 502, "UPSTREAM_KEY_REFUSED", "upstream_error"
-    told = "The upstream refused the gateway itself. Your key is fine; please tell the gateway's operator."
+    message = "The upstream refused the gateway itself. Your key is fine; please tell the gateway's operator."
 
 
 class UpstreamTimeout(Failed):
     """The upstream did not finish within the call's deadline."""
 
     code, status, reason, outcome = 504, "DEADLINE_EXCEEDED", "UPSTREAM_TIMEOUT", "upstream_timeout"
-    told, advice = "The upstream did not answer in time.", "Please try again; the call may have been billed."
+    message, hint = "The upstream did not answer in time.", "Please try again; the call may have been billed."
 
 
 class NotCached(Failed):
     """`only-if-cached` was asked for and nothing is cached."""
 
     code, status, reason, outcome = 504, "DEADLINE_EXCEEDED", "NOT_CACHED", "refused"
-    told = "No cached answer is kept for this request. Ask again without only-if-cached."
+    message = "No cached answer is kept for this request. Ask again without only-if-cached."
 
 
 class Internal(Failed):
     """A defect of the gateway; the log says where."""
 
     code, status, reason = 500, "INTERNAL", "INTERNAL"
-    told = "The gateway failed. Please tell its operator, with the x-request-id of this answer."
+    message = "The gateway failed. Please tell its operator, with the x-request-id of this answer."
 
 
 class Overloaded(Failed):
     """More is held in memory than this worker may."""
 
-    told, wait = "The gateway is busy.", 1
+    message, wait = "The gateway is busy.", 1
 
     def __init__(self, message: str = "", *, retry_after: int | None = None) -> None:
         seconds = self.wait if retry_after is None else retry_after
-        super().__init__(f"{message or self.told} Please retry after {seconds} seconds.", retry_after=seconds)
+        super().__init__(f"{message or self.message} Please retry after {seconds} seconds.", retry_after=seconds)
 
 
 class Draining(Overloaded):
     """This gateway is about to stop."""
 
-    reason, told = "DRAINING", "This gateway is stopping."
+    reason, message = "DRAINING", "This gateway is stopping."
 
 
 class StateLost(Overloaded):
     """The state store is away and the operator chose to refuse rather than to guess."""
 
-    reason, told, wait = "STATE_LOST", "The gateway cannot check limits right now.", 2
+    reason, message, wait = "STATE_LOST", "The gateway cannot check limits right now.", 2
 
 
 class BreakerOpen(Overloaded):
@@ -259,4 +259,4 @@ class ClientGone(GatewayError):
     """The caller hung up; nobody is left to answer."""
 
     code, status, reason, outcome = 499, "CANCELLED", "CLIENT_GONE", "client_gone"
-    told = "The caller hung up."
+    message = "The caller hung up."

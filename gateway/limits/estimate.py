@@ -31,19 +31,19 @@ class Estimate(NamedTuple):
 
 def estimate(call: Call, catalogue: Catalogue) -> Estimate:
     """Reads what the call asks for; lists and `countTokens` cost no tokens."""
-    asked = call.asked
+    demand = call.demand
     if not call.costs:
         return Estimate()
     tokens_in = (
-        -(-asked.text_chars // CHARS_PER_TOKEN)
-        + asked.images * TOKENS_PER_PICTURE
-        + asked.other_media * TOKENS_PER_OTHER_MEDIUM
+        -(-demand.text_chars // CHARS_PER_TOKEN)
+        + demand.images * TOKENS_PER_PICTURE
+        + demand.other_media * TOKENS_PER_OTHER_MEDIUM
     )
     if not call.generates:
         return Estimate(tokens_in=tokens_in)
     output = catalogue.output_tokens(call.model)
-    if asked.max_output_tokens is not None:
-        output = min(output, max(0, asked.max_output_tokens))
-    answers = min(max(1, asked.candidates), MAX_ANSWERS)
-    pictures = asked.image_output or asked.unread or catalogue.may_picture(call.model)
+    if demand.max_output_tokens is not None:
+        output = min(output, max(0, demand.max_output_tokens))
+    answers = min(max(1, demand.candidates), MAX_ANSWERS)
+    pictures = demand.image_output or demand.unread or catalogue.may_picture(call.model)
     return Estimate(tokens_in=tokens_in, tokens_out=output * answers, images=answers if pictures else 0)

@@ -109,10 +109,10 @@ class Pipeline:
         body = await self._body(exchange, client)  # 4 read  415, 413, 408, 503
         deadline = arrived + server_timeout(request, self._call_seconds)
         if len(body) < relay.LARGE_BYTES:
-            asked = exchange.dialect.read_body(body)
+            demand = exchange.dialect.read_body(body)
         else:
-            asked = await asyncio.to_thread(exchange.dialect.read_body, body)
-        entry.call = call = exchange.dialect.read(route, model, request, body, client, deadline=deadline, asked=asked)
+            demand = await asyncio.to_thread(exchange.dialect.read_body, body)
+        entry.call = call = exchange.dialect.read(route, model, request, body, client, deadline=deadline, demand=demand)
         entry.permit = await self._limits.admit(call, exchange.standing)  # 5 may they?  429, 503
         try:
             await self._answer(exchange, route, call)  # 6 known? ask?  and pass it on
@@ -193,8 +193,8 @@ class Pipeline:
         meter = exchange.dialect.meter(call)
         async with await self._upstream.send(call, exchange.dialect, exchange.entry, memory) as answer:
             if answer.chunks is None:
-                cleaned = partial(self._upstream.cleaned, exchange.dialect)
-                await relay.whole(answer, meter, sink, entry=exchange.entry, memory=memory, cleaned=cleaned)
+                redacted = partial(self._upstream.redacted, exchange.dialect)
+                await relay.whole(answer, meter, sink, entry=exchange.entry, memory=memory, redacted=redacted)
             else:
                 await relay.stream(
                     call, answer, meter, sink,

@@ -77,9 +77,9 @@ class Arriving:
 
 
 async def whole(
-    answer: Answer, meter: Meter, sink: Sink, *, entry: Entry, memory: MemoryLease, cleaned: Callable[[bytes], bytes]
+    answer: Answer, meter: Meter, sink: Sink, *, entry: Entry, memory: MemoryLease, redacted: Callable[[bytes], bytes]
 ) -> None:
-    """Pass a unary answer on; of one that is an error `cleaned` makes what may leave.
+    """Pass a unary answer on; of one that is an error `redacted` makes what may leave.
 
     Raises `UpstreamBroke` for anything but one whole JSON object.
     """
@@ -92,7 +92,7 @@ async def whole(
     entry.usage, entry.whole, body = meter.usage, True, answer.body
     if meter.errored:  # a 2xx all the same, so its status and bytes are the caller's
         entry.fail(UpstreamError())
-        body = cleaned(body)
+        body = redacted(body)
     kind = answer.headers.get("content-type", "")
     await sink.whole(answer.status, kind if is_json(kind) and PLAIN_TYPE.fullmatch(kind) else JSON, body, memory)
 

@@ -24,8 +24,8 @@ class ForbiddenHost(errors.Refused):
     """The port was asked under a name that anybody could give to its address."""
 
     code, status, reason = 403, "PERMISSION_DENIED", "FORBIDDEN_HOST"
-    told = "This port is not served under that name."
-    advice = "Ask by IP address or by a name without a dot, or let its operator add the name to GATEWAY_OPERATOR_HOSTS."
+    message = "This port is not served under that name."
+    hint = "Ask by IP address or by a name without a dot, or let its operator add the name to GATEWAY_OPERATOR_HOSTS."
 
 
 class MetricsPage:

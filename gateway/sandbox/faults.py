@@ -1,6 +1,6 @@
 """Which misbehaviour was asked for, and is it due?
 
-Asked for by `x-sandbox-fault: SPEC` or by `sandbox-fault: SPEC` anywhere in the request body.  SPEC is
+Demand for by `x-sandbox-fault: SPEC` or by `sandbox-fault: SPEC` anywhere in the request body.  SPEC is
 `NAME[=ARGUMENT][*TIMES]`; with TIMES only the first so many calls with the same body misbehave.  The names:
 
 * `429`, `503` or any other status, the argument being `Retry-After`; `google=STATUS[/SECONDS]` in Google's shape;

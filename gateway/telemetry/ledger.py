@@ -178,8 +178,8 @@ class Ledger:
             child(metrics.images, client, model, "out").inc(entry.usage.images_out)
         if entry.saved_tokens and entry.outcome in ANSWERED.values():
             child(metrics.saved_tokens, client, model).inc(entry.saved_tokens)
-        if entry.call is not None and entry.call.asked.images and entry.sent:
-            child(metrics.images, client, model, "in").inc(entry.call.asked.images)
+        if entry.call is not None and entry.call.demand.images and entry.sent:
+            child(metrics.images, client, model, "in").inc(entry.call.demand.images)
         if entry.outcome == "ok" and entry.call is not None and entry.call.generates and entry.unreported:
             child(metrics.usage_missing, model).inc()
 

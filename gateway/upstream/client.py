@@ -59,10 +59,10 @@ class ErrorReader(Protocol):
     def key_refused(self, status: int, body: bytes) -> bool:
         """Whether it is our own key or balance that was refused."""
 
-    def scrubbed(self, body: bytes, secret: str) -> bytes:
+    def redacted(self, body: bytes, secret: str) -> bytes:
         """The same body where it does not memory our key, in whatever spelling."""
 
-    def mend(self, status: int, content_type: str, body: bytes, secret: str) -> bytes:
+    def normalize(self, status: int, content_type: str, body: bytes, secret: str) -> bytes:
         """The body as the caller may see it."""
 
 
@@ -202,9 +202,9 @@ class Upstream:
             raise UpstreamError("A proxy between the gateway and the upstream refused the call.")
         raise self._refusal(errors, answer)
 
-    def cleaned(self, errors: ErrorReader, body: bytes) -> bytes:
+    def redacted(self, errors: ErrorReader, body: bytes) -> bytes:
         """The body without our key."""
-        return errors.scrubbed(body, self._key())
+        return errors.redacted(body, self._key())
 
     def refusal_within(self, errors: ErrorReader, body: bytes) -> Failed:
         """What an error means that stands inside a stream: its own code is its status."""
@@ -218,7 +218,7 @@ class Upstream:
             return UpstreamKeyRefused()
         if str(answer.status) not in ERROR_STATUSES:
             return UpstreamError("The upstream answered with a status that HTTP does not have.")
-        body = errors.mend(answer.status, answer.content_type, answer.body, self._key())
+        body = errors.normalize(answer.status, answer.content_type, answer.body, self._key())
         wait = answer.headers.get("retry-after", "")
         code = errors.upstream_code(answer.body)
         return UpstreamRefused(answer.status, body, wait if WAIT.fullmatch(wait) else "", upstream_code=code)

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from gateway.cache import Cache, CacheResult, CacheStore, SingleFlight
 from gateway.cache.cache import Ask
-from gateway.call.call import Asked, Call
+from gateway.call.call import Call, Demand
 from gateway.config.clients import Client
 from gateway.memory.budget import MemoryBudget
 from gateway.store import Store
@@ -37,7 +37,7 @@ def call(of: Client | None = None, **facts: Any) -> Call:
         "body": b'{"contents": []}',
         "stream": False,
         "sse": False,
-        "asked": Asked(),
+        "demand": Demand(),
         "request_id": "asked-by-a-test",
         "deadline": 0.0,
     }

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.cache.key import LARGE_BYTES, digest, name_of
-from gateway.call.call import Asked
+from gateway.call.call import Demand
 from tests.cache.asking import UPSTREAM, call, client
 
 KEYS = int(os.environ.get("TEST_CACHE_KEYS", "50000"))  # the full count is 1000000
@@ -78,7 +78,7 @@ SILENT: dict[str, dict[str, Any]] = {
     "request id": {"request_id": "another"},
     "deadline": {"deadline": 9.0},
     "wishes": {"cache_control": "max-age=5"},
-    "size": {"asked": Asked(text_chars=9)},
+    "size": {"demand": Demand(text_chars=9)},
     "limits": {"of": client("a", requests_per_minute=1, cache_ttl_seconds=1)},
 }
 

@@ -148,7 +148,7 @@ def test_garbage(
         return
     if call is not None:
         assert body == call.body
-        assert 0 <= call.asked.text_chars <= len(body)
+        assert 0 <= call.demand.text_chars <= len(body)
 
 
 @dialects
@@ -173,7 +173,7 @@ def test_garbage_answers(dialect: Dialect, ask: Callable[..., Request], client: 
 )
 def test_garbage_errors(dialect: Dialect, status: int, body: bytes, content_type: str) -> None:
     """U12: any error body becomes one that can be read, and never raises."""
-    mended = dialect.mend(status, content_type, body, "sk-secret")
+    mended = dialect.normalize(status, content_type, body, "sk-secret")
     assert b"error" in mended
     assert dialect.key_refused(401, body)
     assert not dialect.key_refused(500, body)

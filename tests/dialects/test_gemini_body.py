@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.asgi.request import Request
-from gateway.call.call import Asked
+from gateway.call.call import Demand
 from gateway.config.clients import Client
 from gateway.dialects.gemini import Gemini
 from gateway.dialects.gemini.body import read_body
@@ -20,7 +20,7 @@ MIB = 2**20
 PICTURE = "iVBORw0KGgo" * 50
 
 
-def asked(body: Any) -> Asked:
+def demand(body: Any) -> Demand:
     """Read a body that is JSON."""
     return read_body(json.dumps(body).encode())
 
@@ -31,10 +31,10 @@ def asked(body: Any) -> Asked:
 def test_pictures_in_any_casing(inline: str, mime: str, parts: Callable[[Any], Any]) -> None:
     """Pictures are counted and not weighed, in both casings, mixed inside one object, in a list or alone."""
     body = {"contents": [{"parts": [{"text": "Edit"}, {inline: {"data": PICTURE, mime: "image/PNG"}}]}]}
-    found = asked(body)
+    found = demand(body)
     assert (1, 0) == (found.images, found.other_media)
     assert len(json.dumps(body)) - len(PICTURE) - 2 == found.text_chars
-    alone = asked({"contents": {"parts": {inline: {mime: "audio/wav", "data": PICTURE}}}})
+    alone = demand({"contents": {"parts": {inline: {mime: "audio/wav", "data": PICTURE}}}})
     assert (0, 1) == (alone.images, alone.other_media)
 
 
@@ -53,7 +53,7 @@ def test_pictures_in_any_casing(inline: str, mime: str, parts: Callable[[Any], A
 )
 def test_generation_config(outer: str, inner: dict[str, Any], expected: tuple[int | None, int, bool]) -> None:
     """What decides the answer's size is read in both casings, with enums as integers; nonsense counts as absent."""
-    found = asked({"contents": [], outer: inner})
+    found = demand({"contents": [], outer: inner})
     assert expected == (found.max_output_tokens, found.candidates, found.image_output)
 
 
@@ -69,14 +69,14 @@ def test_wrappers_and_batches() -> None:
         {"system_instruction": content, "generationConfig": {"maxOutputTokens": 7}},
         {"contents": [{"parts": [{"functionResponse": content}]}], "generationConfig": {"maxOutputTokens": 7}},
     ):
-        found = asked(body)
+        found = demand(body)
         assert (1, 7) == (found.images, found.max_output_tokens)
         assert found.text_chars < len(PICTURE)
 
 
 def test_thought_signatures_are_no_text() -> None:
     """A signature that comes back in the next turn may be megabytes and costs nothing like it."""
-    assert 100 > asked({"contents": [{"parts": [{"text": "", "thoughtSignature": PICTURE}]}]}).text_chars
+    assert 100 > demand({"contents": [{"parts": [{"text": "", "thoughtSignature": PICTURE}]}]}).text_chars
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_thought_signatures_are_no_text() -> None:
 )  # fmt: skip
 def test_what_cannot_be_read_may_ask_for_anything(body: bytes) -> None:
     """D9: broken, endless or crowded bodies are all text and never an error, since the upstream answers them."""
-    assert Asked(text_chars=len(body), unread=True) == read_body(body)
+    assert Demand(text_chars=len(body), unread=True) == read_body(body)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_what_cannot_be_read_may_ask_for_anything(body: bytes) -> None:
 )  # fmt: skip
 def test_what_is_of_another_shape_is_text(body: bytes) -> None:
     """D9: whatever a lenient reader takes is read to its end, and so asks for nothing that it does not name."""
-    assert Asked(text_chars=len(body)) == read_body(body)
+    assert Demand(text_chars=len(body)) == read_body(body)
 
 
 WITH_PICTURE = b'{"contents":[{"parts":[{"text":"%b"},{"inlineData":{"mimeType":"image/png","data":"%b"}}]}]%b}'
@@ -126,8 +126,8 @@ WITH_PICTURE = b'{"contents":[{"parts":[{"text":"%b"},{"inlineData":{"mimeType":
 def test_a_picture_is_never_text(text: bytes, tail: bytes, size: int) -> None:
     """A picture counts as one, whatever keeps the rest of its body from being read as expected."""
     body = WITH_PICTURE % (text, b"A" * size, tail)
-    asked = read_body(body)
-    assert (1, 0, len(body) - size) == (asked.images, asked.other_media, min(asked.text_chars + 2, len(body) - size))
+    demand = read_body(body)
+    assert (1, 0, len(body) - size) == (demand.images, demand.other_media, min(demand.text_chars + 2, len(body) - size))
     spelt = (
         body.replace(b"inlineData", b"inline_data").replace(b'"data"', b'"DATA" ').replace(b"image/png", b"audio/wav")
     )
@@ -177,9 +177,9 @@ def modalities(written: str) -> bytes:
 )
 def test_a_picture_is_asked_for_in_any_spelling(body: bytes) -> None:
     """L1: whatever some reader may take for a wish for pictures is one."""
-    asked = read_body(body)
-    assert asked.image_output
-    assert not asked.unread
+    demand = read_body(body)
+    assert demand.image_output
+    assert not demand.unread
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_picture_is_asked_for_in_any_spelling(body: bytes) -> None:
 def test_a_text_that_speaks_of_pictures_asks_for_none(text: str) -> None:
     """A prompt is no configuration, whatever it says."""
     body = {"contents": [{"parts": [{"text": text}]}], "generationConfig": {"responseModalities": ["TEXT", "AUDIO"]}}
-    assert (False, False) == (asked(body).image_output, asked(body).unread)
+    assert (False, False) == (demand(body).image_output, demand(body).unread)
 
 
 def test_the_dearer_reading_counts() -> None:
@@ -204,7 +204,7 @@ def test_the_dearer_reading_counts() -> None:
         "generation_config": {"candidateCount": "3", "maxOutputTokens": 9},
         "generationConfig": {"candidate_count": 2.0},
     }
-    assert (3, 9) == (asked(both).candidates, asked(both).max_output_tokens)
+    assert (3, 9) == (demand(both).candidates, demand(both).max_output_tokens)
 
 
 HOSTILE = {
@@ -299,6 +299,6 @@ def test_what_crosses_of_a_list(ask: Ask, client: Client, path: bytes, query: by
 def test_a_body_is_read_once(ask: Ask, client: Client) -> None:
     """What was read of a large body in a thread is not read again."""
     request = ask(b"/v1/models/m:generateContent")
-    route, known = GEMINI.route(request), Asked(text_chars=5)
+    route, known = GEMINI.route(request), Demand(text_chars=5)
     assert route is not None
-    assert known is GEMINI.read(route, "m", request, b"{}", client, deadline=1.0, asked=known).asked
+    assert known is GEMINI.read(route, "m", request, b"{}", client, deadline=1.0, demand=known).demand

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.gemini import Gemini
-from gateway.dialects.gemini.scrub import scrubbed
+from gateway.dialects.gemini.redact import redacted
 from gateway.errors.tree import KeyInvalid, RateLimited
 
 GEMINI = Gemini()
@@ -28,7 +28,7 @@ def new_api(message: str, code: Any, **more: Any) -> bytes:
 
 def mended(status: int, body: bytes, content_type: str = "application/json", secret: str = SECRET) -> dict[str, Any]:
     """Mend and read; asserts Google's shape."""
-    error: dict[str, Any] = json.loads(GEMINI.mend(status, content_type, body, secret))["error"]
+    error: dict[str, Any] = json.loads(GEMINI.normalize(status, content_type, body, secret))["error"]
     assert [status, str, str, list] == [
         error["code"],
         type(error["status"]),
@@ -69,7 +69,7 @@ def test_googles_shape_passes_byte_for_byte() -> None:
         json.dumps(GOOGLE, indent=3).encode(),
         b' {"error":{"status":"X","code":429,"message":"\\u00e9"},"a":1}\n',
     ):
-        assert body == GEMINI.mend(429, "application/json", body, SECRET)
+        assert body == GEMINI.normalize(429, "application/json", body, SECRET)
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_the_key_is_cut_out(spelling: str, shape: str) -> None:
         "twice": b'{"error":{"code":400,"status":"X","message":%b,"message":"m"}}' % json.dumps(echo).encode(),
         "broken": new_api(echo, "")[:-1],
     }[shape]
-    written = GEMINI.mend(400, "text/plain", body, SECRET)
+    written = GEMINI.normalize(400, "text/plain", body, SECRET)
     read = json.dumps(json.loads(written), ensure_ascii=False)
-    assert scrubbed(written, SECRET) is written
+    assert redacted(written, SECRET) is written
     for each in SPELLINGS.values():
         assert each[6:-6] not in read
 
@@ -215,9 +215,9 @@ def test_an_escaped_key_is_cut_out(spelling: str) -> None:
         b'{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"m","details":[]},"error":"%b"}' % echo,
         echo,
     ):
-        assert b"[removed]" in scrubbed(body, SECRET)
-        written = GEMINI.mend(400, "application/json", body, SECRET)
-        for told in (scrubbed(body, SECRET), written):
+        assert b"[removed]" in redacted(body, SECRET)
+        written = GEMINI.normalize(400, "application/json", body, SECRET)
+        for told in (redacted(body, SECRET), written):
             assert b"Bearer [removed]" in told or spelling[8:].encode() not in told
         assert written.startswith(b'{"error":{"code":400,')
     assert SECRET[4:] not in json.dumps(json.loads(written))
@@ -227,7 +227,7 @@ def test_a_search_for_escapes_is_linear() -> None:
     """No text makes the search go over itself again and again."""
     for text in (b"\\" * 10**6, b"%25" * 10**6, b"&amp;" * 10**6, b"\\u0073" * 10**6, b"\\0" * 10**6):
         began = time.process_time()
-        assert scrubbed(text, SECRET) is text
+        assert redacted(text, SECRET) is text
         assert time.process_time() - began < 3
 
 
@@ -311,14 +311,14 @@ def test_words_alone() -> None:
 def test_base64_of_any_surroundings(before: bytes, after: bytes) -> None:
     """S1: base64 hides the key behind what stands around it, in three ways."""
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        assert b"[removed]" in scrubbed(encode(before + SECRET.encode() + after), SECRET)
+        assert b"[removed]" in redacted(encode(before + SECRET.encode() + after), SECRET)
 
 
 def test_no_key_and_innocent_text() -> None:
     """Nothing is cut where no key is set, or where none is."""
     body = json.dumps(GOOGLE).encode()
-    assert body is GEMINI.mend(429, "", body, "")
-    assert body is GEMINI.mend(429, "", body, SECRET)
+    assert body is GEMINI.normalize(429, "", body, "")
+    assert body is GEMINI.normalize(429, "", body, SECRET)
 
 
 @pytest.mark.parametrize(

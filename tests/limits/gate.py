@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from gateway.call.call import Asked, Call, Usage
+from gateway.call.call import Call, Demand, Usage
 from gateway.config.clients import Client
 from gateway.config.models import Catalogue
 from gateway.errors.tree import GatewayError
@@ -25,8 +25,8 @@ def client(name: str = "design", **limits: Any) -> Client:
 
 def call(of: Client, **facts: Any) -> Call:
     """A call that reserves `chars` / 4 + 1024 tokens, unless `facts` say otherwise."""
-    asked = Asked(
-        text_chars=facts.pop("chars", 0), **{k: facts.pop(k) for k in list(facts) if k in Asked.__struct_fields__}
+    demand = Demand(
+        text_chars=facts.pop("chars", 0), **{k: facts.pop(k) for k in list(facts) if k in Demand.__struct_fields__}
     )
     plain: dict[str, Any] = {
         "method": "generateContent",
@@ -40,7 +40,7 @@ def call(of: Client, **facts: Any) -> Call:
         "request_id": "asked-by-a-test",
         "deadline": 0.0,
     }
-    return Call(client=of, asked=asked, **(plain | facts))
+    return Call(client=of, demand=demand, **(plain | facts))
 
 
 def used(tokens: int, images: int = 0) -> Usage:

@@ -8,13 +8,13 @@ from typing import Final
 from urllib.parse import parse_qs, quote
 
 from gateway.asgi import Request
-from gateway.call import Asked, Call, Meter
+from gateway.call import Call, Demand, Meter
 from gateway.config import Client
 from gateway.dialects.dialect import Route
 from gateway.dialects.gemini import errors, lists, paths
 from gateway.dialects.gemini.body import read_body
 from gateway.dialects.gemini.meter import GeminiMeter
-from gateway.dialects.gemini.scrub import scrubbed
+from gateway.dialects.gemini.redact import redacted
 from gateway.errors import google
 
 __all__ = ["ROOT", "Gemini", "lists"]
@@ -35,8 +35,8 @@ class Gemini:
     model = staticmethod(paths.model)
     read_body = staticmethod(read_body)
     error = staticmethod(google.written)
-    scrubbed = staticmethod(scrubbed)
-    mend = staticmethod(errors.mend)
+    redacted = staticmethod(redacted)
+    normalize = staticmethod(errors.normalize)
     key_refused = staticmethod(errors.key_refused)
     retry_delay = staticmethod(errors.retry_delay)
     upstream_code = staticmethod(errors.upstream_code)
@@ -50,7 +50,7 @@ class Gemini:
         client: Client,
         *,
         deadline: float,
-        asked: Asked | None = None,
+        demand: Demand | None = None,
     ) -> Call:
         """Understand one request.  Path and query are built from constants, the checked model and checked values."""
         query = parse_qs(request.query.decode("latin-1")) if request.query else {}
@@ -68,7 +68,7 @@ class Gemini:
             body=body,
             stream=stream,
             sse=sse,
-            asked=asked or read_body(body),
+            demand=demand or read_body(body),
             request_id=request.request_id,
             deadline=deadline,
             cache_control=", ".join(request.headers.all(b"cache-control")).lower(),
@@ -76,7 +76,7 @@ class Gemini:
 
     def meter(self, call: Call) -> Meter:
         """Make the reader of this call's answer."""
-        pictures = call.asked.image_output or _IMAGE_MODEL.search(call.model) is not None
+        pictures = call.demand.image_output or _IMAGE_MODEL.search(call.model) is not None
         return GeminiMeter(generates=call.generates, pictures=pictures, keeps=call.client.cache != "off")
 
 

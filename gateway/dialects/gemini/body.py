@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw
 
-from gateway.call import Asked
+from gateway.call import Demand
 from gateway.dialects.gemini.legible import Legible, legible
-from gateway.dialects.gemini.wire import ABSENT, Content, decoded, many, number
+from gateway.dialects.gemini.wire import ABSENT, Content, count_of, decoded, many
 
 MIN_MEDIA_BYTES = 512  # of a string that nobody could read around: less is no medium
 SLICE_BYTES = 64 * 1024
@@ -68,7 +68,7 @@ _MEDIUM = re.compile(rb'"(?:data|thought_?signature)"\s*:\s*"', re.IGNORECASE)
 _NO_IMAGE = re.compile(rb"(?:audio|video|application|text)(?:/|\\/)", re.IGNORECASE)
 
 
-def read_body(body: bytes) -> Asked:
+def read_body(body: bytes) -> Demand:
     """Say what a body asks for.  Never raises."""
     try:
         lean = legible(body)
@@ -89,7 +89,7 @@ def read_body(body: bytes) -> Asked:
                     images += blob.is_image
                     other_media += not blob.is_image
     limit, candidates = _counts(several)
-    return Asked(
+    return Demand(
         text_chars=len(body) - media_bytes,
         images=images,
         other_media=other_media,
@@ -111,7 +111,7 @@ def asks_for_pictures(text: bytes) -> bool:
     )
 
 
-def _partly(body: bytes, lean: Legible) -> Asked:
+def _partly(body: bytes, lean: Legible) -> Demand:
     """What a body asks for that is JSON, but not of the expected shape."""
     try:
         decoded(_ANY, lean.text)
@@ -121,12 +121,12 @@ def _partly(body: bytes, lean: Legible) -> Asked:
         read = decoded(_CONFIGURED, lean.text)
     except ValueError:
         read = Configured()
-    asked = _unread(body)
+    demand = _unread(body)
     limit, candidates = _counts(
         [one for one in (read, read.generate_content_request, read.generateContentRequest) if one is not None]
     )
     return msgspec.structs.replace(
-        asked,
+        demand,
         max_output_tokens=limit,
         candidates=candidates,
         image_output=asks_for_pictures(lean.text),
@@ -134,7 +134,7 @@ def _partly(body: bytes, lean: Legible) -> Asked:
     )
 
 
-def _unread(body: bytes) -> Asked:
+def _unread(body: bytes) -> Demand:
     """What can be said of a body that cannot be read: its media are still no text."""
     media_bytes = images = other_media = at = 0
     while at < len(body):
@@ -151,7 +151,7 @@ def _unread(body: bytes) -> Asked:
         other = any(_NO_IMAGE.search(text) for text in around)
         images += not other
         other_media += other
-    return Asked(text_chars=len(body) - media_bytes, images=images, other_media=other_media, unread=True)
+    return Demand(text_chars=len(body) - media_bytes, images=images, other_media=other_media, unread=True)
 
 
 def _counts(several: Sequence[Configured]) -> tuple[int | None, int]:
@@ -162,13 +162,13 @@ def _counts(several: Sequence[Configured]) -> tuple[int | None, int]:
             if config is None:
                 continue
             if raw := config.max_output_tokens:
-                limit = max(limit, number(raw) or 0)
+                limit = max(limit, count_of(raw) or 0)
             if raw := config.maxOutputTokens:
-                limit = max(limit, number(raw) or 0)
+                limit = max(limit, count_of(raw) or 0)
             if raw := config.candidate_count:
-                candidates = max(candidates, number(raw) or 1)
+                candidates = max(candidates, count_of(raw) or 1)
             if raw := config.candidateCount:
-                candidates = max(candidates, number(raw) or 1)
+                candidates = max(candidates, count_of(raw) or 1)
     return limit or None, candidates
 
 

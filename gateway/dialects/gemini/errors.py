@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway.dialects.gemini.causes import MAX_MESSAGE_CHARS, Cause, cause_of
-from gateway.dialects.gemini.scrub import scrubbed
+from gateway.dialects.gemini.redact import redacted
 from gateway.dialects.gemini.wire import decoded
 from gateway.errors import DOMAIN, TYPES
 
@@ -44,12 +44,12 @@ _REQUEST_ID = re.compile(r"\(request id: [^()]*\)\s*$")
 _SECONDS = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
 
 
-def mend(status: int, content_type: str, body: bytes, secret: str) -> bytes:
+def normalize(status: int, content_type: str, body: bytes, secret: str) -> bytes:
     """Write an error of the upstream's: untouched where it has Google's shape and does not hold the secret."""
-    body = scrubbed(body, secret)
+    body = redacted(body, secret)
     parsed = _parsed(body)
     plain = msgspec.json.encode(parsed)  # without escapes, which could hide the secret
-    clean = scrubbed(plain, secret)
+    clean = redacted(plain, secret)
     if clean is not plain:
         parsed = _parsed(clean)
     cause = cause_of(parsed)
@@ -61,7 +61,7 @@ def mend(status: int, content_type: str, body: bytes, secret: str) -> bytes:
         details.append(_error_info("UPSTREAM_ERROR", {"upstream_code": cause.code} if cause.code else {}))
     message = message[:MAX_MESSAGE_CHARS] or f"The upstream answered {status} and gave no readable reason."
     written = _written(status, _status_word(status, cause), message, details)
-    return scrubbed(written, secret)
+    return redacted(written, secret)
 
 
 def key_refused(status: int, body: bytes) -> bool:

@@ -29,7 +29,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 _SHOWS = (b":", b"[", b"<")  # without one of these no link and no picture begins in a text
 
 
-class Crowded(ValueError):
+class TooManyObjects(ValueError):
     """A message of more values than are looked at."""
 
 
@@ -55,7 +55,7 @@ class Legible(NamedTuple):
 def legible(data: bytes, *, shows: bool = False) -> Legible:
     """Make a large message small; where it `shows` something, texts that may hold a link or a picture stay whole.
 
-    Raises `Crowded`.
+    Raises `TooManyObjects`.
     """
     if len(data) <= SMALL_BYTES:
         return Legible(data)
@@ -67,7 +67,7 @@ def legible(data: bytes, *, shows: bool = False) -> Legible:
         objects += outside.count(b"{")
         values += outside.count(b"[") + outside.count(b",")
         if objects > MAX_OBJECTS or values > MAX_VALUES:
-            raise Crowded("too many values")
+            raise TooManyObjects("too many values")
         may_show = inner and shows and any(data.find(byte, at, end) >= 0 for byte in _SHOWS)
         shown += (end - at) * may_show
         if inner and (not may_show or shown > MAX_TEXT_BYTES):
@@ -109,7 +109,7 @@ def shallow(text: bytes) -> bytes:
         byte = text[token.start()]
         brackets += byte != ord('"')
         if brackets > MAX_BRACKETS:
-            raise Crowded("nested too deeply")
+            raise TooManyObjects("nested too deeply")
         if byte in b"[{":
             depth += 1
             if depth == MAX_DEPTH + 1:
@@ -135,7 +135,7 @@ def _replaced(pattern: re.Pattern[bytes], new: bytes, text: bytes) -> bytes:
             continue
         kept += [text[begin : found.start(1)], new]
         if len(kept) > 2 * MAX_OBJECTS:
-            raise Crowded("too much to mend")
+            raise TooManyObjects("too much to mend")
         begin = at = found.end(1)
     return b"".join([*kept, text[begin:]])
 

@@ -14,10 +14,10 @@ from msgspec import Raw
 
 from gateway.call import Usage
 from gateway.dialects.gemini.inline import Inline
-from gateway.dialects.gemini.legible import Crowded, Legible, is_whole, legible
+from gateway.dialects.gemini.legible import Legible, TooManyObjects, is_whole, legible
 from gateway.dialects.gemini.links import Links
-from gateway.dialects.gemini.tally import Tally
-from gateway.dialects.gemini.wire import ABSENT, Content, decoded, lenient, number, word
+from gateway.dialects.gemini.usage_reader import UsageReader
+from gateway.dialects.gemini.wire import ABSENT, Content, count_of, decoded, enum_token, lenient
 
 SLICE_CHARS = 16 * 1024
 NORMAL_ENDS = frozenset({b"STOP", b"MAX_TOKENS", b"1", b"2"})
@@ -95,7 +95,7 @@ class GeminiMeter:
         self._pictures = pictures
         self._generates = generates  # else one whole JSON object is all there is to wait for
         self._seen = False
-        self._tally = Tally()
+        self._usage = UsageReader()
         self._images = self._chars = 0  # answered, without those of thoughts
         self._ends: dict[int, bytes] = {}  # finish reasons by candidate; b"" while it goes on
         self._blocked = self._crowded = self._by_reference = False
@@ -107,32 +107,32 @@ class GeminiMeter:
         try:
             lean = legible(data, shows=True)
             answer, candidates = _read(lean.text)
-        except Crowded:
+        except TooManyObjects:
             if not is_whole(data):
                 raise
             self._seen = self._crowded = True
             return
         self._seen = True
         self._by_reference |= lean.hides  # for all that is known
-        self._tally.see(answer.usage_metadata or answer.usageMetadata)
+        self._usage.see(answer.usage_metadata or answer.usageMetadata)
         told = answer.error or (ABSENT if candidates or not self._generates else _other_error(answer))
         if told and not _is_empty(lenient(_ANY, told)):
             self.errored = True
         feedback = lenient(_FEEDBACK, answer.prompt_feedback or answer.promptFeedback) or _NOTHING
-        self._blocked |= word(feedback.block_reason or feedback.blockReason) not in UNSET
+        self._blocked |= enum_token(feedback.block_reason or feedback.blockReason) not in UNSET
         for position, candidate in enumerate(candidates):
             self._take(position, candidate, lean)
 
     def _take(self, position: int, candidate: Ending, lean: Legible) -> None:
-        index = number(candidate.index)
+        index = count_of(candidate.index)
         key = position if index is None else index
-        end = word(candidate.finish_reason or candidate.finishReason)
+        end = enum_token(candidate.finish_reason or candidate.finishReason)
         self._ends[key] = self._ends.get(key, b"") if end in UNSET else end
         if not isinstance(candidate, Candidate):
             self._by_reference = True  # for all that is known
             return
         for part in candidate.content or ():
-            is_thought = word(part.thought) in TRUE
+            is_thought = enum_token(part.thought) in TRUE
             if (blob := part.inline) and not is_thought:
                 self._images += blob.is_image
             if part.text:
@@ -156,7 +156,7 @@ class GeminiMeter:
     @property
     def usage(self) -> Usage:
         """What has been seen so far."""
-        return self._tally.usage(images_out=self._images, chars_out=self._chars)
+        return self._usage.usage(images_out=self._images, chars_out=self._chars)
 
     @property
     def finished(self) -> bool:

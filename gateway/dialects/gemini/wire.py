@@ -29,7 +29,7 @@ class Blob(msgspec.Struct, gc=False):
 
     @property
     def is_image(self) -> bool:
-        return word(self.mime_type or self.mimeType).startswith(b"IMAGE/")
+        return enum_token(self.mime_type or self.mimeType).startswith(b"IMAGE/")
 
 
 class Part(msgspec.Struct, gc=False):
@@ -71,7 +71,7 @@ def many(value: list[T] | T | None) -> list[T]:
     return value if isinstance(value, list) else [value]
 
 
-def number(raw: Raw) -> int | None:
+def count_of(raw: Raw) -> int | None:
     """Read a count, also one in quotes or with a point; None when it is not a whole number that a count can be."""
     if not 0 < len(raw) <= MAX_NUMBER_BYTES:
         return None
@@ -85,7 +85,7 @@ def number(raw: Raw) -> int | None:
     return value if (value := int(digits)) <= INT32_MAX else None
 
 
-def word(raw: Raw) -> bytes:
+def enum_token(raw: Raw) -> bytes:
     """Read an enum or a MIME type in capitals; an integer enum as its digits, null as nothing."""
     value = bytes(raw).strip(b'"').upper()
     return b"" if value == b"NULL" else value

@@ -14,7 +14,7 @@ from urllib.parse import quote
 REMOVED = b"[removed]"
 
 
-def scrubbed(text: bytes, secret: str) -> bytes:
+def redacted(text: bytes, secret: str) -> bytes:
     """Cut every spelling of the secret out; the same object when there is none."""
     for spelling in _spellings(secret):
         if spelling in text:

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Raw
 
 from gateway.call import Kind, Modality, Usage
-from gateway.dialects.gemini.wire import ABSENT, lenient, number, word
+from gateway.dialects.gemini.wire import ABSENT, count_of, enum_token, lenient
 
 # Spelt without case and underscores, since both casings occur.
 COUNTS: Mapping[str, str] = {
@@ -70,7 +70,7 @@ _METADATA = msgspec.json.Decoder(dict[str, Raw])
 _DETAILS = msgspec.json.Decoder(list[Detail])
 
 
-class Tally:
+class UsageReader:
     """The counts of one answer, as far as they have come."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Tally:
         details: dict[str, Split] = {}
         for name, raw in (lenient(_METADATA, metadata) or {}).items():
             plain = _plain(name)
-            if (kind := COUNTS.get(plain)) and (count := number(raw)) is not None:
+            if (kind := COUNTS.get(plain)) and (count := count_of(raw)) is not None:
                 self._seen = True
                 if count:
                     counts[kind] = count
@@ -166,8 +166,8 @@ def _plain(name: str) -> str:
 def _split_of(raw: Raw) -> Split:
     split: Split = {}
     for detail in lenient(_DETAILS, raw) or []:
-        if count := number(detail.token_count or detail.tokenCount):
-            modality = MODALITIES.get(word(detail.modality), "unknown")
+        if count := count_of(detail.token_count or detail.tokenCount):
+            modality = MODALITIES.get(enum_token(detail.modality), "unknown")
             split[modality] = split.get(modality, 0) + count
     return split
 
