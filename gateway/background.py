@@ -7,11 +7,23 @@ revoked key valid.  Here every failure is reported, and what is meant to run for
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 Report = Callable[[str, BaseException], None]  # hears the name of a task and what it has failed with
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0  # seconds before it begins again
+
+
+LARGE_BYTES = 64 * 1024  # from here on a body is read in a thread, so that the loop never stalls
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+async def off_loop(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do work on so many bytes: at once, or in a thread where it could stall the loop."""
+    if size < LARGE_BYTES:
+        return work(*args, **kwargs)
+    return await asyncio.to_thread(work, *args, **kwargs)
 
 
 def by_the_loop(name: str, error: BaseException) -> None:

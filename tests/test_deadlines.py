@@ -134,7 +134,7 @@ async def late(tmp_path: Path, state: Valkey) -> AsyncIterator[Gateway]:
     async with wire(saying(*chunked(b": PING\n\n", b": PING\n\n", HALF, LAST), pause=0.3)) as upstream, running(
         tmp_path, upstream.url, redis_url=state.url, clients={"design": 'cache = "private"'}
     ) as gateway:  # fmt: skip
-        gateway.app.parts.pipeline.waits = Waits(120, head=0.2)
+        gateway.app.parts.pipeline.relay.waits = Waits(120, head=0.2)
         yield gateway
 
 
@@ -173,7 +173,7 @@ async def test_an_error_behind_an_early_head(tmp_path: Path, state: Valkey) -> N
         writer.write(chunked(error)[1] + b"0\r\n\r\n")
 
     async with wire(play) as upstream, running(tmp_path, upstream.url, redis_url=state.url) as gateway:
-        gateway.app.parts.pipeline.waits = Waits(120, head=0.1)
+        gateway.app.parts.pipeline.relay.waits = Waits(120, head=0.1)
         reader, writer = await asking(gateway, STREAM)
         received = await reader.read(-1)
         writer.close()
@@ -210,7 +210,7 @@ async def test_a_complete_answer_is_not_taken_back(
     async with wire(and_then(how, *pieces)) as upstream, running(
         tmp_path, upstream.url, redis_url=state.url
     ) as gateway:  # fmt: skip
-        gateway.app.parts.pipeline.waits = Waits(120, linger=0.3)
+        gateway.app.parts.pipeline.relay.waits = Waits(120, linger=0.3)
         response = await gateway.http.post(STREAM, json=TEXT)
         entry = await gateway.entry()
     assert b"".join(piece for piece in pieces if not piece.startswith(b":")) == response.content

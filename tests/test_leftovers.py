@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from gateway.cache import SingleFlight
-from gateway.call.call import Call
+from gateway.call import Call
 from gateway.pipeline.exchange import Exchange
 from tests.support.gateway import GENERATE, STREAM, Gateway, Upstream, running, saying
 from tests.support.valkey import Valkey

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.framing.sse import Event, Events
+from gateway.framing.sse import Events, SentEvent
 
 MIB = 2**20
 
@@ -16,7 +16,7 @@ MIB = 2**20
 def events_of(*chunks: bytes) -> list[tuple[bytes, bytes]]:
     """Frames and payloads of a whole stream."""
     events = Events()
-    found: list[Event] = []
+    found: list[SentEvent] = []
     for chunk in chunks:
         found += events.feed(chunk)
     found += events.end()

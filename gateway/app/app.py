@@ -7,7 +7,7 @@ pipeline, which is plain ASGI, since FastAPI's layers would cost as much as the 
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,15 +18,17 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from gateway import __version__, asgi, dialects
+from gateway import __version__, asgi
 from gateway.app.housekeeping import follow_key, keep_house
 from gateway.asgi import probes
 from gateway.auth import Auth
 from gateway.background import Background, Report
 from gateway.cache import PROBE as CACHE_PROBE
 from gateway.cache import Cache, CacheStore
+from gateway.call import Dialect
 from gateway.config import Catalogue, Clients, Settings, Watched, watched_clients, watched_key
-from gateway.errors import GatewayError, MethodNotAllowed, google
+from gateway.dialects import ALL, Router
+from gateway.errors import GOOGLE, GatewayError, MethodNotAllowed
 from gateway.limits import PROBE as STATE_PROBE
 from gateway.limits import Limits
 from gateway.memory import MemoryBudget
@@ -133,14 +135,16 @@ def create(
     transport: httpx.AsyncBaseTransport | None = None,
     log: logs.Log | None = None,
     registry: CollectorRegistry | None = None,
+    dialects: Sequence[Dialect] = ALL,
 ) -> App:
     """Build a worker's app.
 
-    `transport` takes the place of the real way to the upstream; `log` and `registry` of those of the process.
+    `transport` takes the place of the real way to the upstream; `log` and `registry` of those of the process;
+    `dialects` are spoken.
     """
     clients, catalogue = watched_clients(settings), Catalogue.load()
     way = build_transport(settings) if transport is None else HttpxTransport(transport)
-    key = UpstreamKey(watched_key(settings), Trial(way, settings.upstream_url, dialects.ALL[0].key_refused))
+    key = UpstreamKey(watched_key(settings), Trial(way, settings.upstream_url))
     metrics = Metrics(registry, lambda model: model in catalogue.models or model in clients.value.literal_models)
     if log is None:
         log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
@@ -151,15 +155,11 @@ def create(
     ledger = Ledger(metrics, log)
     state_store = watched_store(settings.redis_url or NOWHERE, "state", metrics, log)
     limits = build_limits(settings, state_store, catalogue, ledger)
-    cache_store = watched_store(
-        settings.cache_redis_url or settings.redis_url or NOWHERE, "cache", metrics, log, **KEEPING
-    )
-    cache = Cache(
-        CacheStore(cache_store), ledger, report=report,
-        upstream=settings.upstream_url, lease=memory_budget.lease, call_seconds=settings.call_timeout_seconds,
-        stream_seconds=settings.stream_timeout_seconds,
-    )  # fmt: skip
+    cache_url = settings.cache_redis_url or settings.redis_url or NOWHERE
+    cache_store = watched_store(cache_url, "cache", metrics, log, **KEEPING)
+    cache = build_cache(settings, cache_store, ledger, memory_budget, report)
     pipeline = Pipeline(
+        router=Router(dialects),
         limits=limits,
         cache=cache,
         auth=Auth(lambda: clients.value),
@@ -177,6 +177,21 @@ def create(
         memory_budget=memory_budget, state_store=state_store, cache_store=cache_store, ledger=ledger, limits=limits,
         cache=cache, upstream=upstream, pipeline=pipeline,
     ))  # fmt: skip
+
+
+def build_cache(
+    settings: Settings, cache_store: Store, ledger: Ledger, memory_budget: MemoryBudget, report: Report
+) -> Cache:
+    """The cached answers of the upstream, and those on their way to this worker."""
+    return Cache(
+        CacheStore(cache_store),
+        ledger,
+        upstream=settings.upstream_url,
+        lease=memory_budget.lease,
+        call_seconds=settings.call_timeout_seconds,
+        stream_seconds=settings.stream_timeout_seconds,
+        report=report,
+    )
 
 
 def build_upstream(
@@ -247,4 +262,4 @@ async def probe_error(_: Request, error: Exception) -> Response:
     """Say in our shape what FastAPI would say in its own: only a wrong method can happen on the probes' paths."""
     assert isinstance(error, HTTPException)  # noqa: S101  it is registered for nothing else
     refusal = MethodNotAllowed("GET")
-    return Response(google.written(refusal), refusal.code, {"allow": "GET, HEAD"}, "application/json")
+    return Response(GOOGLE.write(refusal), refusal.code, {"allow": "GET, HEAD"}, "application/json")

@@ -3,7 +3,7 @@
 Only what stands in an allow-list crosses.  Names are lower case bytes, as ASGI hands them over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
@@ -27,6 +27,9 @@ class Headers:
         if name not in self._first:
             return []
         return [value.decode("latin-1").strip() for key, value in self._raw if key == name]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._first)
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._first

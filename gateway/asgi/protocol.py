@@ -19,7 +19,6 @@ from gateway.asgi.close_delimited import CloseDelimited
 from gateway.asgi.headers import Headers, RawHeaders
 from gateway.asgi.request import request_id_of
 from gateway.asgi.response import CONNECTION, DISCARD_SECONDS
-from gateway.errors import google
 
 
 @runtime_checkable
@@ -284,7 +283,8 @@ class GatewayProtocol(HttpToolsProtocol):
         request_id = request_id_of(Headers(self.headers if self._heard else []))
         if self._heard and isinstance(self.app, Counting):  # a connection made in advance and never used is no call
             self.app.refused(request_id, error, self.client[0] if self.client else None)
-        body = google.written(error)
+        shape = errors.shape_for((self.url or b"").partition(b"?")[0], (name for name, _ in self.headers or ()))
+        body = shape.write(error, request_id)
         lines = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),

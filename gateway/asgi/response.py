@@ -6,7 +6,7 @@ what was sent.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.asgi.request import Receive, Scope, Send
@@ -80,31 +80,30 @@ class Reply:
         self.bytes_out += len(body)
         self.finished = last
 
-    async def whole(
-        self,
-        status: int,
-        headers: list[RawHeader],
-        body: bytes | memoryview,
-        memory: MemoryLease | None = None,
-        before_last: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        """Send a complete answer, whose bytes leave the budget as they go; `before_last` is done before the last."""
+    async def whole(self, status: int, headers: list[RawHeader], body: bytes | memoryview) -> None:
+        """Send a complete answer."""
+        if len(body) > SLICE_BYTES:
+            return await self.write(await self.all_but_last(status, headers, body), last=True)
         headers = [*headers, (b"content-length", b"%d" % len(body))]
-        if len(body) <= SLICE_BYTES and self.connection.answer_at_once(status, headers, body):
+        if self.connection.answer_at_once(status, headers, body):
             self.started = self.finished = True
             self.status, self.bytes_out = status, len(body)
-            return
+            return None
         await self._start(status, headers)
-        if not body:
-            await self.write(body, last=True)
+        return await self.write(body, last=True)
+
+    async def all_but_last(
+        self, status: int, headers: list[RawHeader], body: bytes | memoryview, memory: MemoryLease | None = None
+    ) -> memoryview:
+        """Send a complete answer but its last slice, which is returned; its bytes leave the budget as they go."""
+        await self._start(status, [*headers, (b"content-length", b"%d" % len(body))])
         view = memoryview(body)
-        for begin in range(0, len(body), SLICE_BYTES):
-            piece, last = view[begin : begin + SLICE_BYTES], begin + SLICE_BYTES >= len(body)
-            if last and before_last is not None:
-                await before_last()
-            await self.write(piece, last=last)
+        end = (len(body) - 1) // SLICE_BYTES * SLICE_BYTES
+        for begin in range(0, end, SLICE_BYTES):
+            await self.write(view[begin : begin + SLICE_BYTES])
             if memory is not None:
-                memory.release(len(piece))
+                memory.release(SLICE_BYTES)
+        return view[end:]
 
     async def refuse(self, status: int, headers: list[RawHeader], body: bytes, *, unread: bool) -> None:
         """Send an error; throw away a body left `unread` for a while, so that the answer is read and not a reset."""

@@ -12,10 +12,10 @@ it leaves word that somebody waits, which the leader finds before it gives up.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import structs
 
@@ -25,7 +25,7 @@ from gateway.cache.answer import CachedAnswer
 from gateway.cache.cache_store import CacheStore
 from gateway.cache.claim import Claim
 from gateway.cache.key import name_of
-from gateway.cache.result import CacheResult
+from gateway.cache.result import Ask, CacheResult
 from gateway.cache.single_flight import SingleFlight
 from gateway.call import Call
 from gateway.errors import Draining, NotCached, UpstreamTimeout
@@ -36,8 +36,6 @@ __all__ = ["Cache", "CacheResult", "CacheStore", "CachedAnswer", "SingleFlight"]
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.2  # seconds between two looks for another worker's answer
 WANTED_PAUSE = 0.5  # seconds between two looks whether other workers' callers still wait
 CLOSING_SECONDS = 0.5  # for giving up claims at the end
-
-Ask = Callable[[Call, SingleFlight], Awaitable[None]]  # asks the upstream, writes down what it says, and judges it
 
 
 class Counts(Protocol):
@@ -51,8 +49,6 @@ class Counts(Protocol):
 class Question:
     """A call that may be answered from the cache."""
 
-    call: Call
-    ask: Ask
     found: CacheResult
     name: str
     max_age: int  # seconds
@@ -66,6 +62,10 @@ class Question:
     def oldest(self) -> float:
         """When the oldest answer that will do was made."""
         return time.time() - self.max_age
+
+    @property
+    def call(self) -> Call:
+        return self.found.call
 
     def answered(self, flight: SingleFlight) -> None:
         self.found.answered(flight, self.call.client.cache_ttl_seconds)
@@ -96,20 +96,20 @@ class Cache:
         self._tasks: dict[asyncio.Task[None], SingleFlight] = {}
         self._background = Background(report)
 
-    async def open(self, call: Call, ask: Ask, found: CacheResult) -> CacheResult:
-        """Find out where the answer comes from.  It never fails: what there is to raise, the flight raises.
+    def open(self, call: Call, account: Any, ask: Ask) -> CacheResult:
+        """Where the answer comes from, to be found out; `ask` asks the upstream, on the bill of `account`."""
+        return CacheResult(call=call, account=account, ask=ask, lookup=self._lookup)
 
-        When this returns a follower has waited, and a leader's `ask` has just begun.  What is known by then of a caller
-        who leaves earlier stands in `found`.
-        """
+    async def _lookup(self, found: CacheResult) -> None:
+        call = found.call
         directives = control.read(call.cache_control)
-        if call.client.cache == "off" or not directives.store or not call.generates:
+        if call.client.cache == "off" or not directives.store or not call.operation.cacheable:
             found.flight = None if directives.ask else self._over(error=NotCached())
-            return found
+            return
         found.missed()
         max_age = min(directives.max_age, call.client.cache_ttl_seconds)
         name = await name_of(call, self._upstream)
-        question = Question(call=call, ask=ask, found=found, name=name, max_age=max_age)
+        question = Question(found=found, name=name, max_age=max_age)
         if not directives.ask:
             kept = await self._store.find(name, question.oldest) if directives.reuse else None
             if kept is None:
@@ -122,7 +122,6 @@ class Cache:
             self._lead(question, flight, None)
         else:
             await self._share(question)
-        return found
 
     async def aclose(self) -> None:
         """Give up what is still being asked; storing what has been paid for takes no longer than the store may."""
@@ -195,9 +194,11 @@ class Cache:
         call, deadline = question.call, asyncio.get_running_loop().time() + self._call_seconds
         try:
             async with flight.deadline(deadline, then_seconds=self._stream_seconds if call.stream else None):
-                await question.ask(structs.replace(call, deadline=deadline), flight)
+                found = question.found
+                meter = await found.ask(structs.replace(call, deadline=deadline), found.account, flight)
         except TimeoutError:
             raise UpstreamTimeout from None
+        flight.mark_storable(storable=meter.storable, tokens=meter.usage.total)
         flight.storable = flight.storable and self._store.takes(flight.held)
         kept, stored = flight.finish(), False
         if flight.storable:

@@ -2,8 +2,7 @@
 
 Those whose every input that reaches the upstream is the same, byte for byte, and the upstream too: nothing is read into
 a body, so no two readings of one key exist.  Each part is preceded by its length, so no part can pretend to be the end
-of another.
-The model is part of the path, and `content-type` is constant; of the headers only `accept` crosses from the caller.
+of another.  The key is made of the very value that the upstream's request is made of, so no input can be missing.
 """
 
 import asyncio
@@ -13,7 +12,7 @@ from collections.abc import Iterable
 from gateway.call import Call
 from gateway.config import Client
 
-VERSION = b"2"  # of the key and of the value behind it
+VERSION = b"3"  # of the key and of the value behind it
 LARGE_BYTES = 1024 * 1024  # from here on hashing happens in a thread, so that the loop never stalls
 
 
@@ -30,9 +29,11 @@ def pattern(client_name: str | None) -> str:
 async def name_of(call: Call, upstream: str) -> str:
     """Where this upstream's answer to this call is kept: `gw:cache:SCOPE:{HASH}`."""
     scope = scope_of(call.client)
-    texts = (scope, upstream, call.method, call.model, call.query, call.accept)
-    parts = (VERSION, *(text.encode() for text in texts), call.body)
-    if len(call.body) < LARGE_BYTES:
+    asked = call.upstream
+    texts = (scope, upstream, asked.method, asked.target, *(text for header in asked.headers for text in header))
+    body = asked.body if call.plan.identity is None else call.plan.identity
+    parts = (VERSION, *(text.encode() for text in texts), body)
+    if len(body) < LARGE_BYTES:
         return f"gw:cache:{scope}:{{{digest(parts)}}}"
     return f"gw:cache:{scope}:{{{await asyncio.to_thread(digest, parts)}}}"
 

@@ -1,21 +1,29 @@
 """What does a caller learn of where the answer came from?  RFC 9211, as far as it is promised."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal
 
 from gateway.cache.answer import CachedAnswer
 from gateway.cache.single_flight import SingleFlight
+from gateway.call import Call, Meter, Sink
 
 Result = Literal["hit", "miss", "bypass", "collapsed"]
 
 
+Ask = Callable[[Call, Any, Sink], Awaitable[Meter]]  # asks the upstream, on the bill of an account, and passes it on
+
+
 @dataclass(slots=True, kw_only=True)
 class CacheResult:
-    """Where the answer to one call comes from, as far as is known.  Its context ends when its caller waits no more."""
+    """Where the answer to one call comes from, as far as is known; to be left when its caller waits no more."""
 
+    call: Call
+    account: Any  # whoever pays, as `ask` wants it
+    ask: Ask
+    lookup: Callable[["CacheResult"], Awaitable[None]]
     result: Result = "bypass"
     detail: str = "fwd=bypass"  # of `cache-status`
     flight: SingleFlight | None = (
@@ -25,13 +33,37 @@ class CacheResult:
     ttl: int = 0  # seconds, of a hit: how long this client is given answers
     tells_stored: bool = False  # a unary answer is judged before its head is sent
     waited_seconds: float = 0.0  # for what another call asked
+    saved_tokens: int = 0  # what the answer had cost when it was asked for
 
-    async def __aenter__(self) -> Self:
-        return self
+    async def find(self) -> None:
+        """Find out.  It never fails: what there is to raise, the flight raises.
 
-    async def __aexit__(self, *_: object) -> None:
+        When this returns a follower has waited, and a leader's call to the upstream has just begun.
+        """
+        await self.lookup(self)
+
+    def leave(self) -> None:
+        """Its caller waits no more."""
         if self.flight:
             self.flight.leave()
+
+    async def play(self, sink: Sink) -> None:
+        """Pass the answer on: what is cached, what a flight brings, or what the upstream says now."""
+        if self.flight is None:
+            await self.ask(self.call, self.account, sink)
+            return
+        if self.call.stream:
+            async with aclosing(self.flight.play()) as chunks:
+                async for chunk in chunks:
+                    if not sink.started:
+                        await sink.begin(self.flight.status, self.flight.content_type)
+                    if chunk:
+                        await sink.write(chunk)
+        answer = await self.flight.answer()
+        if not self.leads:
+            self.saved_tokens = answer.tokens
+        if not self.call.stream:
+            await sink.whole(self.flight.status, answer.content_type, answer.chunks[0])
 
     @contextmanager
     def waiting(self, flight: SingleFlight) -> Iterator[None]:

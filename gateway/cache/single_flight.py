@@ -40,7 +40,7 @@ class SingleFlight:
         self._then_seconds: float | None = None
         self._on_close = on_close
         self._content_type, self._tokens = "", 0
-        self._chunks: list[bytes] = []
+        self._chunks: list[Chunk] = []
         self._more = asyncio.Event()
         self._stirred = asyncio.Event()
         self._turnstile = asyncio.Lock()
@@ -52,7 +52,7 @@ class SingleFlight:
         self.started, self.status, self._content_type = True, status, content_type
         self._more.set()
 
-    async def write(self, chunk: bytes) -> None:
+    async def write(self, chunk: bytes | memoryview) -> None:
         """Take the next bytes, which are held to the end."""
         if not self._chunks and self._deadline is not None and self._then_seconds is not None:
             self._deadline.reschedule(asyncio.get_running_loop().time() + self._then_seconds)
@@ -60,7 +60,7 @@ class SingleFlight:
         self.held += len(chunk)
         self._more.set()
 
-    async def whole(self, status: int, content_type: str, body: bytes, _: MemoryLease | None = None) -> None:
+    async def whole(self, status: int, content_type: str, body: bytes | memoryview) -> None:
         """Take an answer that came whole."""
         await self.begin(status, content_type)
         await self.write(body)

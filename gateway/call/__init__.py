@@ -1,5 +1,27 @@
 """What flows through the gateway: a call, what it asks for, what it has cost, and who reads its answer."""
 
-from gateway.call.call import Call, Demand, Kind, Meter, Modality, Permit, Source, Usage
+from gateway.call.call import Call, Plan, Route, UpstreamRequest
+from gateway.call.operation import Operation
+from gateway.call.protocols import Dialect, Event, Frame, Framing, Meter, Permit, Sink, State
+from gateway.call.usage import Demand, Kind, Modality, Source, Usage
 
-__all__ = ["Call", "Demand", "Kind", "Meter", "Modality", "Permit", "Source", "Usage"]
+__all__ = [
+    "Call",
+    "Demand",
+    "Dialect",
+    "Event",
+    "Frame",
+    "Framing",
+    "Kind",
+    "Meter",
+    "Modality",
+    "Operation",
+    "Permit",
+    "Plan",
+    "Route",
+    "Sink",
+    "Source",
+    "State",
+    "UpstreamRequest",
+    "Usage",
+]

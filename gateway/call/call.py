@@ -1,115 +1,68 @@
-"""What flows through the pipeline: who asks, what for, and what it came to.
+"""What flows through the pipeline: where a request leads, what it plans, and what is asked of the upstream.
 
-Plain values only.  A *call* is one request, understood.  An *answer* is what the upstream said.  *Usage* is what
-an answer says it cost.  The Protocols at the end are the seams that have, or will have, several implementations.
+Plain values only.  A *route* is what the head alone says, a *plan* what the body adds, a *call* is both, for a client.
 """
 
-from collections.abc import Mapping
-from typing import Literal, Protocol
+from collections.abc import Callable
 
 import msgspec
 
+from gateway.call.operation import Operation
+from gateway.call.protocols import Dialect
+from gateway.call.usage import Demand
 from gateway.config import Client
-
-Kind = Literal["input", "output", "cached", "thoughts", "tool"]
-Modality = Literal["text", "image", "audio", "video", "document", "unknown"]
-Source = Literal["reported", "estimated", "none"]
+from gateway.errors import GatewayError
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What one answer cost, as far as the upstream said so."""
+class Route(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the head of a request alone says."""
 
-    tokens: Mapping[tuple[Kind, Modality], int] = msgspec.field(default_factory=dict)  # kinds do not overlap
-    total: int = 0  # what is charged: totalTokenCount, else the sum
-    images_out: int = 0
-    source: Source = "none"
-
-    @property
-    def tokens_in(self) -> int:
-        return sum(count for (kind, _), count in self.tokens.items() if kind in {"input", "cached", "tool"})
-
-    @property
-    def tokens_out(self) -> int:
-        return sum(count for (kind, _), count in self.tokens.items() if kind in {"output", "thoughts"})
+    dialect: Dialect
+    operation: Operation
+    target: str  # the upstream's path, made of constants and checked values
+    model: str | None = None  # named by the path, decoded
+    task: str | None = None  # an id that must belong to the client
+    refusal: Callable[[], GatewayError] | None = None  # what is wrong with it, for those who may call
 
 
-class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a request body asks for, as far as limits and metrics need it.  Media are no text, even if unread."""
+class Plan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the body and the query add."""
 
-    text_chars: int = 0
-    images: int = 0  # inline pictures
-    other_media: int = 0  # inline audio, video and documents
-    max_output_tokens: int | None = None
-    candidates: int = 1
-    image_output: bool = False  # responseModalities names images
-    unread: bool = False  # not read to its end: it may ask for anything
+    model: str  # "" for lists
+    stream: bool = False
+    query: str = ""  # what of it crosses
+    demand: Demand = Demand()
+    identity: bytes | None = None  # for the cache key, where it is not the body
+
+
+class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What of a call reaches the upstream beside our key and the request's id; the cache's key is made of just this."""
+
+    method: str
+    target: str  # path and query
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request, understood."""
 
     client: Client
-    method: str  # Google's name: generateContent, countTokens, ...
-    model: str  # as the path names it, decoded; "" for lists
-    path: str  # where the upstream is asked, always under /v1beta
-    query: str  # what of the query crosses: "alt=sse", paging
-    accept: str
-    body: bytes
-    stream: bool
-    sse: bool  # the caller wants server-sent events; else JSON or a JSON array
-    demand: Demand
+    route: Route
+    plan: Plan
+    upstream: UpstreamRequest
     request_id: str
     deadline: float  # on the loop's clock, seconds
     cache_control: str = ""  # the caller's, lower case
 
     @property
-    def generates(self) -> bool:
-        """Whether its answer costs tokens and should say how many."""
-        return self.method in {"generateContent", "streamGenerateContent"}
+    def operation(self) -> Operation:
+        return self.route.operation
 
     @property
-    def costs(self) -> bool:
-        """Whether it costs tokens, even if its answer need not say how many."""
-        return self.generates or self.method in {"embedContent", "batchEmbedContents"}
+    def model(self) -> str:
+        return self.plan.model
 
     @property
-    def http_method(self) -> str:
-        return "GET" if self.lists else "POST"
-
-    @property
-    def lists(self) -> bool:
-        """Whether it is answered from the upstream's list of models."""
-        return self.method in {"listModels", "getModel"}
-
-
-class Permit(Protocol):
-    """What the limits gave a call: a place and a reservation, to be given back once."""
-
-    def charged(self, usage: Usage, outcome: str) -> Usage:
-        """What a call that ends so is charged: what its answer said, else an estimate, or nothing."""
-
-    async def settle(self, usage: Usage, outcome: str) -> None:
-        """Give the place back and correct the reservation to what is charged.  Settling twice changes nothing."""
-
-
-class Meter(Protocol):
-    """Reads what an answer cost while its bytes pass."""
-
-    def event(self, data: bytes) -> None:
-        """See one whole JSON object of the answer.  Raises `ValueError` when it is not one."""
-
-    @property
-    def usage(self) -> Usage:
-        """What has been seen so far."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the answer said that it is complete: every candidate ended, or the prompt was blocked."""
-
-    @property
-    def storable(self) -> bool:
-        """Whether every candidate ended normally with inline content, so that the answer may be kept."""
-
-    @property
-    def errored(self) -> bool:
-        """Whether the answer carried an error instead of its rest, after a head that said 200."""
+    def stream(self) -> bool:
+        return self.plan.stream

@@ -1,11 +1,12 @@
-"""Which dialects are spoken?  A new one is a module beside Gemini's and a line in `ALL`."""
+"""Which dialects are spoken?  A new one is a package beside Gemini's and a line in `ALL`."""
 
 from typing import Final
 
+from gateway.call import Dialect
 from gateway.dialects import gemini
-from gateway.dialects.dialect import Dialect, Route
-from gateway.dialects.gemini import Gemini
+from gateway.dialects.gemini import GEMINI
+from gateway.dialects.router import Router
 
-__all__ = ["ALL", "Dialect", "Route", "gemini"]
+__all__ = ["ALL", "Router", "gemini"]
 
-ALL: Final[tuple[Dialect, ...]] = (Gemini(),)
+ALL: Final[tuple[Dialect, ...]] = (GEMINI,)

@@ -1,7 +1,12 @@
 """Every way a call can be refused or fail, and the shape in which a caller reads it."""
 
-from gateway.errors import google
-from gateway.errors.google import DOMAIN, TYPES
+from gateway.errors.anthropic import ANTHROPIC
+from gateway.errors.fault import Fault, FaultKind, ShapeName
+from gateway.errors.google import GOOGLE
+from gateway.errors.openai import OPENAI
+from gateway.errors.shape import ErrorShape
+from gateway.errors.signs import shape_for
+from gateway.errors.task import TASK
 from gateway.errors.tree import (
     BadRequest,
     BodyTimeout,
@@ -38,8 +43,10 @@ from gateway.errors.tree import (
 )
 
 __all__ = [
-    "DOMAIN",
-    "TYPES",
+    "ANTHROPIC",
+    "GOOGLE",
+    "OPENAI",
+    "TASK",
     "BadRequest",
     "BodyTimeout",
     "BodyTooLarge",
@@ -49,7 +56,10 @@ __all__ = [
     "ConflictingKeys",
     "ContentType",
     "Draining",
+    "ErrorShape",
     "Failed",
+    "Fault",
+    "FaultKind",
     "GatewayError",
     "HeadersTooLarge",
     "Internal",
@@ -64,6 +74,7 @@ __all__ = [
     "RateLimited",
     "Refused",
     "RouteUnknown",
+    "ShapeName",
     "StateLost",
     "UpstreamBroke",
     "UpstreamError",
@@ -72,5 +83,5 @@ __all__ = [
     "UpstreamTimeout",
     "UpstreamUnreachable",
     "UriTooLong",
-    "google",
+    "shape_for",
 ]

@@ -11,22 +11,25 @@
     - 504 UpstreamTimeout, NotCached    - 503 Overloaded, Draining, StateLost, BreakerOpen    - 500 Internal
   * ClientGone   499, nobody is left to answer
 
-HTTP status, Google's status word, reason and outcome are facts of the class: one error is one place.
+HTTP status, reason and outcome are facts of the class: one error is one place.  How callers' APIs write them is said by
+their shapes, beside this module.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
+
+from gateway.errors.fault import Fault
 
 
 class GatewayError(Exception):
     """A call that ends without an answer of the upstream."""
 
     code: ClassVar[int]
-    status: ClassVar[str]
     reason: ClassVar[str]
     outcome: ClassVar[str]
     message: str = ""  # for the caller, where nothing more special is known
     hint: ClassVar[str] = ""  # what to do about it
+    retryable: ClassVar[bool] = True  # sent again as it is, the request may succeed
 
     def __init__(
         self, message: str = "", *, retry_after: int | None = None, metadata: Mapping[str, str] | None = None
@@ -36,11 +39,16 @@ class GatewayError(Exception):
         self.metadata = dict(metadata or {})
         super().__init__(self.message)
 
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The header lines that this error alone carries."""
+        return [] if self.retry_after is None else [(b"retry-after", b"%d" % self.retry_after)]
+
 
 class Refused(GatewayError):
     """The caller can act on it."""
 
-    code, status, reason, outcome = 400, "INVALID_ARGUMENT", "BAD_REQUEST", "refused"
+    code, reason, outcome = 400, "BAD_REQUEST", "refused"
 
 
 class BadRequest(Refused):
@@ -65,8 +73,12 @@ class ModelMissing(Refused):
 class KeyMissing(Refused):
     """No client key was sent."""
 
-    code, status, reason, outcome = 401, "UNAUTHENTICATED", "KEY_MISSING", "unauthenticated"
+    code, reason, outcome = 401, "KEY_MISSING", "unauthenticated"
     message = "API key not valid. Please pass a valid API key."
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"www-authenticate", b"Bearer")]  # RFC 9110, section 15.5.2
 
 
 class KeyInvalid(KeyMissing):
@@ -78,7 +90,7 @@ class KeyInvalid(KeyMissing):
 class ModelNotAllowed(Refused):
     """The client's list of models does not hold this one."""
 
-    code, status, reason = 403, "PERMISSION_DENIED", "MODEL_NOT_ALLOWED"
+    code, reason = 403, "MODEL_NOT_ALLOWED"
 
     def __init__(self, model: str) -> None:
         message = f"This key may not use {model}. Ask for it, or list the models to see which it may use."
@@ -88,7 +100,7 @@ class ModelNotAllowed(Refused):
 class RouteUnknown(Refused):
     """No such route, or no such model in the list."""
 
-    code, status, reason = 404, "NOT_FOUND", "ROUTE_UNKNOWN"
+    code, reason = 404, "ROUTE_UNKNOWN"
     message = "No such route. Call /v1beta/models/{model}:generateContent; /docs lists all routes."
 
 
@@ -100,6 +112,10 @@ class MethodNotAllowed(Refused):
     def __init__(self, allow: str) -> None:
         super().__init__(f"This route takes {allow} only.")
         self.allow = allow
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"allow", self.allow.encode())]
 
 
 class BodyTimeout(Refused):
@@ -138,19 +154,24 @@ class HeadersTooLarge(Refused):
 class RateLimited(Refused):
     """A rate or the concurrency of the client is used up for now."""
 
-    code, status, reason, outcome = 429, "RESOURCE_EXHAUSTED", "RATE_LIMITED", "limited"
+    code, reason, outcome = 429, "RATE_LIMITED", "limited"
+    limit_headers: Sequence[tuple[bytes, bytes]] = ()  # what is left of the client's limits
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [*self.limit_headers, *super().headers]
 
 
 class BudgetSpent(RateLimited):
     """A day's budget of the client is used up."""
 
-    reason = "BUDGET_SPENT"
+    reason, retryable = "BUDGET_SPENT", False
 
 
 class Failed(GatewayError):
     """The caller can only try again."""
 
-    code, status, reason, outcome = 503, "UNAVAILABLE", "OVERLOADED", "overloaded"
+    code, reason, outcome = 503, "OVERLOADED", "overloaded"
 
 
 class UpstreamUnreachable(Failed):
@@ -172,23 +193,26 @@ class UpstreamError(Failed):
 
     code, reason, outcome = 502, "UPSTREAM_ERROR", "upstream_error"
     message, hint = "The upstream's answer cannot be passed on.", "Please tell the gateway's operator."
+    retryable = False
 
 
 class UpstreamRefused(UpstreamError):
     """An error of the upstream's, passed on with its own status and words."""
 
-    def __init__(self, status: int, body: bytes, retry_after: str, *, upstream_code: str = "") -> None:
-        super().__init__(f"The upstream answered {status}.")
-        self.upstream_code = upstream_code  # the vendor's own
-        self.upstream_status = status
-        self.body = body
-        self.retry_after_header = retry_after
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(f"The upstream answered {fault.status}.")
+        self.fault = fault
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        asked = self.fault.retry_header
+        return [(b"retry-after", asked.encode("latin-1"))] if asked else []
 
 
 class ModelUnknown(UpstreamError):
     """The upstream has no such model, and says so as if it were busy; its list says which it has."""
 
-    code, status, hint = 404, "NOT_FOUND", ""
+    code, hint = 404, ""
 
     def __init__(self, model: str, nearest: Sequence[str]) -> None:
         hint = f"Near it are {', '.join(nearest)}." if nearest else "List the models to see which there are."
@@ -201,26 +225,28 @@ class UpstreamKeyRefused(Failed):
 
     code, reason, outcome = 502, "UPSTREAM_KEY_REFUSED", "upstream_error"
     message = "The upstream refused the gateway itself. Your key is fine; please tell the gateway's operator."
+    retryable = False
 
 
 class UpstreamTimeout(Failed):
     """The upstream did not finish within the call's deadline."""
 
-    code, status, reason, outcome = 504, "DEADLINE_EXCEEDED", "UPSTREAM_TIMEOUT", "upstream_timeout"
+    code, reason, outcome = 504, "UPSTREAM_TIMEOUT", "upstream_timeout"
     message, hint = "The upstream did not answer in time.", "Please try again; the call may have been billed."
 
 
 class NotCached(Failed):
     """`only-if-cached` was asked for and nothing is cached."""
 
-    code, status, reason, outcome = 504, "DEADLINE_EXCEEDED", "NOT_CACHED", "refused"
+    code, reason, outcome = 504, "NOT_CACHED", "refused"
     message = "No cached answer is kept for this request. Ask again without only-if-cached."
+    retryable = False
 
 
 class Internal(Failed):
     """A defect of the gateway; the log says where."""
 
-    code, status, reason = 500, "INTERNAL", "INTERNAL"
+    code, reason = 500, "INTERNAL"
     message = "The gateway failed. Please tell its operator, with the x-request-id of this answer."
 
 
@@ -258,5 +284,5 @@ class BreakerOpen(Overloaded):
 class ClientGone(GatewayError):
     """The caller hung up; nobody is left to answer."""
 
-    code, status, reason, outcome = 499, "CANCELLED", "CLIENT_GONE", "client_gone"
+    code, reason, outcome = 499, "CLIENT_GONE", "client_gone"
     message = "The caller hung up."

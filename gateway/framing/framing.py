@@ -1,19 +1,20 @@
 """Where does one event of an answer end, and how is it written for the caller?
 
-A framing takes bytes as they come and gives frames: what to write, and the JSON object in it.  There is one for each
-pair of what the upstream sends and what the caller wants.  What it sends is seen by its first byte: relays call event
-streams JSON, and arrays events.
+A framing takes bytes as they come and gives frames: what to write, and the event in it.  There is one for each pair of
+what the upstream sends and what the caller wants.  What it sends is seen by its first byte: relays call event streams
+JSON, and arrays events.
 """
 
-from typing import Protocol
+import re
 
-from gateway.call import Call
+from gateway.call import Event, Frame, Framing
 from gateway.errors import UpstreamBroke
 from gateway.framing import json_array, sse
 
 JSON, SSE = "application/json", sse.CONTENT_TYPE
 FIELDS = b"deir:"  # what a line of an event stream can begin with: data, event, id, retry, a comment
 BOM = sse.BOM
+PLAIN_TYPE = re.compile(r"[a-z]+/[a-z.+-]+(?:; ?charset=[a-z0-9-]{1,16})?", re.IGNORECASE)  # what crosses untouched
 
 
 def is_json(content_type: str) -> bool:
@@ -22,24 +23,23 @@ def is_json(content_type: str) -> bool:
     return kind == JSON or kind.endswith("+json")
 
 
-Frame = tuple[bytes, bytes]  # what to write, and the JSON object in it; either may be empty
+class Whole:
+    """An answer of one piece of JSON, whatever it is called."""
 
+    def __init__(self, content_type: str) -> None:
+        self.content_type = content_type if is_json(content_type) and PLAIN_TYPE.fullmatch(content_type) else JSON
+        self._pieces: list[bytes] = []
+        self.pending = 0
 
-class Framing(Protocol):
-    """How one kind of stream is passed on.  `feed` and `end` return the next frames."""
-
-    @property
-    def content_type(self) -> str:
-        """What the caller is told it is."""
-
-    @property
-    def pending(self) -> int:
-        """Bytes held back until they make a whole event."""
-
-    def feed(self, chunk: bytes) -> list[Frame]: ...
+    def feed(self, chunk: bytes) -> list[Frame]:
+        self._pieces.append(chunk)
+        self.pending += len(chunk)
+        return []
 
     def end(self) -> list[Frame]:
-        """The upstream ended.  Raises `UpstreamBroke` when it ended too early."""
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces, self.pending = [], 0
+        return [(body, Event(b"", body))]
 
 
 class Events:
@@ -60,8 +60,8 @@ class Events:
     def end(self) -> list[Frame]:
         return self._frames(self._events.end())
 
-    def _frames(self, events: list[sse.Event]) -> list[Frame]:
-        return [(event.frame, event.data) for event in events]
+    def _frames(self, events: list[sse.SentEvent]) -> list[Frame]:
+        return [(event.frame, Event(b"", event.data)) for event in events]
 
 
 class EventsToArray(Events):
@@ -74,10 +74,10 @@ class EventsToArray(Events):
         self._writer = json_array.Writer()
 
     def end(self) -> list[Frame]:
-        return [*super().end(), (self._writer.end(), b"")]
+        return [*super().end(), (self._writer.end(), None)]
 
-    def _frames(self, events: list[sse.Event]) -> list[Frame]:
-        return [(self._writer.add(event.data), event.data) for event in events]
+    def _frames(self, events: list[sse.SentEvent]) -> list[Frame]:
+        return [(self._writer.add(event.data), Event(b"", event.data)) for event in events]
 
 
 class Array:
@@ -96,8 +96,8 @@ class Array:
         frames: list[Frame] = []
         for found in self._objects.feed(chunk):
             # Seen before anything of it is written.
-            frames += [(b"", found.object), (found.before, b""), (found.object, b"")]
-        return [*frames, (self._objects.rest(), b"")]
+            frames += [(b"", Event(b"", found.object)), (found.before, None), (found.object, None)]
+        return [*frames, (self._objects.rest(), None)]
 
     def end(self) -> list[Frame]:
         if not self._objects.closed:
@@ -111,7 +111,9 @@ class ArrayToEvents(Array):
     content_type = SSE
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        frames = [(sse.event(found.object), found.object) for found in self._objects.feed(chunk)]
+        frames: list[Frame] = [
+            (sse.event(found.object), Event(b"", found.object)) for found in self._objects.feed(chunk)
+        ]
         self._objects.rest()
         return frames
 
@@ -119,14 +121,12 @@ class ArrayToEvents(Array):
 class Undecided:
     """A stream whose content type cannot be relied on: its first byte that is no white space says what it is."""
 
-    def __init__(self, call: Call, content_type: str) -> None:
-        self._call, self._said_type = call, content_type
+    def __init__(self, content_type: str, *, sse: bool) -> None:
+        """`sse`: the caller wants server-sent events, else a JSON array."""
+        self.content_type = SSE if sse else JSON
+        self._sse, self._said_type = sse, content_type.partition(";")[0].strip().lower()
         self._begun = b""  # of a byte order mark
         self._framing: Framing | None = None
-
-    @property
-    def content_type(self) -> str:
-        return SSE if self._call.sse else JSON
 
     @property
     def pending(self) -> int:
@@ -149,12 +149,7 @@ class Undecided:
 
     def _decided(self, first: bytes) -> Framing:
         if first in b"{[":
-            return ArrayToEvents() if self._call.sse else Array()
+            return ArrayToEvents() if self._sse else Array()
         if self._said_type == SSE or first in FIELDS:
-            return Events() if self._call.sse else EventsToArray()
+            return Events() if self._sse else EventsToArray()
         raise UpstreamBroke("The upstream answered with something that is not JSON.")
-
-
-def framing_of(call: Call, content_type: str) -> Framing:
-    """What the answer is, whatever its content type says, and what it becomes by the caller's `alt`."""
-    return Undecided(call, content_type)

@@ -19,7 +19,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class SentEvent:
     """One event: as it is passed on, and what it says."""
 
     frame: bytes  # its data lines as they came, and exactly one empty line
@@ -42,7 +42,7 @@ class Events:
         """Bytes held, for the memory budget."""
         return sum(self._held) + (self._bare.pending if self._bare else 0)
 
-    def feed(self, chunk: bytes) -> list[Event]:
+    def feed(self, chunk: bytes) -> list[SentEvent]:
         """Take the next bytes; return the events that they complete."""
         self._pieces.append(chunk)
         self._held[0] += len(chunk)
@@ -59,7 +59,7 @@ class Events:
         self._pieces, self._held[0] = [rest], len(rest)
         return [event for line in lines for event in self._take(line)]
 
-    def end(self) -> list[Event]:
+    def end(self) -> list[SentEvent]:
         """The stream has ended cleanly: complete a last event that lacks its line end or its empty line."""
         rest = b"".join(self._pieces)
         last = rest if rest.endswith(b"\r") else rest + self._line_end()
@@ -69,7 +69,7 @@ class Events:
     def _line_end(self) -> bytes:
         return _end_of(self._lines[-1]) if self._lines else b"\n"
 
-    def _take(self, line: bytes) -> Sequence[Event]:
+    def _take(self, line: bytes) -> Sequence[SentEvent]:
         """See one line, with its end; an empty one dispatches the event."""
         if not self._begun:
             self._begun = True
@@ -86,7 +86,7 @@ class Events:
             return [*self._dispatch(), *self._take_bare(line)]
         return self._dispatch() if line[:1] in b"\r\n" else ()
 
-    def _take_bare(self, line: bytes) -> list[Event]:
+    def _take_bare(self, line: bytes) -> list[SentEvent]:
         self._bare = self._bare or Objects()
         try:
             found = self._bare.feed(line)
@@ -95,15 +95,15 @@ class Events:
             return []
         if self._bare.closed:
             self._bare = None
-        return [Event(frame=event(one.object), data=one.object) for one in found]
+        return [SentEvent(frame=event(one.object), data=one.object) for one in found]
 
-    def _dispatch(self) -> Sequence[Event]:
+    def _dispatch(self) -> Sequence[SentEvent]:
         if not self._lines:
             return ()
         data = b"\n".join([_payload(line) for line in self._lines])
         frame = event(data) if self._continued else b"".join([*self._lines, self._line_end()])
         self._lines, self._held[1], self._continued = [], 0, False
-        return () if data.strip() in (b"", b"[DONE]") else (Event(frame=frame, data=data),)
+        return () if data.strip() in (b"", b"[DONE]") else (SentEvent(frame=frame, data=data),)
 
 
 def event(data: bytes) -> bytes:

@@ -31,15 +31,15 @@ class Estimate(NamedTuple):
 
 def estimate(call: Call, catalogue: Catalogue) -> Estimate:
     """Reads what the call asks for; lists and `countTokens` cost no tokens."""
-    demand = call.demand
-    if not call.costs:
+    demand = call.plan.demand
+    if call.operation.bills != "tokens":
         return Estimate()
     tokens_in = (
         -(-demand.text_chars // CHARS_PER_TOKEN)
         + demand.images * TOKENS_PER_PICTURE
         + demand.other_media * TOKENS_PER_OTHER_MEDIUM
     )
-    if not call.generates:
+    if not demand.generates:
         return Estimate(tokens_in=tokens_in)
     output = catalogue.output_tokens(call.model)
     if demand.max_output_tokens is not None:

@@ -83,8 +83,8 @@ class Limits:
         finally:
             self._reading[client.name] -= 1
 
-    async def admit(self, call: Call, headers: list[tuple[bytes, bytes]]) -> Permit:
-        """Take what the call needs from every limit of its client, and tell in `headers` what is left.
+    async def admit(self, call: Call) -> Permit:
+        """Take what the call needs from every limit of its client; the permit's headers say what is left.
 
         Raises `RateLimited`, `BudgetSpent` or `StateLost`, and then nothing is taken.
         """
@@ -97,7 +97,7 @@ class Limits:
             end=self._end,
         )
         tokens, images = client_limits.quotas.reserved(permit.estimate)
-        facts = PACKED((permit.id, tokens, images, self._worker, call.model, call.method, call.request_id))
+        facts = PACKED((permit.id, tokens, images, self._worker, call.model, call.operation.name, call.request_id))
         try:
             reply = await self._store.run(client_limits.admit, facts)
         except StoreUnavailable as away:
@@ -111,7 +111,7 @@ class Limits:
             self._void(permit)
             raise
         else:
-            self._judge(client_limits, reply, headers)
+            permit.headers = self._judge(client_limits, reply)
         client_limits.live.add(permit.id)
         return permit
 
@@ -159,13 +159,14 @@ class Limits:
             for name in former
         ]
 
-    def _judge(self, client_limits: ClientLimits, reply: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        levels = LEVELS(reply)
+    def _judge(self, client_limits: ClientLimits, reply: bytes) -> list[tuple[bytes, bytes]]:
+        levels, headers = LEVELS(reply), list[tuple[bytes, bytes]]()
         if client_limits.policy:
             headers.append((b"ratelimit-policy", client_limits.policy))
             headers.append((b"ratelimit", standing(client_limits.quotas, levels)))
         if levels.refused > 0:  # an error that this frame named would be a cycle, and the body wait for the collector
-            raise self._limited(refused(client_limits.client, levels))
+            raise self._limited(refused(client_limits.client, levels, headers))
+        return headers
 
     def _alone(self, client_limits: ClientLimits, permit: Permit) -> LocalReservation:
         """Decide without the store."""
@@ -195,7 +196,7 @@ class Limits:
     def _settlement(self, permit: Permit, charge: Charge, outcome: str) -> Settlement:
         call = permit.call
         spent = (charge.source, charge.tokens, charge.tokens_in, charge.tokens_out, charge.images)
-        facts = (permit.id, outcome, *spent, call.model, call.method, call.request_id, permit.at)
+        facts = (permit.id, outcome, *spent, call.model, call.operation.name, call.request_id, permit.at)
         return Settlement(call.client.name, PACKED(facts))
 
     async def _renew_and_reap(self, client_limits: ClientLimits) -> tuple[int, ...]:

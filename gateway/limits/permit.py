@@ -1,7 +1,7 @@
 """What did the limits give a call, and what does it owe when it ends?"""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gateway.call import Call, Kind, Modality, Source, Usage
@@ -49,6 +49,7 @@ class Permit:
     estimate: Estimate
     end: Callable[["Permit", Charge, str], Awaitable[None]]
     reservation: LocalReservation | None = None  # when the store was away
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)  # what is left of the limits, for the caller
     settled: bool = False
 
     def charged(self, usage: Usage, outcome: str) -> Usage:

@@ -1,11 +1,11 @@
 """What belongs to one request while it is served, and what stands on every answer to it?"""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway.asgi import RawHeader, Receive, Reply, Request
 from gateway.cache import CacheResult
-from gateway.dialects import ALL, Dialect
-from gateway.errors import GatewayError, KeyMissing, MethodNotAllowed, UpstreamRefused
+from gateway.call import Route
+from gateway.errors import ErrorShape, shape_for
 from gateway.memory import MemoryLease
 from gateway.telemetry import Entry
 
@@ -29,10 +29,16 @@ class Exchange:
     memory: MemoryLease
     drain: DrainState
     unread: bool  # a body that nobody has read yet
-    dialect: Dialect = ALL[0]
-    standing: list[RawHeader] = field(default_factory=list)  # what the limits tell the caller
-    found: CacheResult | None = None  # where the answer comes from
+    route: Route | None = None
+    source: CacheResult | None = None  # where the answer comes from
     events: bool = False  # an answer has begun that is a stream of events, which one more can end
+
+    @property
+    def errors(self) -> ErrorShape:
+        """How this caller reads errors; without a route, as far as the request shows."""
+        if self.route is not None:
+            return self.route.dialect.errors
+        return shape_for(self.request.raw_path, self.request.headers)
 
     def headers(self, content_type: str) -> list[RawHeader]:
         """What stands on every answer, as far as it is known by now."""
@@ -45,20 +51,10 @@ class Exchange:
             (b"x-request-id", entry.request_id.encode()),
             (b"server-timing", timing.encode()),
         ]
-        if self.found is not None:
-            lines += self.found.headers()
-        lines += self.standing
+        if self.source is not None:
+            lines += self.source.headers()
+        if entry.permit is not None:
+            lines += entry.permit.headers
         if self.drain.draining:
             self.reply.connection.close_after()
         return lines
-
-
-def error_headers(error: GatewayError) -> list[RawHeader]:
-    """What only some errors carry."""
-    if isinstance(error, MethodNotAllowed):
-        return [(b"allow", error.allow.encode())]
-    if isinstance(error, KeyMissing):
-        return [(b"www-authenticate", b"Bearer")]
-    if isinstance(error, UpstreamRefused):
-        return [(b"retry-after", error.retry_after_header.encode("latin-1"))] if error.retry_after_header else []
-    return [(b"retry-after", b"%d" % error.retry_after)] if error.retry_after is not None else []

@@ -6,14 +6,17 @@ others they are put together, narrowed and cut anew, since Google's SDKs stumble
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from urllib.parse import parse_qs, quote
 
 from msgspec import structs
 
-from gateway.call import Call
+from gateway.call import Call, Plan, Route, Sink, UpstreamRequest
 from gateway.dialects import gemini
 from gateway.errors import BadRequest, Failed, RouteUnknown, UpstreamBroke, UpstreamTimeout
+from gateway.framing import JSON
+from gateway.upstream import Attempts
 
 KEPT_SECONDS = 60.0
 MAX_PAGES = 64
@@ -21,74 +24,93 @@ WHOLE_PAGES = "pageSize=1000"
 EVERY_MODEL = ("*",)
 PAGE_MODELS, MAX_PAGE_MODELS = 50, 1000  # as Google has it
 
-Ask = Callable[[Call], Awaitable[bytes]]
+Fetch = Callable[[Call, Attempts], Awaitable[bytes]]
 
 
-class Listing:
+@dataclass(slots=True, kw_only=True)
+class ListedModels:
+    """What a list or a single model is answered with."""
+
+    models: "ModelList"
+    call: Call
+    attempts: Attempts
+    saved_tokens: int = 0
+
+    async def play(self, sink: Sink) -> None:
+        """Pass it on."""
+        await sink.whole(200, JSON, await self.models.body_for(self.call, self.attempts))
+
+
+class ModelList:
     """The upstream's list of models, page by page."""
 
-    def __init__(self, ask_seconds: float) -> None:
-        """`ask_seconds` is how long the upstream is waited for, whoever asks."""
-        self._ask_seconds = ask_seconds
+    def __init__(self, fetch: Fetch, ask_seconds: float) -> None:
+        """`fetch` asks the upstream for a page; `ask_seconds` is how long it is waited for, whoever asks."""
+        self._fetch, self._ask_seconds = fetch, ask_seconds
         self._kept: dict[str, tuple[float, gemini.lists.Page]] = {}
         self._asked: dict[str, asyncio.Task[gemini.lists.Page]] = {}  # pages on their way, for all who want them
         self._away_until = 0.0  # on the loop's clock; until then nobody asks only to know which models there are
 
-    async def answer(self, call: Call, ask: Ask, *, openai: bool) -> bytes:
-        """Answer a list or a single model.  `ask` fetches from the upstream."""
-        if call.method == "getModel":
-            pages = [page async for page in self._all(call, ask)]
+    def answer(self, call: Call, attempts: Attempts) -> ListedModels:
+        """The answer to a list or a single model, to be asked for on the bill of `attempts`."""
+        return ListedModels(models=self, call=call, attempts=attempts)
+
+    async def body_for(self, call: Call, attempts: Attempts) -> bytes:
+        """What the client may see of it.  Raises `RouteUnknown`, `BadRequest` and what asking raises."""
+        if call.model:
+            pages = [page async for page in self._all(call, attempts)]
             found = gemini.lists.find(pages, call.model)
             if found is None:
                 raise RouteUnknown(
                     f"models/{call.model} is not known to the upstream. List the models to see which are."
                 )
             return found
-        if openai:
-            return gemini.lists.openai([page async for page in self._all(call, ask)], call.client)
+        if call.operation is gemini.LIST_FOR_OPENAI:
+            return gemini.lists.openai([page async for page in self._all(call, attempts)], call.client)
         if call.client.models == EVERY_MODEL:
-            return gemini.lists.written(await self._page(call, ask))
-        return gemini.lists.narrowed([page async for page in self._all(call, ask)], call.client, *wanted(call.query))
+            return gemini.lists.written(await self._page(asked_for(call, call.plan.query), attempts))
+        return gemini.lists.narrowed(
+            [page async for page in self._all(call, attempts)], call.client, *wanted(call.plan.query)
+        )
 
-    async def names(self, call: Call, ask: Ask) -> frozenset[str] | None:
+    async def names(self, call: Call, attempts: Attempts) -> frozenset[str] | None:
         """Every model of the upstream's list; None where it cannot be had, which is known for as long as a list is."""
         now = asyncio.get_running_loop().time()
         if now < self._away_until:
             return None
-        listing = structs.replace(
-            call, method="listModels", model="", path=gemini.ROOT, body=b"", stream=False, sse=False
-        )
+        route = Route(dialect=gemini.GEMINI, operation=gemini.LIST_MODELS, target=gemini.ROOT)
+        listing = structs.replace(call, route=route, plan=Plan(model=""))
         try:
-            return frozenset([model.name async for page in self._all(listing, ask) for model in page])
+            return frozenset([model.name async for page in self._all(listing, attempts) for model in page])
         except Failed:
             self._away_until = now + KEPT_SECONDS
             return None
 
-    async def _all(self, call: Call, ask: Ask) -> AsyncIterator[gemini.lists.Page]:
+    async def _all(self, call: Call, attempts: Attempts) -> AsyncIterator[gemini.lists.Page]:
         query = WHOLE_PAGES
         for _ in range(MAX_PAGES):
-            page = await self._page(structs.replace(call, query=query), ask)
+            page = await self._page(asked_for(call, query), attempts)
             yield page
             if not page.next_page_token:
                 return
             query = f"{WHOLE_PAGES}&pageToken={quote(page.next_page_token, safe='')}"
 
-    async def _page(self, call: Call, ask: Ask) -> gemini.lists.Page:
+    async def _page(self, call: Call, attempts: Attempts) -> gemini.lists.Page:
         now = asyncio.get_running_loop().time()
-        kept_at, page = self._kept.get(call.query, (0.0, None))
+        kept_at, page = self._kept.get(call.upstream.target, (0.0, None))
         if page is not None and now - kept_at < KEPT_SECONDS:
             return page
-        asked = self._asked.get(call.query)
+        asked = self._asked.get(call.upstream.target)
         if asked is None:
-            asked = self._asked[call.query] = asyncio.create_task(self._fetched(call, ask))
-            asked.add_done_callback(partial(self._came, call.query))
+            asked = self._asked[call.upstream.target] = asyncio.create_task(self._fetched(call, attempts))
+            asked.add_done_callback(partial(self._came, call.upstream.target))
         return await asyncio.shield(asked)
 
-    async def _fetched(self, call: Call, ask: Ask) -> gemini.lists.Page:
+    async def _fetched(self, call: Call, attempts: Attempts) -> gemini.lists.Page:
         """Ask the upstream; also when who asked first has left, since others may wait."""
         try:
             async with asyncio.timeout(self._ask_seconds):
-                return gemini.lists.page(await ask(call))
+                return gemini.lists.page(await self._fetch(call, attempts))
         except TimeoutError:
             raise UpstreamTimeout from None
         except ValueError:
@@ -101,6 +123,13 @@ class Listing:
         if len(self._kept) >= MAX_PAGES:
             self._kept.clear()
         self._kept[query] = asyncio.get_running_loop().time(), asked.result()
+
+
+def asked_for(call: Call, query: str) -> Call:
+    """The same for a page of the upstream's list."""
+    target = f"{gemini.ROOT}?{query}" if query else gemini.ROOT
+    asked = UpstreamRequest(method="GET", target=target, headers=(("accept", "*/*"),))
+    return structs.replace(call, upstream=asked)
 
 
 def wanted(query: str) -> tuple[int, int]:

@@ -1,21 +1,23 @@
 """The path of one call, from the first byte in to the last byte out.
 
-Read `Pipeline._serve` from top to bottom.  Each numbered line is one stage and each stage is one module.  A stage
-refuses by raising a `GatewayError`; there is no other way to leave early, and every way of leaving closes the entry.
+Read `Pipeline._serve` from top to bottom.  Each line is one stage and each stage is one module.  A stage refuses by
+raising a `GatewayError`; there is no other way to leave early, and every way of leaving closes the entry.
 """
 
 import asyncio
+import contextlib
 import difflib
 import time
-from contextlib import aclosing, suppress
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import suppress
 
+from gateway import background
 from gateway.asgi import Receive, Reply, Request, Scope, Send, read_body
 from gateway.auth import Auth
-from gateway.cache import Cache, CacheResult, SingleFlight
-from gateway.call import Call, Meter
+from gateway.cache import Cache, CacheResult
+from gateway.call import Call, Operation, Plan, Route, UpstreamRequest
 from gateway.config import Client
-from gateway.dialects import ALL, Route
+from gateway.dialects import Router
 from gateway.errors import (
     BodyTooLarge,
     ClientGone,
@@ -23,24 +25,21 @@ from gateway.errors import (
     Draining,
     GatewayError,
     Internal,
-    MethodNotAllowed,
     ModelNotAllowed,
     ModelUnknown,
     RouteUnknown,
     UpstreamRefused,
 )
-from gateway.framing import JSON, is_json, sse
+from gateway.framing import JSON, is_json
 from gateway.limits import Limits
-from gateway.memory import MemoryBudget, MemoryLease
-from gateway.pipeline import relay
+from gateway.memory import MemoryBudget
 from gateway.pipeline.deadline import Deadline, OrphanedCalls
-from gateway.pipeline.exchange import DrainState, Exchange, error_headers
-from gateway.pipeline.model_list import Listing
-from gateway.pipeline.responder import Responder, Sink
+from gateway.pipeline.exchange import DrainState, Exchange
+from gateway.pipeline.model_list import ListedModels, ModelList
+from gateway.pipeline.relay import Relay, Waits
+from gateway.pipeline.responder import Responder
 from gateway.telemetry import Ledger, logs
-from gateway.upstream import Account, Attempts, Upstream
-
-MODEL_NOT_FOUND = "model_not_found"  # the vendor's code; it comes with 503, as if it were busy
+from gateway.upstream import Attempts, NobodysAttempts, Upstream
 
 
 class Pipeline:
@@ -49,6 +48,7 @@ class Pipeline:
     def __init__(
         self,
         *,
+        router: Router,
         auth: Auth,
         limits: Limits,
         cache: Cache,
@@ -62,12 +62,13 @@ class Pipeline:
         idle_seconds: float,
     ) -> None:
         self.drain = DrainState()
-        self.waits = relay.Waits(idle_seconds)
-        self._auth, self._limits, self._cache, self._upstream, self._ledger = auth, limits, cache, upstream, ledger
+        self.relay = Relay(upstream, Waits(idle_seconds))
+        self._router, self._auth, self._limits, self._cache = router, auth, limits, cache
+        self._upstream, self._ledger = upstream, ledger
         self._memory_budget, self._log = memory_budget, log
         self._max_body_bytes, self._call_seconds = max_body_bytes, call_seconds
         self._stream_seconds = stream_seconds
-        self._listing = Listing(call_seconds)
+        self._model_list = ModelList(self._fetch, call_seconds)
         self._orphaned = OrphanedCalls()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,7 +81,7 @@ class Pipeline:
                     entry.conclude(entry.outcome_so_far)
                 except GatewayError as error:
                     await self._refuse(exchange, error)
-                except asyncio.CancelledError:  # the drain is over: whoever still waits is told so
+                except asyncio.CancelledError:  # the drain is over: whoever still waits gets to know
                     exchange.unread = False  # nor is a body waited for any more
                     await self._refuse(exchange, Draining())
                 except Exception as error:  # noqa: BLE001  a defect of ours must neither leak nor go uncounted
@@ -88,9 +89,9 @@ class Pipeline:
                         "defect", level="error", request_id=request.request_id, **logs.exception_fields(error)
                     )
                     await self._refuse(exchange, Internal())
-                if exchange.found is not None:
-                    with suppress(asyncio.CancelledError):  # as above, and the others are told too
-                        await exchange.found.done()  # what others still wait for is on this call's bill
+                if exchange.source is not None:
+                    with suppress(asyncio.CancelledError):  # as above, and so do the others
+                        await exchange.source.done()  # what others still wait for is on this call's bill
             entry.status = entry.status or reply.status
             entry.bytes_out = reply.bytes_out
             entry.waiting_seconds += reply.waited
@@ -98,51 +99,51 @@ class Pipeline:
     async def _serve(self, exchange: Exchange) -> None:
         request, entry = exchange.request, exchange.entry
         arrived = asyncio.get_running_loop().time()
-        route = self._route(exchange)  # 1 where to?  404, 405
-        credentials = self._auth.credentials(request)  # 2 who?  400, 401
-        entry.key_fingerprint = credentials.fingerprint or None
-        client = self._auth.identify(credentials)
-        self._ledger.identify(entry, client)
-        exchange.memory.owner = client.name
-        entry.model = model = exchange.dialect.model(route)  # 3 what?  400
-        self._allow(client, model)  # 403
-        body = await self._body(exchange, client)  # 4 read  415, 413, 408, 503
+        route = exchange.route = self._router.find(request)  # 404, 405
+        entry.method = route.operation.name
+        client = self._identify(exchange)  # 400, 401
+        self._gate(exchange, client, route)  # 503, 400, 404, 403: whose task, which model, as far as the path says
+        body = await self._body(exchange, route.operation, client)  # 415, 413, 408, 503
+        plan = await background.off_loop(len(body), route.dialect.plan, route, request, body)  # 400
+        self._allow(exchange, client, plan.model)  # 403: a model that the body names
         deadline = arrived + server_timeout(request, self._call_seconds)
-        if len(body) < relay.LARGE_BYTES:
-            demand = exchange.dialect.read_body(body)
-        else:
-            demand = await asyncio.to_thread(exchange.dialect.read_body, body)
-        entry.call = call = exchange.dialect.read(route, model, request, body, client, deadline=deadline, demand=demand)
-        entry.permit = await self._limits.admit(call, exchange.standing)  # 5 may they?  429, 503
-        try:
-            await self._answer(exchange, route, call)  # 6 known? ask?  and pass it on
-        except UpstreamRefused as error:
-            if error.upstream_code != MODEL_NOT_FOUND or error.upstream_status != 503 or exchange.reply.started:
-                raise
-            unknown = await self._unknown_model(call)
-            raise unknown or error from None
+        call = entry.call = call_of(route, plan, request, body, client=client, deadline=deadline)
+        entry.permit = await self._limits.admit(call)  # 429, 503
+        async with Deadline(call, entry, exchange.reply, self._orphaned, stream_seconds=self._stream_seconds) as wait:
+            responder = Responder(exchange, wait)
+            async with self._source(exchange, call) as source:
+                await source.play(responder)  # all but the last byte: known, on its way, or asked for now
+                entry.saved_tokens = source.saved_tokens
+                await entry.settle()  # whoever asks again at once finds the place free
+                await responder.finish()
 
-    def _route(self, exchange: Exchange) -> Route:
-        for dialect in ALL:
-            try:
-                route = dialect.route(exchange.request)
-            except MethodNotAllowed:
-                exchange.dialect = dialect
-                raise
-            if route is not None:
-                exchange.dialect, exchange.entry.method = dialect, route.method
-                return route
-        raise RouteUnknown
+    def _identify(self, exchange: Exchange) -> Client:
+        credentials = self._auth.credentials(exchange.request)
+        exchange.entry.key_fingerprint = credentials.fingerprint or None
+        client = self._auth.identify(credentials)
+        self._ledger.identify(exchange.entry, client)
+        exchange.memory.owner = client.name
+        return client
 
-    def _allow(self, client: Client, model: str) -> None:
+    def _gate(self, exchange: Exchange, client: Client, route: Route) -> None:
+        """What can be refused before a byte of the body is read.  The owner of a task will be asked for here."""
+        if route.refusal is not None:
+            raise route.refusal()
+        if route.task is not None:
+            raise RouteUnknown  # nobody owns any task yet
         if self.drain.stopping:
+            exchange.entry.model = route.model or ""
             raise Draining
+        self._allow(exchange, client, route.model)
+
+    def _allow(self, exchange: Exchange, client: Client, model: str | None) -> None:
+        exchange.entry.model = model or ""
         if model and not client.may_use(model):
             raise ModelNotAllowed(model)
 
-    async def _body(self, exchange: Exchange, client: Client) -> bytes:
+    async def _body(self, exchange: Exchange, operation: Operation, client: Client) -> bytes:
         request = exchange.request
-        if request.http_method != "POST":
+        if operation.takes == "nothing":
             return b""
         if not is_json(request.headers.get(b"content-type") or JSON):
             raise ContentType("Send the body as application/json.")
@@ -164,73 +165,36 @@ class Pipeline:
         exchange.entry.bytes_in = len(body)
         return body
 
-    async def _answer(self, exchange: Exchange, route: Route, call: Call) -> None:
-        """Find out where the answer comes from, and pass it on."""
-        deadline = Deadline(call, exchange.entry, exchange.reply, self._orphaned, stream_seconds=self._stream_seconds)
-        async with deadline:
-            responder = Responder(exchange, deadline)
-            if call.lists:
-                body = await self._listing.answer(call, partial(self._page, exchange.entry), openai=route.openai_list)
-                return await responder.whole(200, JSON, body)
-            async with await self._find(exchange, call) as found:
-                if found.flight is None:
-                    await self._ask(exchange, call, responder, exchange.memory)
-                else:
-                    await self._play(exchange, call, found.flight, responder)
-                await responder.end()
-        return None
-
-    async def _find(self, exchange: Exchange, call: Call) -> CacheResult:
+    @contextlib.asynccontextmanager
+    async def _source(self, exchange: Exchange, call: Call) -> AsyncIterator[CacheResult | ListedModels]:
         """Where the answer comes from; counted also for those who leave, or run out of time, while they wait for it."""
-        found = exchange.found = CacheResult()
+        entry = exchange.entry
+        if call.operation.lists:
+            yield self._model_list.answer(call, entry)
+            return
+        source = exchange.source = self._cache.open(call, entry, self.relay.ask)
         try:
-            return await self._cache.open(call, partial(self._fill, exchange), found)
+            try:
+                await source.find()
+            finally:
+                self._ledger.looked(entry, source.result, source.waited_seconds)
+            yield source
+        except UpstreamRefused as error:
+            if error.fault.kind != "model" or error.fault.status != 503 or exchange.reply.started:
+                raise
+            raise await self._unknown_model(call) or error from None
         finally:
-            self._ledger.looked(exchange.entry, found.result, found.waited_seconds)
+            source.leave()
 
-    async def _ask(self, exchange: Exchange, call: Call, sink: Sink, memory: MemoryLease) -> Meter:
-        """Ask the upstream, and pass on what it says, whose bytes count in `memory`."""
-        meter = exchange.dialect.meter(call)
-        async with await self._upstream.send(call, exchange.dialect, exchange.entry, memory) as answer:
-            if answer.chunks is None:
-                redacted = partial(self._upstream.redacted, exchange.dialect)
-                await relay.whole(answer, meter, sink, entry=exchange.entry, memory=memory, redacted=redacted)
-            else:
-                await relay.stream(
-                    call, answer, meter, sink,
-                    entry=exchange.entry, memory=memory, waits=self.waits,
-                    refusal=partial(self._upstream.refusal_within, exchange.dialect),
-                )  # fmt: skip
-        return meter
-
-    async def _fill(self, exchange: Exchange, call: Call, flight: SingleFlight) -> None:
-        """Ask the upstream for all who ask the same; what it costs is this call's."""
-        meter = await self._ask(exchange, call, flight, flight.memory)
-        flight.mark_storable(storable=meter.storable, tokens=meter.usage.total)
-
-    async def _play(self, exchange: Exchange, call: Call, flight: SingleFlight, responder: Responder) -> None:
-        """Pass on what a flight brings."""
-        if call.stream:
-            async with aclosing(flight.play()) as chunks:
-                async for chunk in chunks:
-                    if not responder.started:
-                        await responder.begin(flight.status, flight.content_type)
-                    if chunk:
-                        await responder.write(chunk)
-        kept = await flight.answer()
-        if exchange.found is not None and not exchange.found.leads:
-            exchange.entry.saved_tokens = kept.tokens
-        if not call.stream:
-            await responder.whole(flight.status, kept.content_type, kept.chunks[0])
-
-    async def _page(self, account: Account, call: Call) -> bytes:
+    async def _fetch(self, call: Call, attempts: Attempts) -> bytes:
+        """Ask for a page of the list of models."""
         with self._memory_budget.lease() as memory:
-            async with await self._upstream.send(call, ALL[0], account, memory) as answer:
+            async with await self._upstream.send(call, attempts, memory) as answer:
                 return answer.body
 
     async def _unknown_model(self, call: Call) -> ModelUnknown | None:
         """What to say of a model that the upstream's own list does not name; None where it does, or is not known."""
-        names = await self._listing.names(call, partial(self._page, Attempts()))
+        names = await self._model_list.names(call, NobodysAttempts())
         if names is None or call.model in names:
             return None
         usable = [name for name in names if call.client.may_use(name)]
@@ -238,31 +202,50 @@ class Pipeline:
 
     async def _refuse(self, exchange: Exchange, error: GatewayError) -> None:
         """The one way an error leaves: as an answer, or as the end of an answer that has begun."""
-        entry, reply = exchange.entry, exchange.reply
+        entry, reply, shape = exchange.entry, exchange.reply, exchange.errors
         entry.fail(error)
         if isinstance(error, ClientGone):
             entry.status = error.code
             return
-        client = entry.client.name if entry.client else None
         if isinstance(error, UpstreamRefused):
-            status, body = error.upstream_status, error.body
+            status, body = error.fault.status, shape.pass_on(error.fault, entry.request_id)
         else:
-            status, body = error.code, exchange.dialect.error(error, client)
+            client = entry.client.name if entry.client else None
+            status, body = error.code, shape.write(error, entry.request_id, client)
         try:
             if reply.started:
                 if exchange.events:
-                    await reply.write(sse.event(body))
+                    await reply.write(shape.ending(body))
                 reply.cut()
             else:
                 entry.began()
-                await reply.refuse(
-                    status,
-                    [*exchange.headers(JSON), *error_headers(error)],
-                    body,
-                    unread=exchange.unread,
-                )
-        except ClientGone:  # while being told
+                headers = [*exchange.headers(JSON), *error.headers, *shape.headers(error)]
+                await reply.refuse(status, headers, body, unread=exchange.unread)
+        except ClientGone:  # meanwhile
             pass
+
+
+def call_of(route: Route, plan: Plan, request: Request, body: bytes, *, client: Client, deadline: float) -> Call:
+    """Put together what is known of a request.  Of its headers only what stands here reaches the upstream."""
+    operation = route.operation
+    headers = [("accept", request.headers.get(b"accept") or "*/*")]
+    if operation.takes != "nothing":
+        headers.append(("content-type", JSON))
+    headers += [
+        (name.decode("ascii"), value)
+        for name in sorted(operation.upstream_headers)
+        if (value := request.headers.get(name))
+    ]
+    target = f"{route.target}?{plan.query}" if plan.query else route.target
+    return Call(
+        client=client,
+        route=route,
+        plan=plan,
+        upstream=UpstreamRequest(method=operation.http[0], target=target, headers=tuple(headers), body=body),
+        request_id=request.request_id,
+        deadline=deadline,
+        cache_control=", ".join(request.headers.all(b"cache-control")).lower(),
+    )
 
 
 def server_timeout(request: Request, limit: float) -> float:

@@ -5,22 +5,18 @@ the first one, so a failure before it is still a plain error, unless that takes 
 """
 
 import asyncio
-import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from gateway.call import Call, Meter
-from gateway.errors import GatewayError, UpstreamBroke, UpstreamError, UpstreamTimeout
-from gateway.framing import JSON, Framing, framing_of, is_json
-from gateway.memory import MemoryLease
-from gateway.pipeline.responder import Sink
+from gateway.background import off_loop
+from gateway.call import Call, Framing, Meter, Sink
+from gateway.errors import UpstreamBroke, UpstreamError, UpstreamTimeout
+from gateway.framing import JSON, is_json
 from gateway.telemetry import Entry
-from gateway.upstream import Answer
+from gateway.upstream import Answer, Upstream
 
-LARGE_BYTES = 64 * 1024  # from here on JSON is read in a thread, so that the loop never stalls
 LARGE_EVENT_BYTES = 4 * 1024 * 1024
-PLAIN_TYPE = re.compile(r"[a-z]+/[a-z.+-]+(?:; ?charset=[a-z0-9-]{1,16})?", re.IGNORECASE)  # what crosses untouched
 
 
 class Waits(NamedTuple):
@@ -47,14 +43,12 @@ class Arriving:
                 return await self._first(sink, status, content_type)
             async with asyncio.timeout(self._waits.linger if self.complete else self._waits.idle):
                 return await anext(self._chunks, b"")
-        except TimeoutError:
-            if not self.complete:
+        except (TimeoutError, UpstreamBroke, UpstreamTimeout) as error:
+            if self.complete:
+                return b""
+            if isinstance(error, TimeoutError):
                 raise UpstreamTimeout from None
-            return b""
-        except (UpstreamBroke, UpstreamTimeout):
-            if not self.complete:
-                raise
-            return b""
+            raise
         finally:
             self._entry.upstream_seconds += time.perf_counter() - before
 
@@ -76,64 +70,72 @@ class Arriving:
                 await asyncio.wait({coming})
 
 
-async def whole(
-    answer: Answer, meter: Meter, sink: Sink, *, entry: Entry, memory: MemoryLease, redacted: Callable[[bytes], bytes]
-) -> None:
-    """Pass a unary answer on; of one that is an error `redacted` makes what may leave.
+class Relay:
+    """Asks the upstream and passes on what it says."""
 
-    Raises `UpstreamBroke` for anything but one whole JSON object.
-    """
-    try:
-        await _see(meter, answer.body)
-    except ValueError:
-        if not is_json(answer.content_type or JSON):
-            raise UpstreamBroke("The upstream answered with something that is not JSON.") from None
-        raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
-    entry.usage, entry.whole, body = meter.usage, True, answer.body
-    if meter.errored:  # a 2xx all the same, so its status and bytes are the caller's
-        entry.fail(UpstreamError())
-        body = redacted(body)
-    kind = answer.headers.get("content-type", "")
-    await sink.whole(answer.status, kind if is_json(kind) and PLAIN_TYPE.fullmatch(kind) else JSON, body, memory)
+    def __init__(self, upstream: Upstream, waits: Waits) -> None:
+        self.waits = waits
+        self._upstream = upstream
 
+    async def ask(self, call: Call, entry: Entry, sink: Sink) -> Meter:
+        """Ask for a call, on the bill of an entry.  Raises `Failed`."""
+        meter = call.route.dialect.meter(call)
+        async with await self._upstream.send(call, entry, sink.memory) as answer:
+            framing = call.route.dialect.framing(call, answer.headers.get("content-type", ""))
+            if framing is None:
+                raise UpstreamBroke("The upstream answered with something that is not an answer.")
+            if answer.chunks is None:
+                await self._whole(answer, framing, meter, entry, sink)
+            else:
+                await self._stream(answer, framing, meter, entry, sink)
+        return meter
 
-async def stream(
-    call: Call,
-    answer: Answer,
-    meter: Meter,
-    sink: Sink,
-    *,
-    entry: Entry,
-    memory: MemoryLease,
-    waits: Waits,
-    refusal: Callable[[bytes], GatewayError],
-) -> None:
-    """Pass a stream on.  Raises `Failed` when it breaks; what was counted until then stands in the entry.
+    async def _whole(self, answer: Answer, framing: Framing, meter: Meter, entry: Entry, sink: Sink) -> None:
+        """Pass a unary answer on, or a clean error where it is not whole; our key is cut out of an error."""
+        try:
+            pieces = [*framing.feed(answer.body), *framing.end()]
+            for _, event in pieces:
+                if event is not None:
+                    await off_loop(len(event.data), meter.see, event)
+        except ValueError:
+            if not is_json(answer.content_type or JSON):
+                raise UpstreamBroke("The upstream answered with something that is not JSON.") from None
+            raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
+        entry.usage, entry.whole = meter.usage, True
+        body = pieces[0][0] if len(pieces) == 1 else b"".join(piece for piece, _ in pieces)
+        if meter.state == "failed":  # a 2xx all the same, so its status and bytes are the caller's
+            entry.fail(UpstreamError())
+            body = self._upstream.redacted(body)
+        await sink.whole(answer.status, framing.content_type, body)
 
-    An error inside it is its end, by the `refusal` it means: behind a clean end some SDKs would take it for whole.
-    """
-    framing = framing_of(call, answer.content_type)
-    assert answer.chunks is not None  # noqa: S101  the caller has looked
-    base, arriving = memory.bytes, Arriving(answer.chunks, entry, waits)
-    try:
-        while chunk := await arriving.next(sink, answer.status, framing.content_type):
-            written, error = await _metered(meter, framing, chunk)
-            await _write(sink, answer.status, framing, written)
+    async def _stream(self, answer: Answer, framing: Framing, meter: Meter, entry: Entry, sink: Sink) -> None:
+        """Pass a stream on.  Raises `Failed` when it breaks; what was counted until then stands in the entry.
+
+        An error inside it is its end, by the refusal it means: behind a clean end some SDKs would take it for whole.
+        """
+        assert answer.chunks is not None  # noqa: S101  the caller has looked
+        base, arriving = sink.memory.bytes, Arriving(answer.chunks, entry, self.waits)
+        try:
+            while chunk := await arriving.next(sink, answer.status, framing.content_type):
+                written, error = await _metered(meter, framing, chunk)
+                await _write(sink, answer.status, framing, written)
+                if error:
+                    raise self._upstream.refusal_within(error)
+                sink.memory.resize(base + framing.pending + sink.held)
+                arriving.complete = (
+                    meter.state == "complete" and not framing.pending and meter.usage.source == "reported"
+                )
+            last, error = await _metered(meter, framing, None)
             if error:
-                raise refusal(error)
-            memory.resize(base + framing.pending + sink.held)
-            arriving.complete = meter.finished and not framing.pending and meter.usage.source == "reported"
-        last, error = await _metered(meter, framing, None)
-        if error:
-            raise refusal(error)
-        if not meter.finished:
-            raise UpstreamBroke  # a relay whose own upstream broke ends its stream cleanly all the same
-        if not last and not sink.started:
-            raise UpstreamBroke("The upstream's answer is empty.")
-        await _write(sink, answer.status, framing, last)
-        entry.whole = True
-    finally:
-        entry.usage = meter.usage
+                raise self._upstream.refusal_within(error)
+            if meter.state == "open":
+                raise UpstreamBroke  # a relay whose own upstream broke ends its stream cleanly all the same
+            if not last and not sink.started:
+                raise UpstreamBroke("The upstream's answer is empty.")
+            await _write(sink, answer.status, framing, last)
+            entry.whole = True
+        finally:
+            entry.usage = meter.usage
 
 
 async def _metered(meter: Meter, framing: Framing, chunk: bytes | None) -> tuple[bytes, bytes]:
@@ -146,22 +148,15 @@ async def _metered(meter: Meter, framing: Framing, chunk: bytes | None) -> tuple
             frames = framing.feed(chunk)
         else:  # its end copies it more than once
             frames = await asyncio.to_thread(framing.feed, chunk)
-        for piece, found in frames:
-            if found:
-                await _see(meter, found)
-                if meter.errored:
-                    return b"".join(written), found
+        for piece, event in frames:
+            if event is not None:
+                await off_loop(len(event.data), meter.see, event)
+                if meter.state == "failed":
+                    return b"".join(written), event.data
             written.append(piece)
     except ValueError:
         raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
     return b"".join(written), b""
-
-
-async def _see(meter: Meter, found: bytes) -> None:
-    if len(found) < LARGE_BYTES:
-        meter.event(found)
-    else:
-        await asyncio.to_thread(meter.event, found)
 
 
 async def _write(sink: Sink, status: int, framing: Framing, written: bytes) -> None:

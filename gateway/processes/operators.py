@@ -14,7 +14,6 @@ import uvicorn
 
 from gateway import errors
 from gateway.asgi import Receive, Scope, Send
-from gateway.errors import google
 from gateway.telemetry import metrics
 
 STOP_SECONDS = 1  # a scraper that reads slowly is not waited for longer
@@ -39,12 +38,12 @@ class MetricsPage:
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         if not may_ask(host.decode("latin-1"), self._names):
             error: errors.GatewayError = ForbiddenHost()
-            await _answer(send, error.code, "application/json", google.written(error))
+            await _answer(send, error.code, "application/json", errors.GOOGLE.write(error))
         elif scope["path"] == "/metrics" and scope["method"] in {"GET", "HEAD"}:
             await _answer(send, 200, metrics.CONTENT_TYPE, await self._collect())
         else:
             error = errors.RouteUnknown("Only GET /metrics is served here.")
-            await _answer(send, error.code, "application/json", google.written(error))
+            await _answer(send, error.code, "application/json", errors.GOOGLE.write(error))
 
     async def _collect(self) -> bytes:
         if self._collecting is None or self._collecting.done():

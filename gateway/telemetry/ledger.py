@@ -73,7 +73,13 @@ class Entry:
             return
         self.settled, self.outcome, usage = True, outcome, self.usage
         self.unreported = usage.source != "reported"
-        if self.call is not None and self.call.costs and self.sent and not self.whole and outcome not in EXACT:
+        if (
+            self.call is not None
+            and self.call.operation.bills != "nothing"
+            and self.sent
+            and not self.whole
+            and outcome not in EXACT
+        ):
             usage = structs.replace(usage, source="estimated")  # it cost something, nobody knows what
         self.usage = usage if self.permit is None else self.permit.charged(usage, outcome)
 
@@ -178,9 +184,9 @@ class Ledger:
             child(metrics.images, client, model, "out").inc(entry.usage.images_out)
         if entry.saved_tokens and entry.outcome in ANSWERED.values():
             child(metrics.saved_tokens, client, model).inc(entry.saved_tokens)
-        if entry.call is not None and entry.call.demand.images and entry.sent:
-            child(metrics.images, client, model, "in").inc(entry.call.demand.images)
-        if entry.outcome == "ok" and entry.call is not None and entry.call.generates and entry.unreported:
+        if entry.call is not None and entry.call.plan.demand.images and entry.sent:
+            child(metrics.images, client, model, "in").inc(entry.call.plan.demand.images)
+        if entry.outcome == "ok" and entry.call is not None and entry.call.operation.expects_usage and entry.unreported:
             child(metrics.usage_missing, model).inc()
 
     def _write(self, entry: Entry) -> None:

@@ -1,17 +1,17 @@
 """How is the upstream asked?  One place adds the key, maps every failure, and decides what is tried again."""
 
 from gateway.upstream.answer import Answer
-from gateway.upstream.client import Account, Attempts, Upstream
+from gateway.upstream.client import Attempts, NobodysAttempts, Upstream
 from gateway.upstream.seam import HttpxTransport, Outgoing, Transport
 from gateway.upstream.transport import PyqwestTransport
 from gateway.upstream.trial import Trial, UpstreamKey
 from gateway.upstream.trouble import Trouble
 
 __all__ = [
-    "Account",
     "Answer",
     "Attempts",
     "HttpxTransport",
+    "NobodysAttempts",
     "Outgoing",
     "PyqwestTransport",
     "Transport",

@@ -8,7 +8,6 @@ pipeline's: it cancels what takes too long.
 import asyncio
 import math
 import random
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from gateway.call import Call
 from gateway.errors import (
     BreakerOpen,
     Failed,
+    Fault,
     GatewayError,
     UpstreamBroke,
     UpstreamError,
@@ -32,6 +32,8 @@ from gateway.memory import MemoryLease
 from gateway.telemetry import Metrics
 from gateway.upstream.answer import Answer, failure_of, read
 from gateway.upstream.breaker import LISTS, Breaker, Breakers, RetryBudget
+from gateway.upstream.fault import code_within, fault_of
+from gateway.upstream.redact import redacted
 from gateway.upstream.request import Requests
 from gateway.upstream.seam import Transport
 
@@ -44,29 +46,9 @@ FOR_OPERATORS = {  # a caller can do nothing about these, and a client would ask
     511: "a network on the way wants somebody to log in",
 }
 ERROR_STATUSES = frozenset(map(str, range(400, 600)))
-WAIT = re.compile(r"\d{1,9}|\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII)  # RFC 9110, section 10.2.3
 
 
-class ErrorReader(Protocol):
-    """What a dialect knows of the upstream's error bodies."""
-
-    def upstream_code(self, body: bytes) -> str:
-        """The vendor's own word for what went wrong."""
-
-    def retry_delay(self, body: bytes) -> float | None:
-        """Seconds the body asks to wait."""
-
-    def key_refused(self, status: int, body: bytes) -> bool:
-        """Whether it is our own key or balance that was refused."""
-
-    def redacted(self, body: bytes, secret: str) -> bytes:
-        """The same body where it does not memory our key, in whatever spelling."""
-
-    def normalize(self, status: int, content_type: str, body: bytes, secret: str) -> bytes:
-        """The body as the caller may see it."""
-
-
-class Account(Protocol):
+class Attempts(Protocol):
     """Where it is written down what was sent and how long it took."""
 
     started: float  # by `time.perf_counter`
@@ -77,8 +59,8 @@ class Account(Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
-class Attempts:
-    """An account of what is asked for nobody's call in particular."""
+class NobodysAttempts:
+    """Those of what is asked for nobody's call in particular."""
 
     started: float = field(default_factory=time.perf_counter)
     attempts: int = 0
@@ -101,7 +83,7 @@ class Upstream:
         metrics: Metrics,
         on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`on_trouble` is told, in words for operators, why an attempt failed that reached nobody."""
+        """`on_trouble` receives, in words for operators, why an attempt failed that reached nobody."""
         self._transport = transport
         self._requests = Requests(url, key)
         self._key = key
@@ -113,47 +95,47 @@ class Upstream:
         self._told: set[str] = set()  # labels whose breaker has been open
         self._budget = RetryBudget()
 
-    async def send(self, call: Call, errors: ErrorReader, account: Account, memory: MemoryLease) -> Answer:
+    async def send(self, call: Call, attempts: Attempts, memory: MemoryLease) -> Answer:
         """Ask, and return a 2xx answer, to be closed by leaving its context; `memory` counts what came of it.
 
         Raises `Failed`.
         """
-        breaker = self._breakers.of(LISTS if call.lists else call.model)
+        breaker = self._breakers.of(LISTS if call.operation.lists else call.model)
         if wait := breaker.wait():
             raise BreakerOpen(call.model, math.ceil(wait))
         self._budget.earn()
         began = time.perf_counter()
         try:
-            answer = await self._persist(call, errors, account, memory)
+            answer, fault = await self._persist(call, attempts, memory)
         except (UpstreamUnreachable, UpstreamBroke):
             self._record(breaker, failed=True)
             raise
         finally:
-            account.upstream_seconds += time.perf_counter() - began
-        self._record(breaker, failed=overloaded(answer, errors))
-        self._check(answer, errors)
+            attempts.upstream_seconds += time.perf_counter() - began
+        self._record(breaker, failed=fault is not None and fault.kind == "overloaded")
+        self._check(answer, fault)
         return answer
 
     async def aclose(self) -> None:
         await self._transport.aclose()
 
-    async def _persist(self, call: Call, errors: ErrorReader, account: Account, memory: MemoryLease) -> Answer:
+    async def _persist(self, call: Call, attempts: Attempts, memory: MemoryLease) -> tuple[Answer, Fault | None]:
         """Attempt until there is an answer or a failure that is final."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            unreachable, asked_to_wait = False, None
+            unreachable, fault = False, None
             try:
-                answer = await self._attempt(call, account, memory)
+                answer = await self._attempt(call, attempts, memory)
             except UpstreamUnreachable:
                 unreachable = True
             else:
-                if not overloaded(answer, errors):
+                fault = self._fault(answer) if answer.status >= 400 else None
+                if fault is None or fault.kind != "overloaded" or not call.operation.repeatable:
                     break
-                asked_to_wait = seconds_asked(answer, errors)
                 memory.release(len(answer.body))
             wait = (
                 random.uniform(0, BACKOFF_SECONDS * 2**attempt)
-                if asked_to_wait is None
-                else asked_to_wait + random.uniform(0, 0.1)
+                if fault is None or fault.retry_after is None
+                else fault.retry_after + random.uniform(0, 0.1)
             )
             late = wait > MAX_WAIT_SECONDS or asyncio.get_running_loop().time() + wait >= call.deadline
             if attempt == MAX_ATTEMPTS or late or not self._budget.spend():
@@ -161,15 +143,15 @@ class Upstream:
                     raise UpstreamUnreachable
                 break
             await asyncio.sleep(wait)
-        return answer
+        return answer, fault
 
-    async def _attempt(self, call: Call, account: Account, memory: MemoryLease) -> Answer:
-        outcome, sent_before = "cancelled", account.sent
-        account.attempts += 1
-        account.sent = True
+    async def _attempt(self, call: Call, attempts: Attempts, memory: MemoryLease) -> Answer:
+        outcome, sent_before = "cancelled", attempts.sent
+        attempts.attempts += 1
+        attempts.sent = True
         try:
             incoming = await self._transport.send(self._requests.of(call))
-            account.upstream_status = incoming.status
+            attempts.upstream_status = incoming.status
             answer = await read(incoming, stream=call.stream, limit=self._max_answer_bytes, memory=memory)
             outcome = str(answer.status)
         except httpx.TransportError as error:
@@ -177,22 +159,22 @@ class Upstream:
             if failure is UpstreamUnreachable:
                 self._on_trouble(str(error))
             outcome = failure.reason.lower()
-            account.sent = sent_before or not issubclass(failure, UpstreamUnreachable)
+            attempts.sent = sent_before or not issubclass(failure, UpstreamUnreachable)
             raise failure from None
         except GatewayError as error:
             outcome = error.reason.lower()
             raise
         except asyncio.CancelledError:
             # Whoever leaves or shortens the deadline says nothing of the upstream; our own deadline does.
-            if time.perf_counter() - account.started >= self._call_seconds - EARLY_SECONDS:
+            if time.perf_counter() - attempts.started >= self._call_seconds - EARLY_SECONDS:
                 outcome = UpstreamTimeout.reason.lower()
             raise
         finally:
             self._metrics.child(self._metrics.attempts, outcome).inc()
         return answer
 
-    def _check(self, answer: Answer, errors: ErrorReader) -> None:
-        """Let a 2xx through; raise what the caller is told of anything else."""
+    def _check(self, answer: Answer, fault: Fault | None) -> None:
+        """Let a 2xx through; raise what the caller gets of anything else."""
         if 200 <= answer.status < 300:
             return
         if answer.status < 400:
@@ -200,28 +182,29 @@ class Upstream:
         if answer.status in FOR_OPERATORS:
             self._on_trouble(FOR_OPERATORS[answer.status])
             raise UpstreamError("A proxy between the gateway and the upstream refused the call.")
-        raise self._refusal(errors, answer)
+        raise self._refusal(fault or self._fault(answer))
 
-    def redacted(self, errors: ErrorReader, body: bytes) -> bytes:
+    def redacted(self, body: bytes) -> bytes:
         """The body without our key."""
-        return errors.redacted(body, self._key())
+        return redacted(body, self._key())
 
-    def refusal_within(self, errors: ErrorReader, body: bytes) -> Failed:
+    def refusal_within(self, body: bytes) -> Failed:
         """What an error means that stands inside a stream: its own code is its status."""
-        code = errors.upstream_code(body)
+        code = code_within(body)
         status = int(code) if code in ERROR_STATUSES else UpstreamError.code
-        return self._refusal(errors, Answer(status=status, headers={}, body=body))
+        return self._refusal(fault_of(status, "", body, self._key()))
 
-    def _refusal(self, errors: ErrorReader, answer: Answer) -> Failed:
-        if errors.key_refused(answer.status, answer.body):
+    def _fault(self, answer: Answer) -> Fault:
+        wait = answer.headers.get("retry-after", "")
+        return fault_of(answer.status, answer.content_type, answer.body, self._key(), wait)
+
+    def _refusal(self, fault: Fault) -> Failed:
+        if fault.kind in {"key", "balance"}:
             self._metrics.key_refused.inc()
             return UpstreamKeyRefused()
-        if str(answer.status) not in ERROR_STATUSES:
+        if str(fault.status) not in ERROR_STATUSES:
             return UpstreamError("The upstream answered with a status that HTTP does not have.")
-        body = errors.normalize(answer.status, answer.content_type, answer.body, self._key())
-        wait = answer.headers.get("retry-after", "")
-        code = errors.upstream_code(answer.body)
-        return UpstreamRefused(answer.status, body, wait if WAIT.fullmatch(wait) else "", upstream_code=code)
+        return UpstreamRefused(fault)
 
     def _record(self, breaker: Breaker, *, failed: bool) -> None:
         was_open = breaker.is_open
@@ -231,16 +214,3 @@ class Upstream:
             self._told |= is_open
             for label in self._told:
                 self._metrics.child(self._metrics.breaker_open, label).set(label in is_open)
-
-
-def overloaded(answer: Answer, errors: ErrorReader) -> bool:
-    """Whether the upstream is too busy, as opposed to not knowing the model, which it also answers with 503."""
-    return answer.status in {429, 503} and errors.upstream_code(answer.body) != "model_not_found"
-
-
-def seconds_asked(answer: Answer, errors: ErrorReader) -> float | None:
-    """How long the upstream asks to wait, by header or by Google's RetryInfo."""
-    header = answer.headers.get("retry-after", "")
-    if header.isascii() and header.isdigit():
-        return float(header)
-    return errors.retry_delay(answer.body)

@@ -7,7 +7,6 @@ in force, and is tried again: it may not be known to the upstream yet.  The firs
 import asyncio
 import random
 import time
-from collections.abc import Callable
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from gateway.config import Fixed, Watched
 from gateway.errors import GatewayError, UpstreamError
 from gateway.memory import MemoryBudget
 from gateway.upstream.answer import read
+from gateway.upstream.fault import fault_of
 from gateway.upstream.seam import Outgoing, Transport
 
 PATH = "/v1beta/models?pageSize=1"
@@ -35,8 +35,8 @@ PROBLEMS = {
 class Trial:
     """Asks the upstream with a key."""
 
-    def __init__(self, transport: Transport, origin: str, refused: Callable[[int, bytes], bool]) -> None:
-        self._transport, self._origin, self._refused = transport, origin, refused
+    def __init__(self, transport: Transport, origin: str) -> None:
+        self._transport, self._origin = transport, origin
 
     async def __call__(self, key: str) -> Literal["taken", "refused", "unreached"]:
         """What came of it: any answer that does not refuse the key has let it in."""
@@ -59,7 +59,7 @@ class Trial:
             pass
         except GatewayError:  # it broke off, or nobody can read it
             unreadable = True
-        if self._refused(incoming.status, body):
+        if fault_of(incoming.status, "", body, key).kind in {"key", "balance"}:
             return "refused"
         return "unreached" if unreadable or incoming.status == PROXY_REFUSES else "taken"
 

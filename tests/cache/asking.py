@@ -4,17 +4,19 @@ import asyncio
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import structs
 
-from gateway.cache import Cache, CacheResult, CacheStore, SingleFlight
-from gateway.cache.cache import Ask
-from gateway.call.call import Call, Demand
+from gateway.cache import Cache, CacheResult, CacheStore
+from gateway.cache.result import Ask
+from gateway.call import Call, Usage
 from gateway.config.clients import Client
 from gateway.memory.budget import MemoryBudget
 from gateway.store import Store
+from tests.support.calls import call_for
 from tests.support.valkey import until
 
 UPSTREAM = "http://upstream"
@@ -28,25 +30,20 @@ def client(name: str = "design", **terms: Any) -> Client:
 
 def call(of: Client | None = None, **facts: Any) -> Call:
     """A unary call of a client's, unless facts say otherwise."""
-    plain: dict[str, Any] = {
-        "method": "generateContent",
-        "model": "gemini-2.5-flash",
-        "path": "/v1beta/models/gemini-2.5-flash:generateContent",
-        "query": "",
-        "accept": "*/*",
-        "body": b'{"contents": []}',
-        "stream": False,
-        "sse": False,
-        "demand": Demand(),
-        "request_id": "asked-by-a-test",
-        "deadline": 0.0,
-    }
-    return Call(client=of or client(), **(plain | facts))
+    return call_for(of or client(), **({"body": b'{"contents": []}'} | facts))
 
 
 def stream(of: Client | None = None, **facts: Any) -> Call:
     """A streamed call, as server-sent events."""
-    return call(of, **({"method": "streamGenerateContent", "query": "alt=sse", "stream": True, "sse": True} | facts))
+    return call(of, **({"method": "streamGenerateContent", "query": "alt=sse"} | facts))
+
+
+@dataclass
+class Seen:
+    """What a meter says at the end of such an answer."""
+
+    storable: bool
+    usage: Usage = field(default_factory=lambda: Usage(total=7))
 
 
 class Upstream:
@@ -59,8 +56,8 @@ class Upstream:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def __call__(self, one: Call, flight: SingleFlight) -> None:
-        """What the pipeline does: ask, write down, judge."""
+    async def __call__(self, one: Call, _: Any, flight: Any) -> Any:
+        """What the pipeline does: ask, write down, and say what came of it."""
         self.asked.append(one)
         number = len(self.asked)
         try:
@@ -77,12 +74,12 @@ class Upstream:
             raise
         if self.error is not None:
             raise self.error
-        flight.mark_storable(storable=self.storable, tokens=7)
+        return Seen(storable=self.storable)
 
 
 def said(one: Call, number: int, piece: int = 0) -> bytes:
     """What the upstream answers: who asked what, and a nonce."""
-    return f"{one.client.name} {hashlib.sha256(one.body).hexdigest()} {number} {piece}\n".encode()
+    return f"{one.client.name} {hashlib.sha256(one.upstream.body).hexdigest()} {number} {piece}\n".encode()
 
 
 class Worker:
@@ -103,7 +100,9 @@ class Worker:
 
     async def open(self, one: Call, ask: Ask) -> CacheResult:
         """What the pipeline does first."""
-        return await self.cache.open(one, ask, CacheResult())
+        found = self.cache.open(one, None, ask)
+        await found.find()
+        return found
 
     async def get(self, one: Call, ask: Upstream) -> tuple[str, bytes]:
         """How an answer came, and all of it."""
@@ -114,7 +113,7 @@ class Worker:
         """The same with the headers, as they are when the first byte is sent."""
         headers: dict[str, str] = {}
         body = []
-        async with await self.open(one, ask) as found:
+        with leaving(await self.open(one, ask)) as found:
             assert found.flight is not None
             if not one.stream:
                 await found.flight.answer()
@@ -138,6 +137,15 @@ async def worker(url: str, **options: Any) -> AsyncIterator[Worker]:
     finally:
         await one.cache.aclose()
         await one.store.aclose()
+
+
+@contextlib.contextmanager
+def leaving(found: CacheResult) -> Iterator[CacheResult]:
+    """Leave it at the end, as the pipeline does."""
+    try:
+        yield found
+    finally:
+        found.leave()
 
 
 def asking(one: Call, **facts: Any) -> Call:

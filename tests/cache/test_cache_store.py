@@ -3,17 +3,17 @@
 import asyncio
 import os
 import time
+from typing import Any
 
 import pytest
 import uvloop
 from redis import Redis
 
-from gateway.cache import SingleFlight
 from gateway.cache.answer import CachedAnswer
 from gateway.cache.cache_store import DELETE_IF_SAME
 from gateway.cache.key import name_of
-from gateway.call.call import Call
-from tests.cache.asking import UPSTREAM, Upstream, Worker, asking, call, client, said, stream, worker
+from gateway.call import Call
+from tests.cache.asking import UPSTREAM, Seen, Upstream, Worker, asking, call, client, leaving, said, stream, worker
 from tests.support.valkey import Valkey, cluster
 
 NAME = "gw:cache:client:design:{00}"
@@ -92,9 +92,9 @@ async def test_what_is_being_stored_at_the_end_is_stored(one: Worker, state: Val
     """X1: a worker that ends right after an answer keeps it: it has been paid for."""
 
     class Large(Upstream):
-        async def __call__(self, _: Call, flight: SingleFlight) -> None:
+        async def __call__(self, one: Call, _: Any, flight: Any) -> Any:
             await flight.whole(200, "application/json", bytes(2 * MEBIBYTE))
-            flight.mark_storable(storable=True, tokens=1)
+            return Seen(storable=True)
 
     await one.get(call(), Large())
     assert [] == state.ask("KEYS", "gw:cache:*")
@@ -153,7 +153,7 @@ async def test_streams_come_back(one: Worker, other: Worker) -> None:
     ask, asked = Upstream(pieces=5), stream()
     await one.get(asked, ask)
     await one.at_rest()
-    async with await other.open(asking(asked), ask) as found:
+    with leaving(await other.open(asking(asked), ask)) as found:
         assert found.flight is not None
         whole = b"".join([bytes(chunk) async for chunk in found.flight.play()])
         assert b"".join(said(asked, 1, piece) for piece in range(5)) == whole

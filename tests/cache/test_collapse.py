@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gateway.errors.tree import NotCached, UpstreamBroke, UpstreamTimeout
-from tests.cache.asking import Upstream, Worker, call, client, said, worker
+from tests.cache.asking import Upstream, Worker, call, client, leaving, said, worker
 from tests.support.valkey import Valkey, until
 
 CALLERS = 200
@@ -186,7 +186,7 @@ async def test_a_leader_who_leaves_can_wait_for_the_bill(one: Worker) -> None:
     """A3: what the shared call costs is known to its leader also after the leader's caller has gone."""
     ask = Upstream()
     ask.open.clear()
-    async with await one.open(call(), ask) as leader:
+    with leaving(await one.open(call(), ask)) as leader:
         follower = asyncio.create_task(one.get(call(), ask))
         await asyncio.sleep(0.02)
     landed = asyncio.create_task(leader.done())
@@ -203,7 +203,7 @@ async def test_calls_that_want_their_own_answer_are_not_collapsed(directives: st
     ask.open.clear()
     tasks = callers([one], ask, 1)
     await until(lambda: ask.asked)
-    async with await one.open(call(cache_control=directives), ask) as found:
+    with leaving(await one.open(call(cache_control=directives), ask)) as found:
         assert {"no-store": "bypass", "no-cache": "miss"}[directives] == found.result
         assert (directives == "no-store") == (found.flight is None)
         ask.open.set()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.errors.tree import UpstreamBroke
-from tests.cache.asking import Upstream, Worker, said, stream
+from tests.cache.asking import Upstream, Worker, leaving, said, stream
 from tests.support.valkey import Valkey, until
 
 
@@ -13,7 +13,7 @@ async def test_the_leaders_stream_is_live_and_followers_replay_it(one: Worker, o
     """Streams: the leader has each chunk as it comes; followers in both workers wait for the end, then replay it."""
     ask = Upstream(pieces=3)
     ask.open.clear()
-    async with await one.open(stream(), ask) as leader:
+    with leaving(await one.open(stream(), ask)) as leader:
         assert leader.flight is not None
         playing = leader.flight.play()
         assert said(stream(), 1, 0) == await anext(playing)
@@ -45,7 +45,7 @@ async def test_a_stream_goes_on_for_its_followers(one: Worker) -> None:
 async def test_a_stream_that_breaks_is_an_error_after_what_came(one: Worker, state: Valkey) -> None:
     """U3, C5: a broken stream ends with its error for the leader, is only the error for others, and is not kept."""
     ask = Upstream(pieces=2, error=UpstreamBroke())
-    async with await one.open(stream(), ask) as leader:
+    with leaving(await one.open(stream(), ask)) as leader:
         assert leader.flight is not None
         playing = leader.flight.play()
         assert said(stream(), 1, 0) == await anext(playing)

@@ -9,10 +9,9 @@ from typing import Any
 
 from redis import Redis
 
-from gateway.cache import SingleFlight
 from gateway.cache.answer import read
-from gateway.call.call import Call
-from tests.cache.asking import SSE, Worker, call, client, stream
+from gateway.call import Call
+from tests.cache.asking import SSE, Seen, Worker, call, client, leaving, stream
 from tests.support.valkey import Valkey
 
 ANSWERS = int(os.environ.get("TEST_CACHE_ANSWERS", "4000"))  # the full count is 100000
@@ -22,7 +21,7 @@ PROMPTS = [f'{{"contents": "{number}"}}'.encode() for number in range(4)]
 
 def answer(one: Call, nonce: int) -> list[bytes]:
     """In three pieces: who asked, what, how, a nonce, and a checksum of all that; some over 64 KiB, some small."""
-    text = f"{one.client.name}|{one.body.decode()}|{one.method}|{nonce}|" + "x" * (nonce % 7 * 20_000)
+    text = f"{one.client.name}|{one.upstream.body.decode()}|{one.operation.name}|{nonce}|" + "x" * (nonce % 7 * 20_000)
     whole = f"{text}|{hashlib.sha256(text.encode()).hexdigest()}".encode()
     return [whole[:5], whole[5:40], whole[40:]]
 
@@ -35,7 +34,11 @@ def check(one: Call, whole: bytes) -> None:
     mine = (
         [each.name for each in CLIENTS if each.cache == "shared"] if one.client.cache == "shared" else [one.client.name]
     )
-    assert (True, one.body.decode(), one.method) == (name.decode() in mine, body.decode(), method.decode())
+    assert (True, one.upstream.body.decode(), one.operation.name) == (
+        name.decode() in mine,
+        body.decode(),
+        method.decode(),
+    )
 
 
 class Chaos:
@@ -46,7 +49,7 @@ class Chaos:
         self._state, self._workers, self._random = state, workers, Random(seed)
         self._nonce = 0
 
-    async def ask(self, one: Call, flight: SingleFlight) -> None:
+    async def ask(self, one: Call, _: Any, flight: Any) -> Any:
         """An upstream that takes its time."""
         self._nonce += 1
         pieces = answer(one, self._nonce)
@@ -54,19 +57,17 @@ class Chaos:
         for piece in pieces if one.stream else [b"".join(pieces)]:
             await asyncio.sleep(self._random.choice([0, 0, 0.001, 0.01]))
             await flight.write(piece)
-        flight.mark_storable(storable=self._random.random() < 0.9, tokens=1)
+        return Seen(storable=self._random.random() < 0.9)
 
     async def caller(self) -> None:
         while self.counted.total() < ANSWERS:
             one = self._random.choice([call, stream])(self._random.choice(CLIENTS), body=self._random.choice(PROMPTS))
             patience = self._random.choice([None, None, None, 0, 0.001, 0.005])
             try:
-                async with (
-                    asyncio.timeout(patience),
-                    await self._random.choice(self._workers).open(one, self.ask) as found,
-                ):
-                    assert found.flight is not None
-                    whole = b"".join([bytes(chunk) async for chunk in found.flight.play()])
+                async with asyncio.timeout(patience):
+                    with leaving(await self._random.choice(self._workers).open(one, self.ask)) as found:
+                        assert found.flight is not None
+                        whole = b"".join([bytes(chunk) async for chunk in found.flight.play()])
             except TimeoutError:
                 self.counted["left"] += 1
             else:

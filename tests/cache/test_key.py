@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.cache.key import LARGE_BYTES, digest, name_of
-from gateway.call.call import Demand
+from gateway.call import Demand
 from tests.cache.asking import UPSTREAM, call, client
 
 KEYS = int(os.environ.get("TEST_CACHE_KEYS", "50000"))  # the full count is 1000000
@@ -71,8 +71,8 @@ TELLING: dict[str, dict[str, Any]] = {
     "model": {"model": "gemini-2.5-pro"},
     "query": {"query": "alt=sse"},
     "accept": {"accept": "text/event-stream"},
-    "a space": {"body": BASE.body + b" "},
-    "an escape": {"body": BASE.body.replace(b"c", b"\\u0063", 1)},
+    "a space": {"body": BASE.upstream.body + b" "},
+    "an escape": {"body": BASE.upstream.body.replace(b"c", b"\\u0063", 1)},
 }
 SILENT: dict[str, dict[str, Any]] = {
     "request id": {"request_id": "another"},
@@ -110,5 +110,7 @@ async def test_sharing_clients_have_one_key() -> None:
 async def test_a_large_body_is_hashed_as_a_small_one() -> None:
     """Beside the loop or on it, the key is the same function."""
     body = b"x" * LARGE_BYTES
-    parts = (b"2", b"client:a", UPSTREAM.encode(), b"generateContent", b"gemini-2.5-flash", b"", b"*/*", body)
+    target = b"/v1beta/models/gemini-2.5-flash:generateContent"
+    headers = (b"accept", b"*/*", b"content-type", b"application/json")
+    parts = (b"3", b"client:a", UPSTREAM.encode(), b"POST", target, *headers, body)
     assert f"gw:cache:client:a:{{{digest(parts)}}}" == await name_of(call(client("a"), body=body), UPSTREAM)

@@ -9,7 +9,7 @@ import pytest
 from gateway.cache.answer import CachedAnswer
 from gateway.cache.key import name_of
 from gateway.errors.tree import NotCached
-from tests.cache.asking import UPSTREAM, Upstream, Worker, call, client, said, stream
+from tests.cache.asking import UPSTREAM, Upstream, Worker, call, client, leaving, said, stream
 from tests.support.valkey import Valkey, until
 
 
@@ -21,7 +21,7 @@ async def test_the_headers_of_hits_and_misses(one: Worker) -> None:
     kept = CachedAnswer(content_type="application/json", chunks=(b"{}",), tokens=9, created=time.time() - 60.5)
     await one.cache_store.put(await name_of(asked, UPSTREAM), kept, 3600)
     assert {"cache-status": "tokenhot-gateway; hit; ttl=3540", "age": "60"} == (await one.told(asked, ask))[1]
-    async with await one.open(asked, ask) as found:
+    with leaving(await one.open(asked, ask)) as found:
         assert found.hit is not None
         await found.done()  # at once: it owes nothing
         assert (9, 2) == (found.hit.tokens, found.hit.size)
@@ -53,7 +53,7 @@ async def test_the_header_of_other_misses(asked: Any, ask: dict[str, Any], statu
 )
 async def test_what_is_never_looked_up(asked: Any, one: Worker, state: Valkey) -> None:
     """C10: off unless configured, and only for what generates; the store is not even asked."""
-    async with await one.open(asked, Upstream()) as found:
+    with leaving(await one.open(asked, Upstream())) as found:
         assert ("bypass", None) == (found.result, found.flight)
         assert [(b"cache-status", b"tokenhot-gateway; fwd=bypass")] == found.headers()
     assert [] == state.ask("KEYS", "*")
@@ -142,6 +142,6 @@ async def test_no_store_leaves_no_trace(one: Worker, state: Valkey) -> None:
     await one.get(call(), ask)
     await one.at_rest()
     before = state.ask("KEYS", "*")
-    async with await one.open(call(cache_control="no-store"), ask) as found:
+    with leaving(await one.open(call(cache_control="no-store"), ask)) as found:
         assert found.flight is None
     assert before == state.ask("KEYS", "*")

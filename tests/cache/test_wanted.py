@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from gateway.call.call import Call
-from tests.cache.asking import Upstream, Worker, call, said, stream
+from gateway.call import Call
+from tests.cache.asking import Upstream, Worker, call, leaving, said, stream
 from tests.support.valkey import Valkey, until
 
 
@@ -51,9 +51,9 @@ async def test_who_could_not_wait_keeps_nobody(one: Worker, other: Worker, state
     ask.open.clear()
     leader = asyncio.create_task(one.get(call(), ask))
     await until(lambda: ask.asked)
-    async with (
-        await other.open(call(cache_control="no-store"), ask),
-        await other.open(call(cache_control="only-if-cached"), ask),
+    with (
+        leaving(await other.open(call(cache_control="no-store"), ask)),
+        leaving(await other.open(call(cache_control="only-if-cached"), ask)),
     ):
         assert [] == state.ask("KEYS", "gw:wanted:*")
         leader.cancel()

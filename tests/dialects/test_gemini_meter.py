@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.call.call import Kind, Modality, Usage
+from gateway.call import Event, Kind, Modality, Usage
 from gateway.dialects.gemini.meter import GeminiMeter
 from gateway.framing.sse import Events
 
@@ -23,7 +23,7 @@ def metered(*events: Any, generates: bool = True, pictures: bool = False) -> Gem
     """Show a meter whole answers: JSON, or bytes as they are."""
     meter = GeminiMeter(generates=generates, pictures=pictures)
     for event in events:
-        meter.event(event if isinstance(event, bytes) else json.dumps(event).encode())
+        meter.see(Event(b"", event if isinstance(event, bytes) else json.dumps(event).encode()))
     return meter
 
 
@@ -55,7 +55,7 @@ def test_recorded_answers(name: str, tokens: Tokens, total: int, images: int) ->
     """A4: the usage of a recorded answer is exact, by kind and modality."""
     meter = metered((RECORDED / f"{name}.json").read_bytes())
     assert Usage(tokens=tokens, total=total, images_out=images, source="reported") == meter.usage
-    assert meter.finished
+    assert "open" != meter.state
     assert (name != "blocked") == meter.storable
 
 
@@ -79,7 +79,7 @@ def test_recorded_streams(*, name: str, tokens: Tokens, total: int, errored: boo
     found = [*events.feed((RECORDED / f"{name}.sse").read_bytes()), *events.end()]
     meter = metered(*(event.data for event in found))
     assert (tokens, total) == (meter.usage.tokens, meter.usage.total)
-    assert (errored, storable, True) == (meter.errored, meter.storable, meter.finished)
+    assert (errored, storable, True) == (meter.state == "failed", meter.storable, meter.state != "open")
 
 
 def test_kinds_do_not_overlap() -> None:
@@ -139,7 +139,7 @@ def test_other_casing() -> None:
         }
     )
     assert ({("input", "unknown"): 3, ("output", "unknown"): 1}, 4) == (meter.usage.tokens, meter.usage.total)
-    assert (True, True, 1) == (meter.finished, meter.storable, meter.usage.images_out)
+    assert (True, True, 1) == (meter.state != "open", meter.storable, meter.usage.images_out)
 
 
 ODD = (
@@ -232,14 +232,14 @@ def test_what_is_no_object(data: bytes) -> None:
 def test_every_candidate_must_end() -> None:
     """U4: a stream is complete when each candidate seen has ended, wherever its end came."""
     first, second = {"index": 0, "content": {"parts": []}}, {"index": 1}
-    assert not metered({"candidates": [first, second]}).finished
-    assert not metered({"candidates": [{**first, "finishReason": "STOP"}, second]}).finished
+    assert "open" == metered({"candidates": [first, second]}).state
+    assert "open" == metered({"candidates": [{**first, "finishReason": "STOP"}, second]}).state
     meter = metered(
         {"candidates": [first, second]}, said(index=1), said(index=0, finishReason="MAX_TOKENS"), {"usageMetadata": {}}
     )
-    assert (True, True) == (meter.finished, meter.storable)
-    assert not metered(said(finishReason="FINISH_REASON_UNSPECIFIED")).finished
-    assert not metered({}).finished
+    assert (True, True) == (meter.state != "open", meter.storable)
+    assert "open" == metered(said(finishReason="FINISH_REASON_UNSPECIFIED")).state
+    assert "open" == metered({}).state
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_every_candidate_must_end() -> None:
 def test_other_ends_are_complete_and_not_kept(reason: Any) -> None:
     """C5: an answer that ended otherwise is complete and is not kept."""
     meter = metered(said({"text": "x"}, finishReason=reason))
-    assert (True, False) == (meter.finished, meter.storable)
+    assert (True, False) == (meter.state != "open", meter.storable)
 
 
 def test_blocked_and_failed() -> None:
@@ -259,14 +259,14 @@ def test_blocked_and_failed() -> None:
         {"error": {"code": 503}},
     ):
         meter = metered(said({"text": "x"}), event)
-        assert (True, False, "error" in event) == (meter.finished, meter.storable, meter.errored)
+        assert (True, False, "error" in event) == (meter.state != "open", meter.storable, meter.state == "failed")
 
 
 @pytest.mark.parametrize("generates", [True, False])
 def test_answers_without_candidates(generates: bool) -> None:
     """Counting and embedding answers are complete by themselves; a generated one without an end is not."""
-    assert not metered(generates=generates).finished
-    assert (not generates) == metered({"totalTokens": 7}, generates=generates).finished
+    assert "open" == metered(generates=generates).state
+    assert ("open" if generates else "complete") == metered({"totalTokens": 7}, generates=generates).state
     assert not metered({"totalTokens": 7}, generates=generates).storable
 
 
@@ -315,7 +315,7 @@ def test_what_a_callers_reader_takes_is_read(part: bytes, bom: bytes) -> None:
         meter.usage.tokens_out,
         meter.usage.source,
     )
-    assert (True, False) == (meter.finished, meter.errored)
+    assert (True, False) == (meter.state != "open", meter.state == "failed")
 
 
 @pytest.mark.parametrize("seven", ["7", '"7"', "7.0", "7e0", "70e-1", '"7.0"'])
@@ -334,25 +334,25 @@ def test_counts_in_any_spelling(seven: str) -> None:
 )  # fmt: skip
 def test_an_error_that_says_nothing_is_none(said_error: Any, expected: bool) -> None:
     """Relays write the member also where there was no error."""
-    assert expected == metered({**said({"text": "x"}), "error": said_error}).errored
+    assert expected == (metered({**said({"text": "x"}), "error": said_error}).state == "failed")
 
 
 @pytest.mark.parametrize("name", ["detail", "msg", "message", "errors", "Error"])
 def test_errors_of_others(name: str) -> None:
     """U17: where nothing of an answer stands, what other servers call an error is one."""
-    assert metered({name: ["Slow down"]}).errored
-    assert not metered({name: []}).errored
-    assert not metered({**said(), name: "x"}).errored
-    assert not metered({"usageMetadata": {"totalTokenCount": 1}, name: "x"}).errored
-    assert not metered({"embedding": {}, name: "x"}, generates=False).errored
+    assert "failed" == metered({name: ["Slow down"]}).state
+    assert "failed" != metered({name: []}).state
+    assert "failed" != metered({**said(), name: "x"}).state
+    assert "failed" != metered({"usageMetadata": {"totalTokenCount": 1}, name: "x"}).state
+    assert "failed" != metered({"embedding": {}, name: "x"}, generates=False).state
 
 
 def test_a_crowded_answer_passes_unread() -> None:
     """D9: of an answer of too many values nothing is known: no usage, no end; it is not kept, and a cut one is none."""
     crowded = b'{"candidates":[%b{}],"usageMetadata":{"totalTokenCount":5}}' % (b'{"finishReason":"STOP"},' * 30_000)
     meter = metered(crowded)
-    assert ("none", False, False) == (meter.usage.source, meter.finished, meter.storable)
-    assert metered(crowded, generates=False).finished
+    assert ("none", False, False) == (meter.usage.source, meter.state != "open", meter.storable)
+    assert "open" != metered(crowded, generates=False).state
     assert not metered(said(), crowded).storable
     with pytest.raises(ValueError, match="too many"):
         metered(crowded[:-1])

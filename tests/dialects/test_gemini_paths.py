@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from gateway.asgi.request import Request
 from gateway.config.clients import Client
-from gateway.dialects.gemini import Gemini
-from gateway.errors.tree import BadRequest, MethodNotAllowed, ModelMissing
+from gateway.dialects import Router
+from gateway.dialects.gemini import GEMINI, LIST_FOR_OPENAI
+from gateway.errors.tree import BadRequest, MethodNotAllowed, ModelMissing, RouteUnknown
+from tests.support.calls import understood
 
 Ask = Callable[..., Request]
-GEMINI = Gemini()
 ALLOWED = re.compile(
     r"/v1beta/models(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}:(?:generateContent|streamGenerateContent|countTokens|embedContent|batchEmbedContents))?"
 )
@@ -48,11 +49,9 @@ def test_base_url_mistakes(
     """Every path that a real SDK makes of a mistaken base URL is understood, and the upstream's is always the same."""
     for prefix in prefixes:
         request = ask(prefix + b"/gemini-2.5-flash" + colon + b"generateContent" + end)
-        route = GEMINI.route(request)
-        assert route is not None, prefix
-        assert ("generateContent", "gemini-2.5-flash") == (route.method, GEMINI.model(route))
-        call = GEMINI.read(route, GEMINI.model(route), request, b"{}", client, deadline=1.0)
-        assert ("/v1beta/models/gemini-2.5-flash:generateContent", "") == (call.path, call.query)
+        call = understood(GEMINI, request, b"{}", client)
+        assert ("generateContent", "gemini-2.5-flash") == (call.operation.name, call.model)
+        assert "/v1beta/models/gemini-2.5-flash:generateContent" == call.upstream.target
         assert GEMINI.route(ask(prefix + end, "GET")) is not None
 
 
@@ -82,9 +81,10 @@ def test_hostile_models(ask: Ask, segment: bytes) -> None:
         route = GEMINI.route(ask(path, "POST" if b":" in path else "GET"))
         if route is None:  # `x:y` and the like name an unknown action
             continue
-        with pytest.raises(BadRequest) as refusal:
-            GEMINI.model(route)
-        assert "letters, digits" in refusal.value.message
+        assert route.refusal is not None
+        refusal = route.refusal()
+        assert isinstance(refusal, BadRequest)
+        assert "letters, digits" in refusal.message
 
 
 segments = st.binary(max_size=40) | st.text(max_size=20).map(lambda text: quote(text, safe="").encode())
@@ -105,21 +105,19 @@ def test_only_allowed_targets(
     for path in (before + b"/models/" + segment + b":generateContent" + end, before + b"/models/" + segment + end):
         request = ask(path, http_method, query)
         try:
-            route = GEMINI.route(request)
-            call = route and GEMINI.read(route, GEMINI.model(route), request, b"", client, deadline=1.0)
-        except (BadRequest, ModelMissing, MethodNotAllowed):
+            call = understood(GEMINI, request, b"", client)
+        except (BadRequest, ModelMissing, MethodNotAllowed, RouteUnknown):
             continue
-        if call:
-            assert ALLOWED.fullmatch(call.path)
-            assert re.fullmatch(r"(?:alt=sse)?|(?:pageSize=\d+)?&?(?:pageToken=[A-Za-z0-9._~%-]+)?", call.query)
+        target, _, crossing = call.upstream.target.partition("?")
+        assert ALLOWED.fullmatch(target)
+        assert re.fullmatch(r"(?:alt=sse)?|(?:pageSize=\d+)?&?(?:pageToken=[A-Za-z0-9._~%-]+)?", crossing)
 
 
 def test_empty_model(ask: Ask) -> None:
     """The vendor's own sample names no model: that is said, and is not a 404."""
     route = GEMINI.route(ask(b"/v1beta/models/:generateContent"))
     assert route is not None
-    with pytest.raises(ModelMissing):
-        GEMINI.model(route)
+    assert ModelMissing is route.refusal
 
 
 @pytest.mark.parametrize("model", ["gemini-2.5-flash", "nano-banana-pro", "a", "G_1.x-y", "a" * 128])
@@ -129,7 +127,7 @@ def test_models(ask: Ask, model: str) -> None:
     for raw in (model.encode(), encoded):
         route = GEMINI.route(ask(b"/v1/models/" + raw, "GET"))
         assert route is not None
-        assert ("getModel", model) == (route.method, GEMINI.model(route))
+        assert ("getModel", model) == (route.operation.name, route.model)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +143,7 @@ def test_models(ask: Ask, model: str) -> None:
 def test_wrong_method(ask: Ask, path: bytes, http_method: str, allowed: str) -> None:
     """P11: a known path with another method is a 405 that names the right ones."""
     with pytest.raises(MethodNotAllowed) as refusal:
-        GEMINI.route(ask(path, http_method))
+        Router([GEMINI]).find(ask(path, http_method))
     assert allowed == refusal.value.allow
 
 
@@ -167,7 +165,8 @@ def test_whose_list(ask: Ask, path: bytes, query: bytes, headers: dict[str, str]
     for http_method in ("GET", "HEAD"):
         route = GEMINI.route(ask(path, http_method, query, **headers))
         assert route is not None
-        assert ("listModels", openai, "") == (route.method, route.openai_list, GEMINI.model(route))
+        assert ("listModels", None) == (route.operation.name, route.model)
+        assert openai == (route.operation is LIST_FOR_OPENAI)
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,15 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from gateway.call.call import Call, Demand, Usage
+from gateway.call import Call, Demand, Usage
 from gateway.config.clients import Client
 from gateway.config.models import Catalogue
-from gateway.errors.tree import GatewayError
+from gateway.errors import GatewayError, RateLimited
 from gateway.limits import Limits
 from gateway.limits.client_limits import PROBE, key
 from gateway.limits.permit import Permit
 from gateway.store import Store
+from tests.support.calls import call_for
 from tests.support.valkey import Valkey
 
 Headers = list[tuple[bytes, bytes]]
@@ -28,19 +29,7 @@ def call(of: Client, **facts: Any) -> Call:
     demand = Demand(
         text_chars=facts.pop("chars", 0), **{k: facts.pop(k) for k in list(facts) if k in Demand.__struct_fields__}
     )
-    plain: dict[str, Any] = {
-        "method": "generateContent",
-        "model": "gemini-2.5-flash",
-        "path": "/v1beta/models/gemini-2.5-flash:generateContent",
-        "query": "",
-        "accept": "",
-        "body": b"{}",
-        "stream": False,
-        "sse": False,
-        "request_id": "asked-by-a-test",
-        "deadline": 0.0,
-    }
-    return Call(client=of, demand=demand, **(plain | facts))
+    return call_for(of, demand=demand, **facts)
 
 
 def used(tokens: int, images: int = 0) -> Usage:
@@ -77,7 +66,15 @@ class Gate:
         self.changes.append(up)
 
     async def admit(self, of: Client, headers: Headers | None = None, **facts: Any) -> Permit:
-        return await self.limits.admit(call(of, **facts), [] if headers is None else headers)
+        try:
+            permit = await self.limits.admit(call(of, **facts))
+        except RateLimited as error:
+            if headers is not None:
+                headers += error.limit_headers
+            raise
+        if headers is not None:
+            headers += permit.headers
+        return permit
 
     async def refusal(self, of: Client, **facts: Any) -> GatewayError:
         """The error that a call ends with."""

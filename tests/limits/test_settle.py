@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gateway.call.call import Usage
+from gateway.call import Usage
 from gateway.errors.tree import RateLimited
 from gateway.limits.client_limits import key
 from tests.limits.gate import NOTHING, Gate, change, client, gate, leases, pass_time, records, state, used

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors.tree import UpstreamBroke
-from gateway.framing.framing import framing_of
+from gateway.framing import Undecided
 from gateway.pipeline.relay import _metered
-from tests.cache.asking import call
 from tests.dialects.test_gemini_meter import metered
 from tests.support.gateway import GENERATE, STREAM, TEXT, running
 from tests.support.wire import answer, chunked, saying, wire
@@ -25,7 +24,7 @@ LABELS = ["text/event-stream", "application/json", "application/octet-stream", "
 
 async def passed(data: bytes, label: str, *, sse: bool, cuts: list[int]) -> tuple[bytes, bytes]:
     """What the caller gets of a stream that is cut there, and the error that ends it."""
-    framing, meter, out = framing_of(call(stream=True, sse=sse), label), metered(), b""
+    framing, meter, out = Undecided(label, sse=sse), metered(), b""
     for begin, end in pairwise([0, *cuts, len(data)]):
         written, error = await _metered(meter, framing, data[begin:end])
         out += written
@@ -81,11 +80,11 @@ async def test_what_stands_before_an_error_passes(stream: bytes, sse: bool) -> N
 @pytest.mark.parametrize("said", [b"<html>", b"", b" \n", BOM, BOM[:2], b"\x00", b"null", b"nothing", b'"x"'])
 async def test_garbage_stays_a_failure(said: bytes, label: str) -> None:
     """U11: HTML, nothing and garbage are no answer, by whatever name."""
-    meter, framing = metered(), framing_of(call(stream=True, sse=True), label)
+    meter, framing = metered(), Undecided(label, sse=True)
     with pytest.raises(UpstreamBroke):  # noqa: PT012  wherever it is found out
         await _metered(meter, framing, said)
         assert (b"", b"") == await _metered(meter, framing, None)
-        if not meter.finished:
+        if meter.state == "open":
             raise UpstreamBroke
 
 

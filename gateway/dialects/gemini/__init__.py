@@ -1,26 +1,27 @@
 """How is Google's own API spoken, as the vendor serves it under /v1beta?
 
-Paths say what is asked for, `read` makes a call of it, a meter reads the answer; errors and lists have a file each.
+Paths say what is asked for, `plan` reads the body, a meter reads the answer; lists have a module of their own.
 """
 
 import re
 from typing import Final
 from urllib.parse import parse_qs, quote
 
+from msgspec import structs
+
 from gateway.asgi import Request
-from gateway.call import Call, Demand, Meter
-from gateway.config import Client
-from gateway.dialects.dialect import Route
-from gateway.dialects.gemini import errors, lists, paths
+from gateway.call import Call, Framing, Meter, Plan, Route
+from gateway.dialects.gemini import lists
 from gateway.dialects.gemini.body import read_body
 from gateway.dialects.gemini.meter import GeminiMeter
-from gateway.dialects.gemini.redact import redacted
-from gateway.errors import google
+from gateway.dialects.gemini.operations import LIST_FOR_OPENAI, LIST_MODELS, STREAM
+from gateway.dialects.gemini.paths import ROOT, place_of
+from gateway.errors import GOOGLE
+from gateway.framing import Undecided, Whole
 
-__all__ = ["ROOT", "Gemini", "lists"]
+__all__ = ["GEMINI", "LIST_FOR_OPENAI", "LIST_MODELS", "ROOT", "lists"]
 
-ROOT = "/v1beta/models"
-STREAM = "streamGenerateContent"
+EVENTS = "alt=sse"
 _IMAGE_MODEL = re.compile(r"image|banana", re.IGNORECASE)  # also of those that no catalogue knows yet
 
 _PAGING: Final = {"pageSize": re.compile(r"\d{1,6}", re.ASCII), "pageToken": re.compile(r"[!\"$%'-~]{1,2048}")}
@@ -30,60 +31,47 @@ class Gemini:
     """The dialect, as the pipeline uses it."""
 
     name: Final = "gemini"
+    errors: Final = GOOGLE
 
-    route = staticmethod(paths.route)
-    model = staticmethod(paths.model)
-    read_body = staticmethod(read_body)
-    error = staticmethod(google.written)
-    redacted = staticmethod(redacted)
-    normalize = staticmethod(errors.normalize)
-    key_refused = staticmethod(errors.key_refused)
-    retry_delay = staticmethod(errors.retry_delay)
-    upstream_code = staticmethod(errors.upstream_code)
+    def route(self, request: Request) -> Route | None:
+        """Say what the path asks for; None when it is none of ours."""
+        place = place_of(request)
+        if place is None:
+            return None
+        operation, target, model, refusal = place
+        return Route(dialect=self, operation=operation, target=target, model=model, refusal=refusal)
 
-    def read(
-        self,
-        route: Route,
-        model: str,
-        request: Request,
-        body: bytes,
-        client: Client,
-        *,
-        deadline: float,
-        demand: Demand | None = None,
-    ) -> Call:
-        """Understand one request.  Path and query are built from constants, the checked model and checked values."""
+    def plan(self, route: Route, request: Request, body: bytes) -> Plan:
+        """Say what the body adds.  One that is not JSON is the upstream's to refuse."""
+        operation = route.operation
         query = parse_qs(request.query.decode("latin-1")) if request.query else {}
-        stream = route.method == STREAM
-        # The vendor's own sample says `alt=sse%2Fgemini-3-1-pro-preview`.
-        sse = stream and query.get("alt", [""])[0].startswith("sse")
-        acts = route.method in paths.ACTIONS
-        return Call(
-            client=client,
-            method=route.method,
-            model=model,
-            path=f"{ROOT}/{model}:{route.method}" if acts else ROOT,
-            query=_query(route, query, sse=sse),
-            accept=request.headers.get(b"accept") or "*/*",
-            body=body,
-            stream=stream,
-            sse=sse,
-            demand=demand or read_body(body),
-            request_id=request.request_id,
-            deadline=deadline,
-            cache_control=", ".join(request.headers.all(b"cache-control")).lower(),
+        demand = read_body(body)
+        return Plan(
+            model=route.model or "",
+            stream=operation is STREAM,
+            query=_query(route, query),
+            demand=demand if operation.expects_usage else structs.replace(demand, generates=False),
         )
+
+    def framing(self, call: Call, content_type: str) -> Framing:
+        """What the answer is, whatever its content type says, and what it becomes by the caller's `alt`."""
+        return Undecided(content_type, sse=call.plan.query == EVENTS) if call.stream else Whole(content_type)
 
     def meter(self, call: Call) -> Meter:
         """Make the reader of this call's answer."""
-        pictures = call.demand.image_output or _IMAGE_MODEL.search(call.model) is not None
-        return GeminiMeter(generates=call.generates, pictures=pictures, keeps=call.client.cache != "off")
+        pictures = call.plan.demand.image_output or _IMAGE_MODEL.search(call.model) is not None
+        generates = call.operation.expects_usage
+        return GeminiMeter(generates=generates, pictures=pictures, keeps=call.client.cache != "off")
 
 
-def _query(route: Route, query: dict[str, list[str]], *, sse: bool) -> str:
-    if sse:
-        return "alt=sse"
-    if route.method != "listModels" or route.openai_list:
+def _query(route: Route, query: dict[str, list[str]]) -> str:
+    # The vendor's own sample says `alt=sse%2Fgemini-3-1-pro-preview`.
+    if route.operation is STREAM and query.get("alt", [""])[0].startswith("sse"):
+        return EVENTS
+    if route.operation is not LIST_MODELS:
         return ""
     pairs = [(name, query[name][0]) for name in _PAGING if name in query]
     return "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs if _PAGING[name].fullmatch(value))
+
+
+GEMINI: Final = Gemini()

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from gateway.config import Client
-from gateway.dialects.gemini.wire import decoded
+from gateway.framing import decoded
 
 _PREFIX = "models/"
 

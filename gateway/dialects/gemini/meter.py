@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from gateway.call import Usage
+from gateway.call import Event, State, Usage
 from gateway.dialects.gemini.inline import Inline
-from gateway.dialects.gemini.legible import Legible, TooManyObjects, is_whole, legible
 from gateway.dialects.gemini.links import Links
 from gateway.dialects.gemini.usage_reader import UsageReader
-from gateway.dialects.gemini.wire import ABSENT, Content, count_of, decoded, enum_token, lenient
+from gateway.dialects.gemini.wire import ABSENT, Content, count_of, enum_token
+from gateway.framing import Legible, TooManyObjects, decoded, is_whole, legible, lenient
 
 SLICE_CHARS = 16 * 1024
 NORMAL_ENDS = frozenset({b"STOP", b"MAX_TOKENS", b"1", b"2"})
@@ -90,7 +90,7 @@ class GeminiMeter:
     """The meter of one call; `pictures`: each candidate should bring one; `keeps`: the answer may be kept at all."""
 
     def __init__(self, *, generates: bool, pictures: bool = False, keeps: bool = True) -> None:
-        self.errored = False
+        self._failed = False
         self._keeps = keeps
         self._pictures = pictures
         self._generates = generates  # else one whole JSON object is all there is to wait for
@@ -102,8 +102,9 @@ class GeminiMeter:
         self._inline = defaultdict[int, Inline](Inline)  # by candidate
         self._links = defaultdict[tuple[int, bool], Links](Links)  # by candidate, thoughts apart
 
-    def event(self, data: bytes) -> None:
+    def see(self, event: Event) -> None:
         """See one whole JSON object of the answer.  Raises `ValueError` when it is not one."""
+        data = event.data
         try:
             lean = legible(data, shows=True)
             answer, candidates = _read(lean.text)
@@ -117,7 +118,7 @@ class GeminiMeter:
         self._usage.see(answer.usage_metadata or answer.usageMetadata)
         told = answer.error or (ABSENT if candidates or not self._generates else _other_error(answer))
         if told and not _is_empty(lenient(_ANY, told)):
-            self.errored = True
+            self._failed = True
         feedback = lenient(_FEEDBACK, answer.prompt_feedback or answer.promptFeedback) or _NOTHING
         self._blocked |= enum_token(feedback.block_reason or feedback.blockReason) not in UNSET
         for position, candidate in enumerate(candidates):
@@ -159,16 +160,18 @@ class GeminiMeter:
         return self._usage.usage(images_out=self._images, chars_out=self._chars)
 
     @property
-    def finished(self) -> bool:
-        """Whether the answer said that it is complete."""
-        ended = bool(self._ends) and all(self._ends.values())
-        return self._seen and (ended or self._blocked or self.errored or not self._generates)
+    def state(self) -> State:
+        """Complete when every candidate has ended, or the prompt was blocked."""
+        if self._failed:
+            return "failed"
+        ended = self._blocked or not self._generates or (bool(self._ends) and all(self._ends.values()))
+        return "complete" if self._seen and ended else "open"
 
     @property
     def storable(self) -> bool:
         """Whether every candidate ended normally, and no picture may be a link."""
         normal = self._keeps and bool(self._ends) and NORMAL_ENDS.issuperset(self._ends.values())
-        doubtful = self._blocked or self._crowded or self.errored or self._by_reference
+        doubtful = self._blocked or self._crowded or self._failed or self._by_reference
         return normal and not (doubtful or self._links_pictures)
 
     @property

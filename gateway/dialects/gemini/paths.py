@@ -6,14 +6,17 @@ these bytes.  Every repetition is possessive, so that no path makes the matching
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
 
 from gateway.asgi import Request
-from gateway.dialects.dialect import Route
-from gateway.errors import BadRequest, MethodNotAllowed, ModelMissing
+from gateway.call import Operation
+from gateway.dialects.gemini.operations import ACTIONS, GET_MODEL, LIST_FOR_OPENAI, LIST_MODELS
+from gateway.errors import BadRequest, GatewayError, ModelMissing
 
-ACTIONS = frozenset({"generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents"})
+ROOT = "/v1beta/models"
 
 _PATH = re.compile(
     rb"/++(?:(?P<version>v1(?:beta|alpha)?)/++)*+models"
@@ -22,44 +25,44 @@ _PATH = re.compile(
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-def route(request: Request) -> Route | None:
-    """Say what the path asks for; None when it is none of ours.  Raises `MethodNotAllowed`."""
+class Place(NamedTuple):
+    """Where a path leads."""
+
+    operation: Operation
+    target: str
+    model: str | None
+    refusal: Callable[[], GatewayError] | None = None
+
+
+def place_of(request: Request) -> Place | None:
+    """Say what the path asks for; None when it is none of ours."""
     found = _parsed(request.raw_path)
     if found is None:
         return None
-    version, asked = found
-    _allow(request, "POST" if asked.method in ACTIONS else "GET, HEAD")
-    if asked.method == "listModels" and version == b"v1" and not _from_google(request):
-        return Route(method="listModels", openai_list=True)
-    return asked
+    version, place = found
+    if place.operation is LIST_MODELS and version == b"v1" and not _from_google(request):
+        return place._replace(operation=LIST_FOR_OPENAI)
+    return place
 
 
 @lru_cache(maxsize=1024)  # most calls go to a few paths, and the pattern is slow beside a look-up
-def _parsed(raw_path: bytes) -> tuple[bytes | None, Route] | None:
+def _parsed(raw_path: bytes) -> tuple[bytes | None, Place] | None:
     match = _PATH.fullmatch(raw_path)
     if match is None:
         return None
-    model, action = (match["model"] or b"").decode("latin-1"), (match["action"] or b"").decode()
-    if action:
-        return (match["version"], Route(method=action, raw_model=model)) if action in ACTIONS else None
-    return match["version"], Route(method="getModel" if model else "listModels", raw_model=model)
+    model, action = unquote((match["model"] or b"").decode("latin-1"), encoding="latin-1"), match["action"]
+    operation = ACTIONS.get(action.decode()) if action else GET_MODEL if match["model"] else LIST_MODELS
+    if operation is None:
+        return None
+    if action and not model:
+        return match["version"], Place(operation, ROOT, None, ModelMissing)
+    if model and not _MODEL.fullmatch(model):
+        return match["version"], Place(operation, ROOT, None, _bad_name)
+    return match["version"], Place(operation, f"{ROOT}/{model}:{operation.name}" if action else ROOT, model or None)
 
 
-def model(route: Route) -> str:
-    """Decode the model's name, once.  Raises `ModelMissing` or `BadRequest`."""
-    name = unquote(route.raw_model, encoding="latin-1")
-    if not name and route.method in ACTIONS:
-        raise ModelMissing
-    if name and not _MODEL.fullmatch(name):
-        raise BadRequest(
-            "A model name is 1 to 128 letters, digits, dots, dashes and underscores, like gemini-2.5-flash."
-        )
-    return name
-
-
-def _allow(request: Request, allowed: str) -> None:
-    if request.http_method not in allowed.split(", "):
-        raise MethodNotAllowed(allowed)
+def _bad_name() -> GatewayError:
+    return BadRequest("A model name is 1 to 128 letters, digits, dots, dashes and underscores, like gemini-2.5-flash.")
 
 
 def _from_google(request: Request) -> bool:

@@ -22,7 +22,8 @@ import msgspec
 from msgspec import Raw
 
 from gateway.call import Kind, Modality, Usage
-from gateway.dialects.gemini.wire import ABSENT, count_of, enum_token, lenient
+from gateway.dialects.gemini.wire import ABSENT, count_of, enum_token
+from gateway.framing import lenient
 
 # Spelt without case and underscores, since both casings occur.
 COUNTS: Mapping[str, str] = {

@@ -11,8 +11,6 @@ from typing import TypeVar
 import msgspec
 from msgspec import Raw
 
-from gateway.dialects.gemini.legible import mended, shallow
-
 ABSENT = Raw()
 INT32_MAX = 2**31 - 1  # what a count can be on Google's wire
 MAX_NUMBER_BYTES = 24
@@ -89,25 +87,3 @@ def enum_token(raw: Raw) -> bytes:
     """Read an enum or a MIME type in capitals; an integer enum as its digits, null as nothing."""
     value = bytes(raw).strip(b'"').upper()
     return b"" if value == b"NULL" else value
-
-
-def decoded(decoder: msgspec.json.Decoder[T], data: bytes | Raw) -> T:
-    """Decode a whole message, as leniently as any caller would.  Raises `ValueError`."""
-    try:
-        return decoder.decode(data)
-    except msgspec.ValidationError:  # JSON as far as it was read, but of another shape
-        raise
-    except (msgspec.DecodeError, RecursionError):
-        text = mended(bytes(data))
-    try:
-        return decoder.decode(text)
-    except RecursionError:
-        return decoder.decode(shallow(text))
-
-
-def lenient(decoder: msgspec.json.Decoder[T], raw: Raw) -> T | None:
-    """Decode a part of a message; None when it is absent or of another shape."""
-    try:
-        return decoded(decoder, raw) if raw else None
-    except ValueError:
-        return None

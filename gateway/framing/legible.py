@@ -11,7 +11,12 @@ Gemini writes where an emoji is cut in two, `NaN`, a byte order mark, bytes that
 import os
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+T = TypeVar("T")
 
 MAX_OBJECTS = 20_000  # beyond, nothing is looked at: ten million `{}` would stall the loop and fill the memory
 MAX_VALUES = 500_000
@@ -158,3 +163,25 @@ def _blocks(data: bytes) -> Iterator[tuple[int, int, bytes, bool]]:
             yield at, end, b"".join(pieces[inside::2]), inside and len(pieces) == 1
             inside ^= len(pieces) % 2 == 0
         at = end
+
+
+def decoded(decoder: msgspec.json.Decoder[T], data: bytes | Raw) -> T:
+    """Decode a whole message, as leniently as any caller would.  Raises `ValueError`."""
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError:  # JSON as far as it was read, but of another shape
+        raise
+    except (msgspec.DecodeError, RecursionError):
+        text = mended(bytes(data))
+    try:
+        return decoder.decode(text)
+    except RecursionError:
+        return decoder.decode(shallow(text))
+
+
+def lenient(decoder: msgspec.json.Decoder[T], raw: Raw) -> T | None:
+    """Decode a part of a message; None when it is absent or of another shape."""
+    try:
+        return decoded(decoder, raw) if raw else None
+    except ValueError:
+        return None

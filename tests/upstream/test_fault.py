@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.gemini import Gemini
-from gateway.dialects.gemini.redact import redacted
+from gateway.errors import GOOGLE as SHAPE
 from gateway.errors.tree import KeyInvalid, RateLimited
+from gateway.upstream.fault import code_within, fault_of
+from gateway.upstream.redact import redacted
 
-GEMINI = Gemini()
 SECRET = "sk-canary/+\"7f>>>??~'Zq=="  # its base64 differs in the two alphabets
 GOOGLE = {"error": {"code": 429, "message": "Slow down.", "status": "RESOURCE_EXHAUSTED", "details": [{"x": 1}]}}
 
@@ -26,9 +26,19 @@ def new_api(message: str, code: Any, **more: Any) -> bytes:
     ).encode()
 
 
+def passed(status: int, content_type: str, body: bytes, secret: str) -> bytes:
+    """What a caller of Google's dialect reads of an error."""
+    return SHAPE.pass_on(fault_of(status, content_type, body, secret))
+
+
+def code_of(body: bytes) -> str:
+    """The vendor's own code, or the number of the error that it quotes."""
+    return code_within(body)
+
+
 def mended(status: int, body: bytes, content_type: str = "application/json", secret: str = SECRET) -> dict[str, Any]:
     """Mend and read; asserts Google's shape."""
-    error: dict[str, Any] = json.loads(GEMINI.normalize(status, content_type, body, secret))["error"]
+    error: dict[str, Any] = json.loads(passed(status, content_type, body, secret))["error"]
     assert [status, str, str, list] == [
         error["code"],
         type(error["status"]),
@@ -53,12 +63,12 @@ def test_an_error_of_ours() -> None:
     }
     retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"}
     expected = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": refusal.message, "details": [info, retry]}
-    assert {"error": expected} == json.loads(GEMINI.error(refusal, "design"))
+    assert {"error": expected} == json.loads(SHAPE.write(refusal, "r-1", "design"))
 
 
 def test_an_error_of_ours_without_wait_and_client() -> None:
     """RetryInfo stands only where a wait is known, and the client only where it is known."""
-    error = json.loads(GEMINI.error(KeyInvalid(), None))["error"]
+    error = json.loads(SHAPE.write(KeyInvalid()))["error"]
     assert (401, "UNAUTHENTICATED") == (error["code"], error["status"])
     assert [("KEY_INVALID", {})] == [(one["reason"], one["metadata"]) for one in error["details"]]
 
@@ -69,7 +79,7 @@ def test_googles_shape_passes_byte_for_byte() -> None:
         json.dumps(GOOGLE, indent=3).encode(),
         b' {"error":{"status":"X","code":429,"message":"\\u00e9"},"a":1}\n',
     ):
-        assert body == GEMINI.normalize(429, "application/json", body, SECRET)
+        assert body == passed(429, "application/json", body, SECRET)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +187,7 @@ def test_the_key_is_cut_out(spelling: str, shape: str) -> None:
         "twice": b'{"error":{"code":400,"status":"X","message":%b,"message":"m"}}' % json.dumps(echo).encode(),
         "broken": new_api(echo, "")[:-1],
     }[shape]
-    written = GEMINI.normalize(400, "text/plain", body, SECRET)
+    written = passed(400, "text/plain", body, SECRET)
     read = json.dumps(json.loads(written), ensure_ascii=False)
     assert redacted(written, SECRET) is written
     for each in SPELLINGS.values():
@@ -216,7 +226,7 @@ def test_an_escaped_key_is_cut_out(spelling: str) -> None:
         echo,
     ):
         assert b"[removed]" in redacted(body, SECRET)
-        written = GEMINI.normalize(400, "application/json", body, SECRET)
+        written = passed(400, "application/json", body, SECRET)
         for told in (redacted(body, SECRET), written):
             assert b"Bearer [removed]" in told or spelling[8:].encode() not in told
         assert written.startswith(b'{"error":{"code":400,')
@@ -263,8 +273,8 @@ def test_an_error_within_an_error(text: str, shape: str) -> None:
     assert ("quota", "RESOURCE_EXHAUSTED") == (error["message"], error["status"])
     assert INFO in error["details"]
     assert (17.0, "429") == (
-        GEMINI.retry_delay(json.dumps(body).encode()),
-        GEMINI.upstream_code(json.dumps(body).encode()),
+        fault_of(429, "", json.dumps(body).encode(), "").retry_after,
+        code_of(json.dumps(body).encode()),
     )
     assert ("bad_response_status_code" in json.dumps(error)) == (shape == "vendor")
 
@@ -296,7 +306,7 @@ def test_shapes_of_others(body: Any, message: str, code: str) -> None:
     """Frameworks, OAuth, RFC 9457 and clouds each write errors their own way; message and code are found in all."""
     written = json.dumps(body).encode()
     error = mended(429, written)
-    assert (message, "RESOURCE_EXHAUSTED", code) == (error["message"], error["status"], GEMINI.upstream_code(written))
+    assert (message, "RESOURCE_EXHAUSTED", code) == (error["message"], error["status"], code_of(written))
     assert ({"upstream_code": code} if code else {}) == error["details"][0]["metadata"]
 
 
@@ -317,8 +327,8 @@ def test_base64_of_any_surroundings(before: bytes, after: bytes) -> None:
 def test_no_key_and_innocent_text() -> None:
     """Nothing is cut where no key is set, or where none is."""
     body = json.dumps(GOOGLE).encode()
-    assert body is GEMINI.normalize(429, "", body, "")
-    assert body is GEMINI.normalize(429, "", body, SECRET)
+    assert body is passed(429, "", body, "")
+    assert body is passed(429, "", body, SECRET)
 
 
 @pytest.mark.parametrize(
@@ -335,7 +345,7 @@ def test_no_key_and_innocent_text() -> None:
 )
 def test_our_key_refused(status: int, body: bytes, refused: bool) -> None:
     """The upstream's 401, and its 403 for a spent balance, are about us and not about the caller."""
-    assert refused == GEMINI.key_refused(status, body)
+    assert refused == (fault_of(status, "", body, "").kind in {"key", "balance"})
 
 
 @pytest.mark.parametrize(
@@ -345,7 +355,9 @@ def test_our_key_refused(status: int, body: bytes, refused: bool) -> None:
 def test_retry_delay(delay: Any, seconds: float | None) -> None:
     """The wait of Google's RetryInfo is read, and nothing that only looks like one."""
     retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
-    assert seconds == GEMINI.retry_delay(json.dumps({"error": {"details": [{"x": 1}, 5, retry]}}).encode())
+    assert (
+        seconds == fault_of(429, "", json.dumps({"error": {"details": [{"x": 1}, 5, retry]}}).encode(), "").retry_after
+    )
 
 
 @pytest.mark.parametrize(
@@ -359,4 +371,4 @@ def test_retry_delay(delay: Any, seconds: float | None) -> None:
 )
 def test_upstream_code(body: bytes, code: str) -> None:
     """U19: the vendor's code tells an unknown model from an overload."""
-    assert code == GEMINI.upstream_code(body)
+    assert code == code_of(body)

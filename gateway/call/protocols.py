@@ -1,0 +1,123 @@
+"""The seams that have several implementations: dialects, framings, meters, and what limits give a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:  # calls are made of these
+    from gateway.call.call import Call, Plan, Route
+    from gateway.call.usage import Usage
+    from gateway.errors import ErrorShape
+    from gateway.memory import MemoryLease
+
+State = Literal["open", "complete", "failed"]
+
+
+class Event(NamedTuple):
+    """One piece of an answer that says something: what a framing finds, and a meter reads."""
+
+    name: bytes  # of a server-sent event; b"" where it has none
+    data: bytes
+
+
+Frame = tuple[bytes, Event | None]  # what to write, and what it says; either may be empty
+
+
+class Framing(Protocol):
+    """How the bytes of an answer fall into events.  `feed` and `end` return the next frames."""
+
+    @property
+    def content_type(self) -> str:
+        """Of what is written."""
+
+    @property
+    def pending(self) -> int:
+        """Bytes held back until they make a whole event."""
+
+    def feed(self, chunk: bytes) -> list[Frame]: ...
+
+    def end(self) -> list[Frame]:
+        """The upstream ended.  Raises `UpstreamBroke` when it ended too early."""
+
+
+class Sink(Protocol):
+    """Where an answer goes: to a caller, or into what several callers share."""
+
+    held: int  # bytes of it that the sink keeps
+
+    @property
+    def memory(self) -> MemoryLease:
+        """Counts what of the answer is held."""
+
+    @property
+    def started(self) -> bool:
+        """Whether the answer has begun."""
+
+    async def begin(self, status: int, content_type: str) -> None:
+        """The answer comes in pieces, and is of this type."""
+
+    async def write(self, chunk: bytes | memoryview) -> None:
+        """Take the next piece."""
+
+    async def whole(self, status: int, content_type: str, body: bytes | memoryview) -> None:
+        """Take an answer that came whole; its bytes may leave `memory` as they go."""
+
+
+class Meter(Protocol):
+    """Reads what an answer cost while its bytes pass."""
+
+    def see(self, event: Event) -> None:
+        """See one event.  Raises `ValueError` when it is not what the dialect has."""
+
+    @property
+    def usage(self) -> Usage:
+        """What has been seen so far."""
+
+    @property
+    def state(self) -> State:
+        """`complete` by the dialect's own sign; `failed`: an error instead of an answer, or of its rest."""
+
+    @property
+    def storable(self) -> bool:
+        """Whether the answer ended normally, with its content inline, so that it may be cached."""
+
+
+class Dialect(Protocol):
+    """One way of speaking to the upstream: bytes in, bytes out, no state.  The pipeline does the I/O.
+
+    A request is an `asgi.Request`: the head as it stood on the wire.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name in tests and reports."""
+
+    @property
+    def errors(self) -> ErrorShape:
+        """How its callers read errors."""
+
+    def route(self, request: Any) -> Route | None:
+        """Say what the path asks for, whatever the HTTP method; None when it is not of this dialect."""
+
+    def plan(self, route: Route, request: Any, body: bytes) -> Plan:
+        """Say what the body adds; in a thread when it is large.  Raises `BadRequest` and nothing else."""
+
+    def framing(self, call: Call, content_type: str) -> Framing | None:
+        """Make what splits this call's answer; None: it is not an answer of this dialect."""
+
+    def meter(self, call: Call) -> Meter:
+        """Make the reader of this call's answer."""
+
+
+class Permit(Protocol):
+    """What the limits gave a call: a place and a reservation, to be given back once."""
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What is left of the client's limits, for the caller."""
+
+    def charged(self, usage: Usage, outcome: str) -> Usage:
+        """What a call that ends so is charged: what its answer said, else an estimate, or nothing."""
+
+    async def settle(self, usage: Usage, outcome: str) -> None:
+        """Give the place back and correct the reservation to what is charged.  Settling twice changes nothing."""
