@@ -82,7 +82,7 @@ def bridged(log: Log) -> Iterator[None]:
 
 @pytest.mark.parametrize("number", [None, 1023, 1024, 1500])
 def test_a_pipe_made_non_blocking_loses_nothing(number: int | None) -> None:
-    """Issue 9: however high its descriptor, the thread waits for room and writes on; `select` ended above 1023."""
+    """X4: however high its descriptor, the thread waits for room and writes on; `select` ended above 1023."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     if number is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit[0], number + 1), limit[1]))

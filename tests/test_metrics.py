@@ -192,7 +192,7 @@ def sample(served: Served, name: str) -> float | None:
 
 
 async def test_the_worst_worker_speaks_for_all(tmp_path: Path, upstream: Upstream) -> None:
-    """Issue 5: of two workers one near its cap, and all that ignore a file, are seen, and that it is over too."""
+    """M9: of two workers one near its cap, and all that ignore a file, are seen, and that it is over too."""
     with Served(tmp_path, upstream=upstream.url, max_buffered_bytes="40000") as served:
         sent = json.dumps(saying("sandbox-fault: hang " + "x" * 36_000)).encode()
         headers = {"x-goog-api-key": served.key, "content-type": "application/json"}
