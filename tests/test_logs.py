@@ -194,7 +194,7 @@ def test_the_level_is_a_threshold(tmp_path: Path) -> None:
 
 
 async def test_the_fields_of_the_access_line(gateway: Gateway) -> None:
-    """interface.md: one line a call with exactly these fields, in this order, whatever became of the call."""
+    """Interface: one line a call with exactly these fields, in this order, whatever became of the call."""
     await gateway.http.post(GENERATE, json=TEXT)
     await gateway.http.get("/nowhere?key=secret")
     good, refused = await gateway.entries(2)
