@@ -130,7 +130,7 @@ async def test_a_clients_file_that_goes_away(gateway: Gateway) -> None:
 
 
 async def test_a_new_limit_is_in_force(gateway: Gateway) -> None:
-    """interface.md: a changed limit holds within a second, without a restart."""
+    """Interface: a changed limit holds within a second, without a restart."""
     atomic(gateway.clients_file, clients_toml(gateway.keys, {"design": "requests_per_minute = 60\nburst = 1"}))
     await becomes(429, gateway, gateway.key)
 

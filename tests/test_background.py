@@ -29,7 +29,7 @@ class Flaw(Exception):
 
 
 async def test_work_begins_again_ever_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A4: each failure is reported under the task's name, and the pause before the next try doubles up to a bound."""
+    """M10: each failure is reported under the task's name, and the pause before the next try doubles up to a bound."""
     monkeypatch.setattr(background, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(background, "LONGEST_PAUSE", 0.04)
     failures: Failures = []
@@ -49,7 +49,7 @@ async def test_work_begins_again_ever_later(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_a_failure_of_what_runs_once_is_reported_and_all_ends_with_the_owner() -> None:
-    """A4: nothing fails in silence and nothing outlives its owner, whose end waits for it."""
+    """M10: nothing fails in silence and nothing outlives its owner, whose end waits for it."""
     failures: Failures = []
     ended: list[str] = []
 
@@ -99,7 +99,7 @@ def failing_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> dict
 async def test_a_workers_background_work_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: set[str], owner: Any, name: str
 ) -> None:
-    """A4: watcher, key, leases and probes: killed by an exception each is logged, counted and back."""
+    """M10: watcher, key, leases and probes: killed by an exception each is logged, counted and back."""
     calls = failing_once(monkeypatch, owner, name)
     with valkey() as server:
         async with running(tmp_path, "http://127.0.0.1:9", redis_url=server.url) as gateway:
@@ -135,7 +135,7 @@ owner.{name} = fail
     ],
 )
 def test_the_parents_background_work_goes_on(tmp_path: Path, task: str, module: str, owner: str, name: str) -> None:
-    """A4: sweep, watches and the operators' port: killed by an exception each is logged, counted and back."""
+    """M10: sweep, watches and the operators' port: killed by an exception each is logged, counted and back."""
     before = INJECTED.format(module=module, owner=owner, name=name)
     with Serve(tmp_path, before=before) as gateway:
         assert task == gateway.event("background_failed")["task"]
@@ -169,7 +169,7 @@ Children.replace = fail
 
 
 def test_sigterm_drains_after_a_failed_sighup(tmp_path: Path) -> None:
-    """A4 X1: a replacement that fails is said, and the parent hears the next signal all the same."""
+    """M10, X1: a replacement that fails is said, and the parent hears the next signal all the same."""
     with Serve(tmp_path, before=REPLACE_FAILS) as gateway:
         gateway.event("ready")
         gateway.tell(signal.SIGHUP)

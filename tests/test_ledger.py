@@ -106,7 +106,7 @@ async def test_retries_are_attempts_of_one_call(gateway: Gateway, upstream: Upst
 
 
 async def test_waiting_is_not_our_own_time(gateway: Gateway) -> None:
-    """interface.md: overhead leaves the upstream's time out, and `server-timing` tells the caller the same."""
+    """Interface: overhead leaves the upstream's time out, and `server-timing` tells the caller the same."""
     answer = await gateway.http.post(GENERATE, json=saying("sandbox-fault: slow=0.5 "))
     entry = await gateway.entry()
     timing = dict(one.split(";dur=") for one in answer.headers["server-timing"].split(", "))

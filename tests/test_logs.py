@@ -82,7 +82,7 @@ def bridged(log: Log) -> Iterator[None]:
 
 @pytest.mark.parametrize("number", [None, 1023, 1024, 1500])
 def test_a_pipe_made_non_blocking_loses_nothing(number: int | None) -> None:
-    """Issue 9: however high its descriptor, the thread waits for room and writes on; `select` ended above 1023."""
+    """X4: however high its descriptor, the thread waits for room and writes on; `select` ended above 1023."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     if number is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit[0], number + 1), limit[1]))
@@ -194,7 +194,7 @@ def test_the_level_is_a_threshold(tmp_path: Path) -> None:
 
 
 async def test_the_fields_of_the_access_line(gateway: Gateway) -> None:
-    """interface.md: one line a call with exactly these fields, in this order, whatever became of the call."""
+    """Interface: one line a call with exactly these fields, in this order, whatever became of the call."""
     await gateway.http.post(GENERATE, json=TEXT)
     await gateway.http.get("/nowhere?key=secret")
     good, refused = await gateway.entries(2)

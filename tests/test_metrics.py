@@ -1,4 +1,4 @@
-"""Are the numbers those of interface.md, bounded in their labels, and the same for any number of workers?"""
+"""Are the numbers those that are promised, bounded in their labels, and the same for any number of workers?"""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ def series(text: str) -> set[str]:
 
 
 async def test_names_types_and_labels(tmp_path: Path, upstream: Upstream, state: Valkey) -> None:
-    """interface.md: every metric is there under its name and with its labels, and the parser reads what is served."""
+    """Interface: every metric is there under its name and with its labels, and the parser reads what is served."""
     terms = {"design": 'requests_per_minute = 60\nburst = 5\ncache = "private"'}
     async with running(tmp_path, upstream.url, redis_url=state.url, clients=terms) as gateway:
         image = GENERATE.replace("gemini-2.5-flash", "gemini-2.5-flash-image")
@@ -83,7 +83,7 @@ async def test_names_types_and_labels(tmp_path: Path, upstream: Upstream, state:
 
 
 def test_all_are_declared() -> None:
-    """interface.md: also those that nothing has touched yet have their type and their labels."""
+    """Interface: also those that nothing has touched yet have their type and their labels."""
     registry = CollectorRegistry()
     metrics = Metrics(registry, bool)
     declared = {
@@ -192,7 +192,7 @@ def sample(served: Served, name: str) -> float | None:
 
 
 async def test_the_worst_worker_speaks_for_all(tmp_path: Path, upstream: Upstream) -> None:
-    """Issue 5: of two workers one near its cap, and all that ignore a file, are seen, and that it is over too."""
+    """M9: of two workers one near its cap, and all that ignore a file, are seen, and that it is over too."""
     with Served(tmp_path, upstream=upstream.url, max_buffered_bytes="40000") as served:
         sent = json.dumps(saying("sandbox-fault: hang " + "x" * 36_000)).encode()
         headers = {"x-goog-api-key": served.key, "content-type": "application/json"}

@@ -44,7 +44,7 @@ def pictures_in(response: Any) -> list[Image.Image]:
 
 
 async def test_text_and_streams(gateway: Gateway, sdk: genai.Client) -> None:
-    """clients.md 1, 6: a call, a stream and the sync client work with nothing but the base URL changed."""
+    """SDKs: a call, a stream and the sync client work with nothing but the base URL changed."""
     answer = await sdk.aio.models.generate_content(model=TEXT_MODEL, contents="Hello")
     stream = await sdk.aio.models.generate_content_stream(model=TEXT_MODEL, contents="Hello")
     pieces = [piece async for piece in stream]
@@ -56,7 +56,7 @@ async def test_text_and_streams(gateway: Gateway, sdk: genai.Client) -> None:
 
 
 async def test_chats(gateway: Gateway, sdk: genai.Client) -> None:
-    """clients.md 10: a chat sends its whole history along, whole and as a stream, and each turn is a call."""
+    """SDKs: a chat sends its whole history along, whole and as a stream, and each turn is a call."""
     chat = sdk.aio.chats.create(model=TEXT_MODEL)
     first = await chat.send_message("Hello")
     second = "".join([piece.text or "" async for piece in await chat.send_message_stream("And now?")])
@@ -86,7 +86,7 @@ def all_at_once(sdk: genai.Client) -> list[object]:
 
 
 async def test_the_blocking_client(gateway: Gateway, sdk: genai.Client) -> None:
-    """clients.md 1: the SDK's other half, on another HTTP library, does all of the same."""
+    """SDKs: the SDK's other half, on another HTTP library, does all of the same."""
     done = await asyncio.to_thread(all_at_once, sdk)
     assert all(done)
     pages = 3
@@ -95,7 +95,7 @@ async def test_the_blocking_client(gateway: Gateway, sdk: genai.Client) -> None:
 
 
 async def test_an_edited_picture_comes_back(sdk: genai.Client) -> None:
-    """clients.md 5: the SDK's URL-safe base64 arrives, and the edited picture is one, and another."""
+    """SDKs: the SDK's URL-safe base64 arrives, and the edited picture is one, and another."""
     edit: list[Any] = ["Make it blue", picture()]
     answer = await sdk.aio.models.generate_content(model=IMAGE_MODEL, contents=edit)
     stream = await sdk.aio.models.generate_content_stream(model=IMAGE_MODEL, contents=edit)
@@ -120,7 +120,7 @@ async def test_speech_counting_and_embedding(sdk: genai.Client) -> None:
 
 
 async def test_models_are_listed(sdk: genai.Client) -> None:
-    """clients.md 9: the list ends, and a single model is found."""
+    """SDKs: the list ends, and a single model is found."""
     pager = await sdk.aio.models.list(config={"page_size": 5})
     names = [model.name async for model in pager]
     one = await sdk.aio.models.get(model=TEXT_MODEL)
@@ -131,7 +131,7 @@ async def test_models_are_listed(sdk: genai.Client) -> None:
 
 @pytest.mark.parametrize("path", ["", "/", "/v1beta", "/v1beta/", "/v1", "/v1alpha/"])
 async def test_base_urls_people_configure(gateway: Gateway, path: str) -> None:
-    """clients.md, base URL mistakes: a trailing slash and a doubled version work."""
+    """SDKs: a trailing slash and a doubled version work."""
     client = client_of(gateway, path=path)
     assert (await client.aio.models.generate_content(model=TEXT_MODEL, contents="Hello")).text
     await client.aio.aclose()
@@ -139,7 +139,7 @@ async def test_base_urls_people_configure(gateway: Gateway, path: str) -> None:
 
 
 async def test_errors_are_the_sdks_own(gateway: Gateway, sdk: genai.Client) -> None:
-    """clients.md 3: ours and the upstream's errors become ClientError and ServerError with code, status and message."""
+    """SDKs: ours and the upstream's errors become ClientError and ServerError with code, status and message."""
     stranger = client_of(gateway, key="thg_wrong")
     with pytest.raises(errors.ClientError) as refused:
         await stranger.aio.models.generate_content(model=TEXT_MODEL, contents="Hello")

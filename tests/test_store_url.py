@@ -131,7 +131,7 @@ async def test_every_url_that_fits_makes_a_store_that_answers(url: str) -> None:
 @pytest.mark.parametrize("command", ["check", "serve"])
 @pytest.mark.parametrize("query", ["ssl_cert_reqs=none", "socket_timeout=abc", "db=abc", "family=inet"])
 def test_commands_end_with_status_2(tmp_path: Path, command: str, query: str) -> None:
-    """interface.md: a bad value is refused at start with one clear line and exit status 2."""
+    """Interface: a bad value is refused at start with one clear line and exit status 2."""
     ended = subprocess.run(
         [sys.executable, "-m", "gateway", command],
         env={"GATEWAY_REDIS_URL": f"redis://:{SECRET}@127.0.0.1:1/0?{query}", "PATH": "/usr/bin:/bin"},

@@ -78,7 +78,7 @@ async def test_what_a_dead_worker_left_is_swept(tmp_path: Path, monkeypatch: pyt
 
 
 async def test_budgets_that_are_gone_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Issue 5: the gauges of a budget or a client that leaves the file become 0, and are as before when it is back."""
+    """M9: the gauges of a budget or a client that leaves the file become 0, and are as before when it is back."""
     with valkey() as server:
         async with gate(server.url) as one:
             await one.admit(client(tokens_per_day=1_000_000))

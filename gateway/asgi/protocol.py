@@ -1,7 +1,7 @@
 """What does the callers' socket refuse before there is a request?
 
 uvicorn's httptools protocol has no deadline for a request head, no cap on its size and takes requests with no Host or
-several (reliability.md, findings 4 and P6).  This subclass adds those, and says what is wrong in our error shape.
+several (rows D1, D11 and P6 of docs/reliability.md).  This subclass adds those, and says what is wrong in our shape.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What is asked of a store, and how does it look on the connection_?
+"""What is asked of a store, and how does it look on the wire?
 
 redis-py packs a script call of 24 parts in 41 µs; here it takes 2, most of it packed beforehand, and no picture is
 copied.
@@ -13,7 +13,7 @@ from typing import Any, Self
 
 Part = bytes | str | int | float
 
-LARGE = 16384  # bytes of a part that stands alone on the connection_
+LARGE = 16384  # bytes of a part that stands alone on the wire
 
 
 def ignore(*_: object) -> None:

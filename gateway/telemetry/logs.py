@@ -1,8 +1,8 @@
 """How does one JSON line a call reach stdout without ever stalling the loop?
 
 Lines are encoded once and put into a bounded deque; a thread writes them, many at a time.  When the reader of stdout
-stalls, lines are dropped and counted rather than awaited (row M5).  What other libraries log goes the same way, by
-class of exception and place in the code, never by its text, which could hold a key or a prompt.
+stalls, lines are dropped and counted rather than awaited (row M5 of docs/reliability.md).  What other libraries log
+goes the same way, by class of exception and place in the code, never by its text, which could hold a key or a prompt.
 """
 
 import datetime as dt

@@ -32,7 +32,7 @@ async def checked(settings: dict[str, object], capsys: pytest.CaptureFixture[str
 
 
 async def test_all_is_well(good: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
-    """interface.md: one line each for settings, clients, store and upstream, and exit status 0."""
+    """Interface: one line each for settings, clients, store and upstream, and exit status 0."""
     status, lines = await checked(good, capsys)
     assert (0, ["settings", "clients", "store", "upstream"]) == (status, [line.split()[1] for line in lines])
     assert {"ok"} == {line.split()[0] for line in lines}

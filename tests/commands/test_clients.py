@@ -133,7 +133,7 @@ def test_revoke_disables_and_keeps_every_comment(lived_in: Path, capsys: pytest.
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 def test_an_edit_keeps_the_manner_of_the_file(path: Path, mark: str, ends: str) -> None:
-    """Issue 9: byte order mark and line ends stay those of the editor that made the file, also in new lines."""
+    """X11: byte order mark and line ends stay those of the editor that made the file, also in new lines."""
 
     def saved(text: str) -> bytes:
         return (mark + text.replace("\n", ends)).encode()
