@@ -1,4 +1,4 @@
-"""Every number we publish, under the names of the README.
+"""Every number we publish, as docs/telemetry.md explains it.
 
 Labels come from closed sets only.  With several workers each writes its own files in `PROMETHEUS_MULTIPROC_DIR`,
 which must be set before `Metrics` is made; the parent adds them up, those of dead workers too.
