@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.telemetry.metrics import CollectorRegistry, Metrics, exposition
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running, saying
+from tests.support.instruments import instruments
 from tests.support.served import Served
 from tests.support.valkey import Valkey, until
 
@@ -84,16 +85,11 @@ async def test_names_types_and_labels(tmp_path: Path, upstream: Upstream, state:
 
 def test_all_are_declared() -> None:
     """Interface: also those that nothing has touched yet have their type and their labels."""
-    registry = CollectorRegistry()
-    metrics = Metrics(registry, bool)
-    declared = {
-        metric._name + "_total" * (metric._type == "counter"): (metric._type, " ".join(metric._labelnames))
-        for metric in vars(metrics).values()
-        if hasattr(metric, "_labelnames")
-    }
-    assert PUBLISHED == {name: declared[name] for name in PUBLISHED}
-    assert (0.0001, 1) == (metrics.overhead._kwargs["buckets"][0], metrics.overhead._kwargs["buckets"][-1])
-    assert (0.005, 3600) == (metrics.duration._kwargs["buckets"][0], metrics.duration._kwargs["buckets"][-1])
+    declared = instruments()
+    assert PUBLISHED == {name: (declared[name].type, " ".join(declared[name].labels)) for name in PUBLISHED}
+    overhead, duration = (declared[f"gateway_{name}_seconds"].bounds for name in ("overhead", "request_duration"))
+    assert (0.0001, 1) == (overhead[0], overhead[-1])
+    assert (0.005, 3600) == (duration[0], duration[-1])
 
 
 def labelled(gateway: Gateway) -> set[str]:

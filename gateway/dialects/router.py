@@ -1,4 +1,4 @@
-"""Where does a request lead?  The first dialect that knows its path says, and its operation's row with which methods."""
+"""Where does a request lead?  The first dialect that knows its path says; its operation's row has the HTTP methods."""
 
 from collections.abc import Sequence
 

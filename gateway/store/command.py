@@ -33,7 +33,7 @@ class Opening:
     """The first parts of a command, packed."""
 
     parts: int
-    connection_: bytes
+    wire: bytes
 
     @classmethod
     def of(cls, *parts: Part) -> Self:
@@ -122,7 +122,7 @@ def packed(commands: Iterable[Command]) -> list[bytes]:
     chunks: list[bytes] = []
     small: list[bytes] = []
     for command in commands:
-        small.append(b"*%d\r\n%b" % (command.opening.parts + len(command.args), command.opening.connection_))
+        small.append(b"*%d\r\n%b" % (command.opening.parts + len(command.args), command.opening.wire))
         for part in command.args:
             if type(part) is bytes and len(part) > LARGE:
                 chunks += (b"".join((*small, b"$%d\r\n" % len(part))), part)

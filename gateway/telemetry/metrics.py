@@ -1,4 +1,4 @@
-"""Every number we publish, under the names of the README.
+"""Every number we publish, as docs/telemetry.md explains it.
 
 Labels come from closed sets only.  With several workers each writes its own files in `PROMETHEUS_MULTIPROC_DIR`,
 which must be set before `Metrics` is made; the parent adds them up, those of dead workers too.
@@ -7,8 +7,9 @@ which must be set before `Metrics` is made; the parent adds them up, those of de
 import os
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -33,88 +34,30 @@ M = TypeVar("M", bound=MetricWrapperBase)
 CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600)
 SHORT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 
-# Each instrument: its kind, its name without "gateway_", what it says, its labels; of gauges how workers' are joined.
-COUNTERS = {
-    "requests": ("requests_total", "Calls, by how they ended.", "client model method code outcome"),
-    "attempts": ("upstream_attempts_total", "Requests sent to the upstream, by what came of each.", "outcome"),
-    "tokens": ("tokens_total", "Tokens the upstream reported.", "client model kind modality"),
-    "images": ("images_total", "Inline pictures that passed.", "client model direction"),
-    "usage_missing": ("usage_missing_total", "Answers that carried no usage.", "model"),
-    "cache_requests": ("cache_requests_total", "Calls, by what the cache did.", "client result"),
-    "saved_tokens": ("cache_saved_tokens_total", "Tokens that answers cost before and did not again.", "client model"),
-    "limited": ("limited_total", "Calls refused, by the limit that refused them.", "client limit"),
-    "reload_failures": ("config_reload_failures_total", "Changed files that did not load.", ""),
-    "late": ("late_settlements_total", "Calls that ended after they had been recorded as lost.", ""),
-    "dropped": ("dropped_total", "What was dropped rather than waited for.", "what"),
-    "out_of_files": ("out_of_files_total", "Looks, four a second, that found no file left to open.", ""),
-    "background_failures": ("background_failures_total", "Failures of background work, which begins again.", "task"),
-    "key_refused": ("upstream_key_refused_total", "Times the upstream refused our key or its balance.", ""),
-}
-GAUGES = {
-    "in_flight": ("in_flight_requests", "Calls under way.", "client", "livesum"),
-    "buffered": ("buffered_bytes", "Bytes of bodies held.", "", "livesum"),
-    "buffered_limit": ("buffered_bytes_limit", "Bytes of bodies that may be held.", "", "livesum"),
-    "buffered_share": ("buffered_ratio", "Bytes held of those that may be, in the fullest worker.", "", "livemax"),
-    "store_up": ("store_up", "Whether the store answers.", "store", "livemin"),
-    "store_full": ("store_full_ratio", "Memory the store uses of what it may; 0 without a bound.", "store", "livemax"),
-    "file_ignored": ("config_file_ignored", "Whether a changed file is not used: it does not load.", "", "livemax"),
-    "breaker_open": ("breaker_open", "Whether calls for the model are refused.", "model", "livemax"),
-    "limit": ("limit", "A client's budget.", "client limit", "livemax"),
-    "limit_used": ("limit_used", "What of it is used.", "client limit", "livemax"),
-    "build_info": ("build_info", "The running version.", "version", "livemax"),
-}
-HISTOGRAMS = {
-    "duration": ("request_duration_seconds", "From request in to last byte out.", "model method cache", CALL_SECONDS),
-    "first_byte": ("time_to_first_byte_seconds", "From request in to first byte out.", "model method", CALL_SECONDS),
-    "overhead": (
-        "overhead_seconds",
-        "Time in the gateway: upstream and client waiting taken out.",
-        "method",
-        SHORT_SECONDS,
-    ),
-    "upstream_duration": (
-        "upstream_duration_seconds",
-        "Time with the upstream, all attempts.",
-        "model code",
-        CALL_SECONDS,
-    ),
-    "store_duration": ("store_duration_seconds", "Round trips to the stores.", "operation", SHORT_SECONDS),
-}
+Join = Literal["livesum", "livemax", "livemin"]
+
+
+def new_counter(registry: CollectorRegistry, name: str, text: str, labels: str = "") -> Counter:
+    """A count that only rises, summed over workers.  `name` has no `gateway_` before it, `labels` spaces between."""
+    return Counter(f"gateway_{name}", text, labels.split(), registry=registry)
+
+
+def new_gauge(
+    registry: CollectorRegistry, name: str, text: str, labels: str = "", *, workers: Join = "livemax"
+) -> Gauge:
+    """A value of now; `workers` says whether the sum, the highest or the lowest of all workers is published."""
+    return Gauge(f"gateway_{name}", text, labels.split(), registry=registry, multiprocess_mode=workers)
+
+
+def new_histogram(
+    registry: CollectorRegistry, name: str, text: str, labels: str, buckets: tuple[float, ...]
+) -> Histogram:
+    """Durations, counted by the bounds that they are within, summed over workers."""
+    return Histogram(f"gateway_{name}", text, labels.split(), registry=registry, buckets=buckets)
 
 
 class Metrics:
     """The instruments; `child` finds one by its label values, at the price of a dictionary look-up."""
-
-    requests: Counter
-    attempts: Counter
-    tokens: Counter
-    images: Counter
-    usage_missing: Counter
-    cache_requests: Counter
-    saved_tokens: Counter
-    limited: Counter
-    reload_failures: Counter
-    late: Counter
-    dropped: Counter
-    out_of_files: Counter
-    background_failures: Counter
-    key_refused: Counter
-    in_flight: Gauge
-    buffered: Gauge
-    buffered_limit: Gauge
-    buffered_share: Gauge
-    store_up: Gauge
-    store_full: Gauge
-    file_ignored: Gauge
-    breaker_open: Gauge
-    limit: Gauge
-    limit_used: Gauge
-    build_info: Gauge
-    duration: Histogram
-    first_byte: Histogram
-    overhead: Histogram
-    upstream_duration: Histogram
-    store_duration: Histogram
 
     def __init__(self, registry: CollectorRegistry | None, known_model: Callable[[str], bool]) -> None:
         """Make every instrument; models that are not known share the label `other`."""
@@ -122,13 +65,64 @@ class Metrics:
         self._known_model = known_model
         self._children: dict[tuple[int, tuple[str, ...]], MetricWrapperBase] = {}
         write_to_files()
-        for name, (full, text, labels) in COUNTERS.items():
-            setattr(self, name, Counter(f"gateway_{full}", text, labels.split(), registry=registry))
-        for name, (full, text, labels, mode) in GAUGES.items():
-            gauge = Gauge(f"gateway_{full}", text, labels.split(), registry=registry, multiprocess_mode=mode)  # type: ignore[arg-type]
-            setattr(self, name, gauge)
-        for name, (full, text, labels, buckets) in HISTOGRAMS.items():
-            setattr(self, name, Histogram(f"gateway_{full}", text, labels.split(), registry=registry, buckets=buckets))
+        self._add_counters(registry)
+        self._add_gauges(registry)
+        self._add_histograms(registry)
+
+    def _add_counters(self, registry: CollectorRegistry) -> None:
+        counter = partial(new_counter, registry)
+        self.requests = counter("requests_total", "Calls, by how they ended.", "client model method code outcome")
+        self.attempts = counter(
+            "upstream_attempts_total", "Requests sent to the upstream, by what came of each.", "outcome"
+        )
+        self.tokens = counter("tokens_total", "Tokens the upstream reported.", "client model kind modality")
+        self.images = counter("images_total", "Inline pictures that passed.", "client model direction")
+        self.usage_missing = counter("usage_missing_total", "Answers that carried no usage.", "model")
+        self.cache_requests = counter("cache_requests_total", "Calls, by what the cache did.", "client result")
+        self.saved_tokens = counter(
+            "cache_saved_tokens_total", "Tokens that answers cost before and did not again.", "client model"
+        )
+        self.limited = counter("limited_total", "Calls refused, by the limit that refused them.", "client limit")
+        self.reload_failures = counter("config_reload_failures_total", "Changed files that did not load.")
+        self.late = counter("late_settlements_total", "Calls that ended after they had been recorded as lost.")
+        self.dropped = counter("dropped_total", "What was dropped rather than waited for.", "what")
+        self.out_of_files = counter("out_of_files_total", "Looks, four a second, that found no file left to open.")
+        self.background_failures = counter(
+            "background_failures_total", "Failures of background work, which begins again.", "task"
+        )
+        self.key_refused = counter("upstream_key_refused_total", "Times the upstream refused our key or its balance.")
+
+    def _add_gauges(self, registry: CollectorRegistry) -> None:
+        gauge = partial(new_gauge, registry)
+        self.in_flight = gauge("in_flight_requests", "Calls under way.", "client", workers="livesum")
+        self.buffered = gauge("buffered_bytes", "Bytes of bodies held.", workers="livesum")
+        self.buffered_limit = gauge("buffered_bytes_limit", "Bytes of bodies that may be held.", workers="livesum")
+        self.buffered_share = gauge("buffered_ratio", "Bytes held of those that may be, in the fullest worker.")
+        self.store_up = gauge("store_up", "Whether the store answers.", "store", workers="livemin")
+        self.store_full = gauge("store_full_ratio", "Memory the store uses of what it may; 0 without a bound.", "store")
+        self.file_ignored = gauge("config_file_ignored", "Whether a changed file is not used: it does not load.")
+        self.breaker_open = gauge("breaker_open", "Whether calls for the model are refused.", "model")
+        self.limit = gauge("limit", "A client's budget.", "client limit")
+        self.limit_used = gauge("limit_used", "What of it is used.", "client limit")
+        self.build_info = gauge("build_info", "The running version.", "version")
+
+    def _add_histograms(self, registry: CollectorRegistry) -> None:
+        histogram = partial(new_histogram, registry)
+        self.duration = histogram(
+            "request_duration_seconds", "From request in to last byte out.", "model method cache", CALL_SECONDS
+        )
+        self.first_byte = histogram(
+            "time_to_first_byte_seconds", "From request in to first byte out.", "model method", CALL_SECONDS
+        )
+        self.overhead = histogram(
+            "overhead_seconds", "Time in the gateway: upstream and client waiting taken out.", "method", SHORT_SECONDS
+        )
+        self.upstream_duration = histogram(
+            "upstream_duration_seconds", "Time with the upstream, all attempts.", "model code", CALL_SECONDS
+        )
+        self.store_duration = histogram(
+            "store_duration_seconds", "Round trips to the stores.", "operation", SHORT_SECONDS
+        )
 
     def model(self, name: str) -> str:
         """The label for a model: names come from callers, so only known ones are told apart."""

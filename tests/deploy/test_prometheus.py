@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.telemetry.metrics import COUNTERS, GAUGES, HISTOGRAMS
 from tests.deploy.boards import BOARDS, DEPLOY, panels
 from tests.deploy.prometheus import ALERTS, RULES, SOURCE, needed
+from tests.support.instruments import instruments
 
 RUNBOOK = DEPLOY.parent / "docs" / "runbook.md"
 CASES = sorted((SOURCE / "tests").glob("*.yml"))
@@ -28,12 +28,7 @@ def alerts() -> dict[str, dict[str, Any]]:
 
 def published() -> dict[str, set[str]]:
     """Every series that a gateway has, and its labels."""
-    found = {f"gateway_{full}": set(labels.split()) for full, _, labels in COUNTERS.values()}
-    found |= {f"gateway_{full}": set(labels.split()) for full, _, labels, _ in GAUGES.values()}
-    for full, _, labels, _ in HISTOGRAMS.values():
-        found[f"gateway_{full}_count"] = found[f"gateway_{full}_sum"] = set(labels.split())
-        found[f"gateway_{full}_bucket"] = {*labels.split(), "le"}
-    return found
+    return {name: labels for one in instruments().values() for name, labels in one.series.items()}
 
 
 def selectors(text: str) -> set[tuple[str, frozenset[str]]]:
@@ -131,9 +126,8 @@ def test_only_published_series_are_named(source: str) -> None:
 @pytest.mark.parametrize("source", sorted(sources()))
 def test_only_buckets_that_exist_are_named(source: str) -> None:
     """A bucket that a rule, a case or a panel chooses by its bound is one of the histogram's, written as it is scraped."""
-    for name, le in re.findall(r'\bgateway_(\w+)_bucket\{[^}]*\ble=\\?"([^"\\]+)', sources()[source]):
-        bounds = next(bounds for full, _, _, bounds in HISTOGRAMS.values() if full == name)
-        assert le in {*(str(float(bound)) for bound in bounds), "+Inf"}, name
+    for name, le in re.findall(r'\b(gateway_\w+)_bucket\{[^}]*\ble=\\?"([^"\\]+)', sources()[source]):
+        assert le in {*(str(float(bound)) for bound in instruments()[name].bounds), "+Inf"}, name
 
 
 @pytest.mark.skipif(not shutil.which("amtool"), reason="Alertmanager's amtool is not installed")
