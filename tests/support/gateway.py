@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import httpx
 from prometheus_client import CollectorRegistry
 
 from gateway.app import App, create
+from gateway.call import Dialect
 from gateway.config.clients import new_key
 from gateway.config.settings import Settings
+from gateway.dialects import ALL
 from gateway.sandbox.app import Sandbox
 from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import exposition
@@ -102,6 +104,7 @@ async def running(
     *,
     clients: Mapping[str, str] | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
+    dialects: Sequence[Dialect] = ALL,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway in front of `upstream_url`; `clients` maps names to further lines of the clients file."""
@@ -113,7 +116,7 @@ async def running(
     with log_file.open("ab") as file:
         log = Log("debug", fd=file.fileno())
         values = {"upstream_url": upstream_url, "upstream_key": UPSTREAM_KEY, "clients_file": clients_file, **settings}
-        app = create(Settings(**values), transport=transport, log=log, registry=registry)
+        app = create(Settings(**values), transport=transport, log=log, registry=registry, dialects=dialects)
         async with (
             serving(app) as url,
             httpx.AsyncClient(
