@@ -185,7 +185,7 @@ def test_workers_that_cannot_start_are_not_tried_for_ever(tmp_path: Path) -> Non
     """X4: no crash loop at the start: exit 1, and the stores are stopped."""
     with Serve(tmp_path, STAND_IN_FAILS="1") as gateway:
         assert 1 == gateway.process.wait(10)
-        assert "worker did not come to serve" in gateway.event("failed")["problem"]
+        assert "worker did not become ready" in gateway.event("failed")["problem"]
     assert not (tmp_path / "data" / "run" / "state.sock").exists()
 
 
