@@ -141,17 +141,15 @@ def create(
     `transport` replaces the real transport to the upstream; `log` and `registry` those of the process.
     """
     clients, catalogue = watched_clients(settings), Catalogue.load()
-    upstream_transport = build_transport(settings) if transport is None else HttpxTransport(transport)
-    key = UpstreamKey(
-        watched_key(settings), Trial(upstream_transport, settings.upstream_url, dialects.ALL[0].key_refused)
-    )
+    outbound = build_transport(settings) if transport is None else HttpxTransport(transport)
+    key = UpstreamKey(watched_key(settings), Trial(outbound, settings.upstream_url, dialects.ALL[0].key_refused))
     metrics = Metrics(registry, lambda model: model in catalogue.models or model in clients.value.literal_models)
     if log is None:
         log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
         logs.take_over(log, settings.log_level)
     report = reporter(log, metrics)
     memory_budget = MemoryBudget(settings.max_buffered_bytes)
-    upstream = build_upstream(settings, upstream_transport, lambda: key.value, metrics, log)
+    upstream = build_upstream(settings, outbound, lambda: key.value, metrics, log)
     ledger = Ledger(metrics, log)
     state_store = watched_store(settings.redis_url or NOWHERE, "state", metrics, log)
     limits = build_limits(settings, state_store, catalogue, ledger)

@@ -1,4 +1,4 @@
-"""What does a caller learn of where the answer came from?  RFC 9211, as far as it is promised."""
+"""What does a caller receive about where the answer came from?  `cache-status` (RFC 9211) and `age`."""
 
 import time
 from collections.abc import Iterator
@@ -14,17 +14,15 @@ Result = Literal["hit", "miss", "bypass", "collapsed"]
 
 @dataclass(slots=True, kw_only=True)
 class CacheResult:
-    """Where the answer to one call comes from, as far as is known.  Its context ends when its caller waits no more."""
+    """Where the answer to one call comes from, as far as is known.  Its context ends when its caller stops waiting."""
 
     result: Result = "bypass"
     detail: str = "fwd=bypass"  # of `cache-status`
-    flight: SingleFlight | None = (
-        None  # what brings the answer; None: the upstream is asked directly and nothing is kept
-    )
-    leads: bool = False  # the flight's call to the upstream is this one's
-    ttl: int = 0  # seconds, of a hit: how long this client is given answers
-    tells_stored: bool = False  # a unary answer is judged before its head is sent
-    waited_seconds: float = 0.0  # for what another call asked
+    flight: SingleFlight | None = None  # brings the answer; None: the upstream is asked directly, nothing is stored
+    leads: bool = False  # the flight's upstream call is this call's
+    ttl: int = 0  # seconds, of a hit: the client's cache_ttl_seconds
+    tells_stored: bool = False  # of a unary answer it is known before its head is sent
+    waited_seconds: float = 0.0  # for another call's answer
 
     async def __aenter__(self) -> Self:
         return self
@@ -35,7 +33,7 @@ class CacheResult:
 
     @contextmanager
     def waiting(self, flight: SingleFlight) -> Iterator[None]:
-        """While this lasts the caller waits; if another's call has been asked, for its answer."""
+        """Measure the time in which the caller waits for the answer of another call."""
         began = time.perf_counter()
         try:
             yield
@@ -45,30 +43,30 @@ class CacheResult:
                 self.waited_seconds += time.perf_counter() - began
 
     def missed(self, detail: str = "fwd=miss", flight: SingleFlight | None = None) -> None:
-        """It is not there; a flight is that of a call to the upstream of this one's own."""
+        """Record a miss; `flight` is set where this call leads."""
         self.result, self.detail, self.flight, self.leads = "miss", detail, flight, flight is not None
 
     def answered(self, flight: SingleFlight, ttl: int) -> None:
-        """By what is kept, or by what another call has asked."""
+        """Record a hit, or a flight that another call leads."""
         self.flight = flight
         if not flight.asked:
             self.result, self.detail, self.ttl = "hit", "hit", ttl
 
     async def done(self) -> None:
-        """Wait until what this call leads has ended: its cost is booked with this call."""
+        """Wait until the flight that this call leads has ended: its cost is booked with this call."""
         if self.leads and self.flight:
             await self.flight.ended.wait()
 
     @property
     def hit(self) -> CachedAnswer | None:
-        """The answer, where it had been kept."""
-        return self.flight.kept if self.result == "hit" and self.flight else None
+        """The answer, where it was cached."""
+        return self.flight.cached if self.result == "hit" and self.flight else None
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """`cache-status`, and `age` of a hit; as far as is known by now."""
+        """`cache-status`, and `age` of a hit; as far as is known now."""
         status = f"tokenhot-gateway; {self.detail}"
-        if kept := self.hit:
-            age, ttl = kept.age, min(self.ttl, kept.ttl_seconds)  # another may have had it kept for less
+        if cached := self.hit:
+            age, ttl = cached.age, min(self.ttl, cached.ttl_seconds)  # it may have been stored with a shorter one
             return [(b"cache-status", f"{status}; ttl={max(ttl - age, 0)}".encode()), (b"age", b"%d" % age)]
         if self.tells_stored and self.flight and self.flight.storable:
             status += "; stored"

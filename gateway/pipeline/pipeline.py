@@ -186,7 +186,7 @@ class Pipeline:
         try:
             return await self._cache.open(call, partial(self._fill, exchange), found)
         finally:
-            self._ledger.looked(exchange.entry, found.result, found.waited_seconds)
+            self._ledger.cache_result(exchange.entry, found.result, found.waited_seconds)
 
     async def _ask(self, exchange: Exchange, call: Call, sink: Sink, memory: MemoryLease) -> Meter:
         """Ask the upstream, and pass on what it says, whose bytes count in `memory`."""
@@ -254,7 +254,7 @@ class Pipeline:
                     await reply.write(sse.event(body))
                 reply.cut()
             else:
-                entry.began()
+                entry.first_byte_sent()
                 await reply.refuse(
                     status,
                     [*exchange.headers(JSON), *error_headers(error)],

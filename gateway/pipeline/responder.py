@@ -48,7 +48,7 @@ class Responder:
         return self._reply.started
 
     async def begin(self, status: int, content_type: str) -> None:
-        self._entry.began()
+        self._entry.first_byte_sent()
         self._exchange.events = content_type == sse.CONTENT_TYPE
         await self._reply.begin(status, self._exchange.headers(content_type))
 
@@ -64,7 +64,7 @@ class Responder:
         self._deadline.end()
         if len(body) <= SLICE_BYTES:
             await self._entry.settle()
-        self._entry.began()
+        self._entry.first_byte_sent()
         headers = self._exchange.headers(content_type)
         await self._reply.whole(status, headers, body, memory, before_last=self._entry.settle)
 

@@ -98,7 +98,7 @@ class Worker:
             self.cache_store, self, upstream=UPSTREAM, lease=self.memory_budget.lease, call_seconds=call_seconds
         )
 
-    def cached(self, name: str, result: str) -> None:
+    def count_cache(self, name: str, result: str) -> None:
         self.counted[name, result] += 1
 
     async def open(self, one: Call, ask: Ask) -> CacheResult:

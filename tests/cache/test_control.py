@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.cache.control import NEVER, CacheControl, read
+from gateway.cache.control import NEVER, CacheControl, parse
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ from gateway.cache.control import NEVER, CacheControl, read
 )
 def test_wishes(header: str, directives: CacheControl) -> None:
     """C9: the four words of the promise are honoured, and what is unclear counts as the stricter directives."""
-    assert directives == read(header)
+    assert directives == parse(header)

@@ -10,7 +10,7 @@ from typing import Any
 from redis import Redis
 
 from gateway.cache import SingleFlight
-from gateway.cache.answer import read
+from gateway.cache.answer import decode
 from gateway.call.call import Call
 from tests.cache.asking import SSE, Worker, call, client, stream
 from tests.support.valkey import Valkey
@@ -124,7 +124,7 @@ async def test_all_that_is_kept_is_whole(one: Worker, other: Worker, state: Valk
         names = raw.keys("gw:cache:*")
         assert len(names) > 20
         for name in names:
-            kept = read(name.decode(), raw.get(name))
+            kept = decode(name.decode(), raw.get(name))
             assert kept is not None
             text, _, checksum = b"".join(map(bytes, kept.chunks)).rpartition(b"|")
             assert hashlib.sha256(text).hexdigest().encode() == checksum
