@@ -34,7 +34,7 @@ class Entry:
     whole: bool = False  # the answer is complete, so its usage is exact even when the caller did not wait for it
     outcome: str = "lost"  # until something better is known
     reason: str | None = None  # of an error of ours or the upstream's
-    settled: bool = False  # outcome and usage stand: record, metrics and access line say the same
+    settled: bool = False  # outcome and usage stand: record, metrics and access line agree
     unreported: bool = False  # the answer reported no usage
     address: str | None = None  # where the caller calls from
     key_fingerprint: str | None = None

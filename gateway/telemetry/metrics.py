@@ -1,4 +1,4 @@
-"""Every number we publish, under the names of the README.
+"""Every metric that we publish.
 
 Labels come from closed sets only.  With several workers each writes its own files in `PROMETHEUS_MULTIPROC_DIR`,
 which must be set before `Metrics` is made; the parent adds them up, those of dead workers too.
@@ -23,7 +23,7 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 
-from gateway.telemetry.metric_files import MetricValue, bury, write_again
+from gateway.telemetry.metric_files import MetricValue, merge_dead, write_again
 
 __all__ = ["CONTENT_TYPE", "CollectorRegistry", "Gathered", "Metrics", "exposition", "write_again"]
 
@@ -33,7 +33,7 @@ M = TypeVar("M", bound=MetricWrapperBase)
 CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600)
 SHORT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 
-# Each instrument: its kind, its name without "gateway_", what it says, its labels; of gauges how workers' are joined.
+# Each instrument: its name without "gateway_", its help text, its labels; of gauges how workers' values are merged.
 COUNTERS = {
     "requests": ("requests_total", "Calls, by how they ended.", "client model method code outcome"),
     "attempts": ("upstream_attempts_total", "Requests sent to the upstream, by what came of each.", "outcome"),
@@ -46,12 +46,12 @@ COUNTERS = {
     "reload_failures": ("config_reload_failures_total", "Changed files that did not load.", ""),
     "late": ("late_settlements_total", "Calls that ended after they had been recorded as lost.", ""),
     "dropped": ("dropped_total", "What was dropped rather than waited for.", "what"),
-    "out_of_files": ("out_of_files_total", "Looks, four a second, that found no file left to open.", ""),
+    "out_of_files": ("out_of_files_total", "Checks, four a second, that found no file left to open.", ""),
     "background_failures": ("background_failures_total", "Failures of background work, which begins again.", "task"),
     "key_refused": ("upstream_key_refused_total", "Times the upstream refused our key or its balance.", ""),
 }
 GAUGES = {
-    "in_flight": ("in_flight_requests", "Calls under way.", "client", "livesum"),
+    "in_flight": ("in_flight_requests", "Calls in flight.", "client", "livesum"),
     "buffered": ("buffered_bytes", "Bytes of bodies held.", "", "livesum"),
     "buffered_limit": ("buffered_bytes_limit", "Bytes of bodies that may be held.", "", "livesum"),
     "buffered_share": ("buffered_ratio", "Bytes held of those that may be, in the fullest worker.", "", "livemax"),
@@ -83,7 +83,7 @@ HISTOGRAMS = {
 
 
 class Metrics:
-    """The instruments; `child` finds one by its label values, at the price of a dictionary look-up."""
+    """The instruments; `child` finds one by its label values, at the cost of a dictionary lookup."""
 
     requests: Counter
     attempts: Counter
@@ -131,11 +131,11 @@ class Metrics:
             setattr(self, name, Histogram(f"gateway_{full}", text, labels.split(), registry=registry, buckets=buckets))
 
     def model(self, name: str) -> str:
-        """The label for a model: names come from callers, so only known ones are told apart."""
+        """The label for a model: names come from callers, so unknown ones share a label."""
         return name if name and self._known_model(name) else "other"
 
     def child(self, metric: M, *labels: str) -> M:
-        """The instrument for these label values, looked up once and kept."""
+        """The instrument for these label values, looked up once and cached."""
         key = (id(metric), labels)
         found = self._children.get(key)
         if found is None:
@@ -144,7 +144,7 @@ class Metrics:
 
 
 def write_to_files() -> None:
-    """Let the library keep numbers in files of ours."""
+    """Have the library store values in our files."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         values.ValueClass = MetricValue
 
@@ -171,11 +171,11 @@ class Gathered:
         return generate_latest(registry)
 
     def collect(self) -> Iterable[Metric]:
-        """What the library asks its collectors for."""
+        """The interface of the library's collectors."""
         with self._lock:
             return list(multiprocess.MultiProcessCollector.merge(map(str, self._folder.glob("*.db"))))  # type: ignore[no-untyped-call]
 
     def forget(self, pid: int) -> None:
-        """Take a dead worker's live gauges out and its files away; its counters stay.  Waits for a scrape under way."""
+        """Remove a dead worker's live gauges and its files; its counters stay.  Waits for a scrape in progress."""
         with self._lock:
-            bury(self._folder, pid)
+            merge_dead(self._folder, pid)
