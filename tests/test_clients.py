@@ -153,7 +153,7 @@ def test_a_mistake_is_named_in_one_line(line: str, complaint: str) -> None:
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 def test_a_byte_order_mark_is_no_part_of_the_file(ends: str) -> None:
-    """Issue 9: what an editor on Windows saves loads, and says the same."""
+    """What an editor on Windows saves loads, and says the same."""
     saved = ("\ufeff" + PROMISED.replace("\n", ends)).encode()
     assert parsed(PROMISED) == Clients.parse(saved)
 
@@ -174,7 +174,7 @@ def test_a_byte_order_mark_is_no_part_of_the_file(ends: str) -> None:
     ],
 )
 def test_what_an_editor_did_to_it_is_said(content: bytes, says: str) -> None:
-    """Issue 9: a file that is no UTF-8 text is refused with what it is, in one line."""
+    """A file that is no UTF-8 text is refused with what it is, in one line."""
     with pytest.raises(ValueError, match=r"^not valid TOML: ") as refusal:
         Clients.parse(content)
     assert says in str(refusal.value)

@@ -38,7 +38,7 @@ def first_look(folder: Path) -> int:
 
 
 def test_a_first_look_again_and_again(tmp_path: Path) -> None:
-    """interface.md: a key is printed at every start and works, also after its file or the clients file was lost."""
+    """A key is printed at every start and works, also after its file or the clients file was lost."""
     assert 200 == first_look(tmp_path)
     key = tmp_path / ".gateway" / "demo.key"
     assert 0o600 == key.stat().st_mode & 0o777

@@ -215,7 +215,7 @@ async def test_a_long_path_gets_its_sockets_elsewhere(tmp_path: Path, short_path
 async def test_a_path_may_hold_any_character(
     tmp_path: Path, short_path: Path, monkeypatch: pytest.MonkeyPatch, of: str, name: bytes
 ) -> None:
-    """Issue 9: the folder's name is not read as a URL, neither the data folder's nor that of temporary files."""
+    """The folder's name is not read as a URL, neither the data folder's nor that of temporary files."""
     odd = (short_path if len(name) < 50 else tmp_path) / os.fsdecode(name)
     if of == "temporary":
         odd.mkdir()

@@ -82,7 +82,7 @@ def written(folder: Path) -> str:
 
 
 def test_servers_that_nobody_takes_over_end_and_lose_nothing(folder: Path) -> None:
-    """Issue 9: not before their time, then both, with what was written in the last moment; and the guardian with them."""
+    """Not before their time, then both, with what was written in the last moment; and the guardian with them."""
     leave(folder, 1.0)
     with state(folder) as client:
         client.set("record", "paid")
@@ -96,7 +96,7 @@ def test_servers_that_nobody_takes_over_end_and_lose_nothing(folder: Path) -> No
 
 
 def test_workers_that_finish_their_calls_keep_the_servers(folder: Path) -> None:
-    """Issue 9: the time begins when the last worker of the killed parent has ended."""
+    """The time begins when the last worker of the killed parent has ended."""
     worker = leave(folder, 0.5, "2")
     left = servers(folder)
     time.sleep(1.5)  # three times what they stay without a worker
@@ -106,7 +106,7 @@ def test_workers_that_finish_their_calls_keep_the_servers(folder: Path) -> None:
 
 
 def test_a_command_meanwhile_neither_ends_nor_loses_them(folder: Path) -> None:
-    """Issue 9: a command uses what a killed gateway left, and while workers linger leaves it running."""
+    """A command uses what a killed gateway left, and while workers linger leaves it running."""
     worker = leave(folder, 0.5, "60")
     left = servers(folder)
 
@@ -125,7 +125,7 @@ def test_a_command_meanwhile_neither_ends_nor_loses_them(folder: Path) -> None:
 
 @pytest.mark.parametrize("after", [0.0, 0.4, 0.5, 0.6])
 def test_who_comes_in_time_has_them_for_good(folder: Path, after: float) -> None:
-    """Issue 9: taken over at any moment, also at the last or just behind it, they answer and stay."""
+    """Taken over at any moment, also at the last or just behind it, they answer and stay."""
     leave(folder, 0.5)
     with state(folder) as client:
         client.set("record", "paid")
@@ -144,7 +144,7 @@ def test_who_comes_in_time_has_them_for_good(folder: Path, after: float) -> None
 
 
 def test_a_guardian_is_replaced_and_one_is_enough(folder: Path) -> None:
-    """Issue 9: killed, it is back while the gateway lives; after three kills of parents one is on duty, not four."""
+    """Killed, it is back while the gateway lives; after three kills of parents one is on duty, not four."""
     for _ in range(3):
         leave(folder, 30)
 
@@ -174,8 +174,8 @@ def guardians(folder: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("lost", ["socket", "folder", "socket of a frozen one", "record"])
-def test_servers_that_nobody_can_reach_are_ended_by_proof(lost: str) -> None:
-    """Issue 9: a cleaner took the socket: the next start ends the servers in order, and has every record."""
+def test_servers_that_nobody_can_reach_are_stopped_by_proof(lost: str) -> None:
+    """A cleaner took the socket: the next start ends the servers in order, and has every record."""
     with tempfile.TemporaryDirectory() as short:
         folder = Path(short) / "data"
         leave(folder, 60)
@@ -217,7 +217,7 @@ def test_without_proof_nothing_is_killed(proof: str, monkeypatch: pytest.MonkeyP
 
 
 def test_a_socket_that_goes_while_it_serves_is_made_again(tmp_path: Path) -> None:
-    """Issue 9: a cleaner comes by under a living gateway: the store is reachable again, with what it held."""
+    """A cleaner comes by under a living gateway: the store is reachable again, with what it held."""
     with Serve(tmp_path) as gateway:
         url = gateway.settings()["redis_url"]
         with redis.Redis.from_url(url) as client:
@@ -229,7 +229,7 @@ def test_a_socket_that_goes_while_it_serves_is_made_again(tmp_path: Path) -> Non
 
 
 def test_the_whole_thing_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """X2, issue 9: kill -9 of a parent with real workers, which finish; nothing of it runs some seconds later."""
+    """X2: kill -9 of a parent with real workers, which finish; nothing of it runs some seconds later."""
     monkeypatch.setattr(
         "tests.support.processes.SERVE",
         f"import gateway.store.embedded; gateway.store.embedded.GUARD_SECONDS = 1.0\n{SERVE}",

@@ -106,7 +106,7 @@ async def test_retries_are_attempts_of_one_call(gateway: Gateway, upstream: Upst
 
 
 async def test_waiting_is_not_our_own_time(gateway: Gateway) -> None:
-    """interface.md: overhead leaves the upstream's time out, and `server-timing` tells the caller the same."""
+    """Overhead leaves the upstream's time out, and `server-timing` has the same values."""
     answer = await gateway.http.post(GENERATE, json=saying("sandbox-fault: slow=0.5 "))
     entry = await gateway.entry()
     timing = dict(one.split(";dur=") for one in answer.headers["server-timing"].split(", "))
@@ -155,7 +155,7 @@ def test_what_ended_elsewhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", [GENERATE, STREAM], ids=["unary", "stream"])
 async def test_the_store_has_the_same(gateway: Gateway, state: Valkey, path: str) -> None:
-    """A2: the usage record of a call says what its access line says."""
+    """A2: the usage record of a call and its access line agree."""
     await gateway.http.post(path, json=TEXT)
     entry = await gateway.entry()
     ((_, kept),) = state.ask("XRANGE", "gw:{design}:usage", "-", "+")

@@ -82,7 +82,7 @@ def bridged(log: Log) -> Iterator[None]:
 
 @pytest.mark.parametrize("number", [None, 1023, 1024, 1500])
 def test_a_pipe_made_non_blocking_loses_nothing(number: int | None) -> None:
-    """Issue 9: however high its descriptor, the thread waits for room and writes on; `select` ended above 1023."""
+    """However high its descriptor, the thread waits for room and writes on; `select` ended above 1023."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     if number is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit[0], number + 1), limit[1]))
@@ -110,7 +110,7 @@ def test_names_of_files_that_are_no_text_are_said(piped: Piped) -> None:
     assert ["/tmp/\\udcff\\udcfe/x", "\\ud800", "\u00fc"] == [line[name] for name in ("problem", "other", "plain")]
 
 
-def test_a_stalled_reader_stalls_nobody(piped: Piped) -> None:
+def test_a_stalled_reader_stalls_no_call(piped: Piped) -> None:
     """M5: with stdout blocked a line costs microseconds, what does not fit is dropped, and every drop is counted."""
     said, slowest = MAX_LINES + 5000, 0.0
     for number in range(said):
@@ -194,7 +194,7 @@ def test_the_level_is_a_threshold(tmp_path: Path) -> None:
 
 
 async def test_the_fields_of_the_access_line(gateway: Gateway) -> None:
-    """interface.md: one line a call with exactly these fields, in this order, whatever became of the call."""
+    """One line a call with exactly these fields, in this order, whatever the outcome."""
     await gateway.http.post(GENERATE, json=TEXT)
     await gateway.http.get("/nowhere?key=secret")
     good, refused = await gateway.entries(2)
@@ -210,8 +210,8 @@ async def test_the_fields_of_the_access_line(gateway: Gateway) -> None:
     )  # fmt: skip
 
 
-async def test_an_outage_is_told_once(tmp_path: Path, upstream: Upstream) -> None:
-    """R9: however many calls come while the state store is away, one line says so."""
+async def test_an_outage_is_logged_once(tmp_path: Path, upstream: Upstream) -> None:
+    """R9: however many calls come while the state store is unavailable, there is one line."""
     async with running(tmp_path, upstream.url, redis_url=f"unix://{tmp_path}/nobody") as gateway:
         for _ in range(4):
             answers = await asyncio.gather(*[gateway.http.post(GENERATE, json=TEXT) for _ in range(25)])

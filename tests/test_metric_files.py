@@ -17,7 +17,7 @@ import pytest
 
 from gateway.config.clients import new_key
 from gateway.processes import metrics_folder
-from gateway.telemetry.metric_files import MetricFile, bury, write_again
+from gateway.telemetry.metric_files import MetricFile, merge_dead, write_again
 from gateway.telemetry.metrics import Gathered
 from tests.support.gateway import GENERATE, TEXT, clients_toml
 from tests.support.processes import Serve, is_running, until
@@ -69,7 +69,7 @@ def no_room(size: int = 0) -> Iterator[None]:
 
 
 def test_every_page_has_its_room(tmp_path: Path) -> None:
-    """Issue 9: a mapped file is as long on disk as it says, from the first byte on and after it has grown."""
+    """A mapped file is as long on disk as it says, from the first byte on and after it has grown."""
     file = MetricFile(str(tmp_path / "counter_7.db"))
     for number in range(3000):
         write(file, f"key-{number:0200}", number)
@@ -94,7 +94,7 @@ def read(path: Path) -> list[tuple[str, float, float, int]]:
     "why", ["full at the start", "full when it grows", "no folder", "no folder any more", "a file"]
 )
 def test_without_room_it_is_held_and_written_later(tmp_path: Path, why: str) -> None:
-    """Issue 9: nothing is lost or fails; what was on disk stays; all of it is there once there is room."""
+    """Nothing is lost or fails; what was on disk stays; all of it is there once there is room."""
     folder = tmp_path / "numbers"
     path = folder / "counter_7.db"
     if why == "a file":
@@ -127,7 +127,7 @@ def test_without_room_it_is_held_and_written_later(tmp_path: Path, why: str) -> 
 
 @pytest.mark.parametrize("deaths", [1, 2, 12])
 def test_the_dead_count_and_take_no_room(tmp_path: Path, deaths: int) -> None:
-    """M4, issue 9: counters and histograms of all who ended are exact, in files of one; their live gauges are gone."""
+    """M4: counters and histograms of all who ended are exact, in files of one; their live gauges are gone."""
     gathered = Gathered(tmp_path)
     for pid in [worked(tmp_path, 50) for _ in range(deaths)]:
         before = gathered.exposition()
@@ -159,19 +159,19 @@ def test_scrapes_while_workers_die_never_go_back(tmp_path: Path) -> None:
 
 
 def test_the_dead_wait_for_room(tmp_path: Path) -> None:
-    """Issue 9: where the sums cannot be written the files of the dead stay and count, until they can."""
+    """Where the sums cannot be written the files of the dead stay and count, until they can."""
     gathered, pids = Gathered(tmp_path), [worked(tmp_path, 50) for _ in range(2)]
     with no_room():
         gathered.forget(pids[0])
         assert 200 == total(gathered.exposition(), "gateway_usage_missing_total")
     for pid in pids:
-        bury(tmp_path, pid)
+        merge_dead(tmp_path, pid)
     assert 200 == total(gathered.exposition(), "gateway_usage_missing_total")
     assert 2 == len(list(tmp_path.glob("*.db")))
 
 
 def test_folders_of_killed_parents_go(tmp_path: Path) -> None:
-    """Issue 9: the next start removes what nobody holds, and nothing else, whatever stands in it and its pid says."""
+    """The next start removes what nobody holds, and nothing else, whatever stands in it and its pid says."""
     (tmp_path / "other").mkdir()
     one: dict[str, Any] = {"GATEWAY_WORKERS": "1"}
     with Serve(tmp_path, **one) as living, Serve(tmp_path / "other", **one) as killed:
@@ -216,7 +216,7 @@ def test_two_that_start_at_once_have_a_folder_each(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize("place", ["missing", "file", "read-only"])
 def test_without_a_temporary_folder_it_serves(tmp_path: Path, place: str) -> None:
-    """Issue 9: TMPDIR may lead nowhere: the numbers go elsewhere."""
+    """TMPDIR may lead nowhere: the numbers go elsewhere."""
     where = tmp_path / "tmp"
     if place == "file":
         where.touch()
@@ -244,7 +244,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 def test_calls_go_on_when_the_temporary_folder_is_full(
     tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Issue 9: no worker dies, no call fails, one line says it, and every call is there again once there is room."""
+    """No worker dies, no call fails, one line says it, and every call is there again once there is room."""
     monkeypatch.setenv("TMPDIR", str(small))
     keys = {f"client-{number:02}": new_key() for number in range(30)}
     tokens = list(keys.values())

@@ -102,7 +102,7 @@ def labelled(gateway: Gateway) -> set[str]:
 
 
 async def test_labels_come_from_closed_sets(tmp_path: Path, upstream: Upstream, state: Valkey) -> None:
-    """M1: models, paths and HTTP methods nobody has heard of make no new series; own models keep their names."""
+    """M1: models, paths and HTTP methods that are unknown make no new series; own models keep their names."""
     terms = {"design": 'models = ["*", "our-own-model"]'}
     chance = random.Random(4711)
     async with running(tmp_path, upstream.url, redis_url=state.url, clients=terms) as gateway:
@@ -192,7 +192,7 @@ def sample(served: Served, name: str) -> float | None:
 
 
 async def test_the_worst_worker_speaks_for_all(tmp_path: Path, upstream: Upstream) -> None:
-    """Issue 5: of two workers one near its cap, and all that ignore a file, are seen, and that it is over too."""
+    """Of two workers one near its cap, and all that ignore a file, are seen, and that it is over too."""
     with Served(tmp_path, upstream=upstream.url, max_buffered_bytes="40000") as served:
         sent = json.dumps(saying("sandbox-fault: hang " + "x" * 36_000)).encode()
         headers = {"x-goog-api-key": served.key, "content-type": "application/json"}

@@ -27,14 +27,14 @@ print(allow_open_files(), *resource.getrlimit(resource.RLIMIT_NOFILE))
 
 @pytest.mark.parametrize(("soft", "hard"), [(80, 4096), (1024, 4096), (4096, 4096), (256, 300)])
 def test_the_soft_limit_becomes_the_hard_one(soft: int, hard: int) -> None:
-    """Issue 9: what the system allows is used, and nothing beyond."""
+    """What the system allows is used, and nothing beyond."""
     argv = [sys.executable, "-c", ALLOW, str(soft), str(hard)]
     said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
     assert [str(hard)] * 3 == said
 
 
 def test_every_process_has_the_raised_limit(tmp_path: Path) -> None:
-    """Issue 9: workers and stores inherit it, and the log's first line says it."""
+    """Workers and stores inherit it, and the log's first line says it."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     hard = min(before[1], 5000)
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
@@ -50,7 +50,7 @@ def test_every_process_has_the_raised_limit(tmp_path: Path) -> None:
 
 
 def test_running_out_is_said_once_and_ends(tmp_path: Path) -> None:
-    """Issue 9: at the limit one line says what to do, it is counted, no processor is burnt, and calls come back."""
+    """At the limit one line says what to do, it is counted, no processor is burnt, and calls come back."""
     with Served(tmp_path, workers="1") as served, contextlib.ExitStack() as stack:
         (worker,) = served.workers()
         open_now = len(list(Path(f"/proc/{worker}/fd").iterdir()))

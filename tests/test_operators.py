@@ -25,7 +25,7 @@ ASKED = {
 
 @pytest.mark.parametrize("host", ASKED)
 def test_a_name_that_leads_anywhere_may_not_ask(host: str) -> None:
-    """Issue 9: an IP literal, a name without a dot, or a name that the operator gave; whatever its case and its port."""
+    """An IP literal, a name without a dot, or a name that the operator gave; whatever its case and its port."""
     assert ASKED[host] == host_allowed(host, NAMES)
 
 
@@ -52,7 +52,7 @@ def test_what_is_no_name_is_refused(value: str) -> None:
 
 
 def test_the_port_itself_refuses(tmp_path: Path) -> None:
-    """Issue 9: on every path and with every method a foreign name gets 403 in our shape, and no number."""
+    """On every path and with every method a foreign name gets 403 in our shape, and no number."""
     with Serve(tmp_path, GATEWAY_OPERATOR_HOSTS="metrics.example.org") as gateway:
         url = gateway.event("ready")["metrics"]
         for method, path in (("GET", "/metrics"), ("HEAD", "/metrics"), ("POST", "/metrics"), ("GET", "/")):

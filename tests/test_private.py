@@ -62,7 +62,7 @@ async def refused(folder: Path) -> str:
     "kind", ["link", "link to nowhere", "hard link", "pipe", "folder", "open to a group", "somebody's"]
 )
 def test_no_lock_is_taken_that_others_laid_out(tmp_path: Path, victim: Path, name: str, kind: str) -> None:
-    """Issue 9: what stands in the place of a lock is neither followed nor emptied, and named."""
+    """What stands in the place of a lock is neither followed nor emptied, and named."""
     if kind == "somebody's" and os.getuid():
         pytest.skip("only root gives files away")
     folder = tmp_path / "d"
@@ -76,7 +76,7 @@ def test_no_lock_is_taken_that_others_laid_out(tmp_path: Path, victim: Path, nam
 
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o770, 0o1777, 0o702, 0o2770])
 def test_a_folder_that_others_may_write_is_refused(tmp_path: Path, victim: Path, mode: int) -> None:
-    """Issue 9: the mode is enough, before anything in the folder is looked at; the line says what to do."""
+    """The mode is enough, before anything in the folder is looked at; the line says what to do."""
     folder = tmp_path / "d"
     folder.mkdir()
     (folder / "lock").symlink_to(victim)
@@ -98,7 +98,7 @@ async def test_a_folder_that_others_may_only_read_is_taken(tmp_path: Path, mode:
 
 
 async def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    """Issue 9: its owner could change all of it."""
+    """Its owner could change all of it."""
     if os.getuid():
         pytest.skip("only root gives folders away")
     (tmp_path / "d").mkdir(mode=0o700)
@@ -109,7 +109,7 @@ async def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["state", "cache"])
 @pytest.mark.parametrize("kind", ["link", "link to a folder", "pipe", "open to a group", "open to read"])
 async def test_the_folders_within_are_ours_alone(tmp_path: Path, victim: Path, name: str, kind: str) -> None:
-    """Issue 9: also those that hold the data are no links, and closed to others."""
+    """Also those that hold the data are no links, and closed to others."""
     folder = tmp_path / "d"
     folder.mkdir(mode=0o700)
     if kind == "link to a folder":
@@ -124,7 +124,7 @@ async def test_the_folders_within_are_ours_alone(tmp_path: Path, victim: Path, n
 
 
 def test_serve_says_it_in_one_line(tmp_path: Path, victim: Path) -> None:
-    """Issue 9: exit 1, one event, and what the link leads to is whole."""
+    """Exit 1, one event, and what the link leads to is whole."""
     (tmp_path / "data").mkdir(mode=0o700)
     (tmp_path / "data" / "lock").symlink_to(victim)
     with Serve(tmp_path) as gateway:

@@ -60,7 +60,7 @@ async def test_anybody_may_ask(stranger: httpx.AsyncClient) -> None:
 
 
 async def test_every_answer_has_a_request_id(stranger: httpx.AsyncClient) -> None:
-    """interface.md: also probes, docs and their refusals; a well-formed one is the caller's."""
+    """Also probes, docs and their refusals; a well-formed one is the caller's."""
     for path in PROBES:
         for method in ("GET", "HEAD", "POST"):
             answered = await stranger.request(method, path, headers={"x-request-id": "mine.7"})
@@ -114,7 +114,7 @@ async def test_a_store_that_is_lost_without_a_call_is_named(tmp_path: Path, upst
 
 
 async def test_the_docs_load_nothing_from_elsewhere(stranger: httpx.AsyncClient) -> None:
-    """interface.md: the page is self-contained, and its policy forbids what is not."""
+    """The page is self-contained, and its policy forbids what is not."""
     page = await stranger.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]

@@ -241,7 +241,7 @@ def test_a_bad_key_file_is_refused(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("content", ["\ufeffKEY", "\ufeffKEY\r\n", "\ufeff KEY\n\n", "KEY\r", "KEY\n"])
 def test_a_key_file_may_come_from_any_editor(tmp_path: Path, content: str) -> None:
-    """Issue 9: a byte order mark and line ends of any kind around a key are not the key."""
+    """A byte order mark and line ends of any kind around a key are not the key."""
     file = tmp_path / "key"
     file.write_text(content.replace("KEY", SECRET), newline="")
 
@@ -253,7 +253,7 @@ def test_a_key_file_may_come_from_any_editor(tmp_path: Path, content: str) -> No
     ("before", "says"), [("\ufeff", "byte order mark"), ("# ours\n\ufeff", "byte order mark"), ("\r\n\r\n", "")]
 )
 def test_a_marked_authority_is_said(tmp_path: Path, before: str, says: str) -> None:
-    """Issue 9: a mark hides the certificate behind it, from some readers in silence: it is refused, with its name."""
+    """A mark hides the certificate behind it, from some readers in silence: it is refused, with its name."""
     file, key = tmp_path / "ca.pem", ec.generate_private_key(ec.SECP256R1())
     name, day = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")]), dt.timedelta(days=1)
     now = dt.datetime.now(dt.UTC)

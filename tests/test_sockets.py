@@ -23,7 +23,7 @@ def reached(host: str, port: int) -> bool:
 
 @pytest.mark.parametrize("host", EVERYWHERE)
 def test_any_ipv6_address_takes_ipv4_too(host: str) -> None:
-    """Issue 9: `::`, however it is spelled, is reached by both families, and its URL by whoever pastes it."""
+    """`::`, however it is spelled, is reached by both families, and its URL by whoever pastes it."""
     with listen(host, 0) as listener:
         port = listener.getsockname()[1]
         assert [True, True] == [reached("::1", port), reached("127.0.0.1", port)]
@@ -64,7 +64,7 @@ def test_a_port_is_taken_in_either_family() -> None:
 
 
 def test_callers_and_operators_reach_both_ports(tmp_path: Path) -> None:
-    """Issue 9: GATEWAY_HOST and GATEWAY_METRICS_HOST mean the same by `::`, and the printed URLs work."""
+    """GATEWAY_HOST and GATEWAY_METRICS_HOST mean the same by `::`, and the printed URLs work."""
     with Serve(tmp_path, GATEWAY_HOST="::", GATEWAY_METRICS_HOST="::") as gateway:
         ready = gateway.event("ready")
         for url, path in ((ready["url"], "/pid"), (ready["metrics"], "")):

@@ -57,7 +57,7 @@ def shell(tmp_path: Path) -> Shell:
 @pytest.mark.parametrize("action", ["add second", "rotate first"])
 @pytest.mark.parametrize("lost", [">&-", ">/dev/full", ">&- 2>&-", ">/dev/full 2>/dev/full", "<&- >&-", "| true"])
 def test_a_key_that_nobody_has_seen_opens_nothing(shell: Shell, action: str, lost: str) -> None:
-    """Issue 9: where stdout takes no key, none is added, the one before it stays, and one line says so."""
+    """Where stdout takes no key, none is added, the one before it stays, and one line says so."""
     if lost == "| true":  # whose end is closed before the key comes
         lost = '> >(:) ; status=$?; exit "$status"'
     before = shell.keys()
@@ -73,7 +73,7 @@ def test_a_key_that_nobody_has_seen_opens_nothing(shell: Shell, action: str, los
 )
 @pytest.mark.parametrize("lost", ["2>&-", "2>/dev/full", "<&-", "<&- 2>&-"])
 def test_what_was_done_is_done_without_remarks(shell: Shell, words: str, lost: str) -> None:
-    """Issue 9: a command that did its work and could not say more about it ends with 0."""
+    """A command that did its work and could not say more about it ends with 0."""
     done = shell(f"{words} {lost}")
     assert (0, "") == (done.returncode, done.stderr if "2>" in lost else "")
     assert bool(KEY.search(done.stdout)) == ("list" not in words and "revoke" not in words)
@@ -97,7 +97,7 @@ def test_who_has_seen_enough_is_not_bothered(shell: Shell, words: str) -> None:
 
 
 async def test_check_needs_no_stderr(shell: Shell, upstream: Upstream) -> None:
-    """Issue 9: `check 2>&-` says ok four times and ends with 0."""
+    """`check 2>&-` says ok four times and ends with 0."""
     import asyncio
 
     shell.environment |= {"GATEWAY_UPSTREAM_URL": upstream.url, "GATEWAY_UPSTREAM_KEY": "sk-canary-upstream-4711"}
@@ -107,7 +107,7 @@ async def test_check_needs_no_stderr(shell: Shell, upstream: Upstream) -> None:
 
 @pytest.mark.parametrize("streams", [">&-", ">&- 2>&- <&-", "<&-", "2>&-", ">/dev/full 2>/dev/full", "| true"])
 def test_serve_serves_without_streams(shell: Shell, streams: str, tmp_path: Path) -> None:
-    """Issue 9: calls are what counts; and where no log can go, no line goes into a caller's connection."""
+    """Calls are what counts; and where no log can go, no line goes into a caller's connection."""
     line = f"{GATEWAY} serve {streams}" if "|" in streams else f"exec {GATEWAY} serve {streams}"
     with (tmp_path / "out").open("wb") as out:
         process = subprocess.Popen(

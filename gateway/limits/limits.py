@@ -34,7 +34,7 @@ from gateway.store import Store, StoreUnavailable
 
 PACKED = msgspec.msgpack.Encoder().encode
 LEVELS = msgspec.msgpack.Decoder(Levels).decode
-BEAT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 LOST = 100  # lost calls that renew_and_reap.lua reaps at once
 UNREAD, OURS = 0, 1  # formats of the stored state, as renew_and_reap.lua returns them; others are newer
 
@@ -134,7 +134,7 @@ class Limits:
             await self._settlements.flush()
             for chunk in _chunks([one for one in self._client_limits.values() if one.live]):
                 await asyncio.gather(*map(self._renew_and_reap, chunk))
-            await asyncio.sleep(min(BEAT_SECONDS, self._lease_ms / 5000))
+            await asyncio.sleep(min(HEARTBEAT_SECONDS, self._lease_ms / 5000))
 
     async def aclose(self) -> None:
         """Send the settlements that the store missed, if it is available; count those that cannot be sent."""

@@ -12,9 +12,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-PREFIX = (
-    "tokenhot-gateway-metrics-locked-"  # without the word `locked`: perhaps of a running version that takes no lock
-)
+PREFIX = "tokenhot-gateway-metrics-locked-"  # without `locked`: perhaps of a running version that takes no lock
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client
 MEMORY = Path("/dev/shm")  # noqa: S108 - used where no temporary folder is writable
 

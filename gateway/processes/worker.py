@@ -33,7 +33,7 @@ from gateway.memory import malloc
 from gateway.processes.sockets import BACKLOG
 
 KEEP_ALIVE_SECONDS = 75
-LINGER_SECONDS = 0.2  # what was accepted last must be read before idle connections are told apart
+LINGER_SECONDS = 0.2  # what was accepted last must be read before idle connections can be recognized
 CANCEL_SECONDS = 5.0  # for the settlement of calls that were cancelled
 CLOSE_SECONDS = 5.0  # for the app's own shutdown
 POLL_SECONDS = 0.02

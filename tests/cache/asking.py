@@ -1,4 +1,4 @@
-"""Workers that share one cache store, and an upstream that says who asked, what, and for the how-manyth time."""
+"""Workers that share one cache store, and an upstream whose answer holds who asked, what, and a number."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What do callers' wishes come to?"""
+"""What does a caller's `Cache-Control` mean?"""
 
 import pytest
 
@@ -25,5 +25,5 @@ from gateway.cache.control import NEVER, CacheControl, parse
     ],
 )
 def test_wishes(header: str, directives: CacheControl) -> None:
-    """C9: the four words of the promise are honoured, and what is unclear counts as the stricter directives."""
+    """C9: the four promised directives are honoured, and what is unclear counts as the stricter one."""
     assert directives == parse(header)

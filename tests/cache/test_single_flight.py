@@ -52,7 +52,7 @@ def test_small_chunks_are_joined_and_large_ones_not_copied() -> None:
 
 
 async def test_a_stream_of_many_chunks_is_replayed_without_a_stall(caching: Gateway, state: Valkey) -> None:
-    """D9: 10 000 kept chunks reach a caller whole, and the loop stands still for less than 20 ms meanwhile."""
+    """D9: 10 000 cached chunks reach a caller whole, and the loop stands still for less than 20 ms meanwhile."""
     assert 200 == (await caching.http.post(STREAM, json=TEXT)).status_code
     await kept(state, 1)
     (name,) = state.ask("KEYS", "gw:cache:*")

@@ -1,4 +1,4 @@
-"""Do the dashboards tell?  Each panel says what it shows, and each expression has data while a real gateway is called."""
+"""Do the dashboards work?  Each panel has a title, and each expression has data while a real gateway is called."""
 
 import asyncio
 import itertools
@@ -64,7 +64,7 @@ async def until_true(condition: Callable[[], object], tell: Callable[[], object]
 
 @pytest.mark.parametrize("name", sorted(BOARDS))
 def test_panels_say_what_they_show(name: str) -> None:
-    """Issue 5: a title that is a sentence, a description, a unit, a word for nothing, and the provisioned datasource."""
+    """A title that is a sentence, a description, a unit, a text for no data, and the provisioned datasource."""
     (source,) = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"]
     datasource = {"type": source["type"], "uid": source["uid"]}
     for panel in panels(name):
@@ -80,7 +80,7 @@ def test_panels_say_what_they_show(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(BOARDS))
 def test_panels_fit(name: str) -> None:
-    """Issue 5: no panel leaves the 24 columns or lies on another, and no column is left empty."""
+    """No panel leaves the 24 columns or lies on another, and no column is left empty."""
     taken = [
         (column, row)
         for panel in panels(name)
@@ -94,7 +94,7 @@ def test_panels_fit(name: str) -> None:
 
 
 def test_boards_are_found() -> None:
-    """Issue 5: names are unique and stable, files are the source, and the provider reads the folder they are mounted to."""
+    """Names are unique and stable, files are the source, and the provider reads the folder they are mounted to."""
     (provider,) = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/gateway.yml").read_text())["providers"]
     assert "/var/lib/grafana/dashboards" == provider["options"]["path"]
     assert not provider["allowUiUpdates"]
@@ -110,7 +110,7 @@ def test_boards_are_found() -> None:
 @needed
 @pytest.mark.timeout(120)
 async def test_every_expression_has_data_and_alerts_tell_faults(tmp_path: Path, upstream: Upstream) -> None:
-    """Issue 5: a real Prometheus gets data for each expression, no alert while all is well, and those of the faults."""
+    """A real Prometheus gets data for each expression, no alert while all is well, and those of the faults."""
     with (
         watched(tmp_path, upstream.url) as gateway,
         prometheus(tmp_path / "prometheus", gateway.metrics) as server,

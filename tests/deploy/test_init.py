@@ -28,7 +28,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def init(checkout: Path, umask: int = 0o022) -> str:
-    """Run it, and give what it says on stderr."""
+    """Run it, and return its stderr."""
     path = f"{checkout.parent / 'bin'}:{os.environ['PATH']}"
     argv = ["sh", "-c", f"umask {umask:04o}; exec sh deploy/init.sh"]
     done = subprocess.run(
@@ -56,7 +56,7 @@ def test_what_it_makes_is_its_owners_alone(checkout: Path, umask: int) -> None:
 @pytest.mark.parametrize("closed", READ)
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o700])
 def test_what_is_closed_stays_closed_and_is_said(checkout: Path, closed: str, mode: int) -> None:
-    """Issue 9: a file that holds a secret of its owner's is not opened to others, but named."""
+    """A file that holds a secret of its owner's is not opened to others, but named."""
     path = checkout / "deploy" / closed
     path.chmod(mode)
     secret = path.parent / "webhook.secret"
@@ -72,7 +72,7 @@ def test_what_is_closed_stays_closed_and_is_said(checkout: Path, closed: str, mo
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o640])
 def test_an_env_file_keeps_its_mode_and_its_lines(checkout: Path, mode: int) -> None:
-    """Issue 9: what is empty in `.env` is filled in, nothing else of it changes; a second run changes nothing."""
+    """What is empty in `.env` is filled in, nothing else of it changes; a second run changes nothing."""
     env = checkout / ".env"
     env.write_text("STORE_PASSWORD=\nGRAFANA_PASSWORD=mine\n# RUN_AS= is below\nRUN_AS=7:7\nPORT=9090\n")
     env.chmod(mode)

@@ -1,4 +1,4 @@
-"""Are the rules right?  Each alert fires when it should and not otherwise, and tells whoever is woken what to do."""
+"""Are the rules right?  Each alert fires when it should and not otherwise, and links to what to do."""
 
 import re
 import shutil
@@ -57,7 +57,7 @@ def paragraphs() -> dict[str, str]:
 
 
 def said_by(*words: str | Path) -> str:
-    """What a command says; fails when it fails."""
+    """What a command prints; fails when it fails."""
     done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
     assert 0 == done.returncode, done.stdout + done.stderr
     return done.stdout
@@ -68,7 +68,7 @@ promtool = partial(said_by, "promtool")
 
 @needed
 def test_the_configuration_loads() -> None:
-    """Issue 5: `promtool check config` reads the configuration and every rule file."""
+    """`promtool check config` reads the configuration and every rule file."""
     assert f"{len(list(RULES.glob('*.yml')))} rule files found" in promtool(
         "check", "config", SOURCE / "prometheus.yml"
     )
@@ -77,7 +77,7 @@ def test_the_configuration_loads() -> None:
 @needed
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_alerts_fire_and_do_not(path: Path) -> None:
-    """Issue 5: `promtool test rules`."""
+    """`promtool test rules`."""
     assert "SUCCESS" in promtool("test", "rules", path)
 
 
@@ -92,7 +92,7 @@ def test_a_rule_that_changes_fails_its_cases(tmp_path: Path) -> None:
 
 
 def test_each_alert_is_tried_both_ways() -> None:
-    """Issue 5: every alert has a case in which it fires and one in which it does not."""
+    """Every alert has a case in which it fires and one in which it does not."""
     fires: set[str] = set()
     does_not: set[str] = set()
     for path in CASES:
@@ -105,7 +105,7 @@ def test_each_alert_is_tried_both_ways() -> None:
 
 @pytest.mark.parametrize("name", sorted(alerts()))
 def test_whoever_is_woken_knows_what_to_do(name: str) -> None:
-    """Issue 5: an alert waits a while, says how bad and what it is, and links to its paragraph of the runbook."""
+    """An alert waits a while, says how bad and what it is, and links to its paragraph of the runbook."""
     rule = alerts()[name]
     assert re.fullmatch(r"[1-9]\d*m", rule["for"])
     assert rule["labels"]["severity"] in {"critical", "warning"}
@@ -138,7 +138,7 @@ def test_only_buckets_that_exist_are_named(source: str) -> None:
 
 @pytest.mark.skipif(not shutil.which("amtool"), reason="Alertmanager's amtool is not installed")
 def test_the_routes_load() -> None:
-    """Issue 5: `amtool check-config` reads what Alertmanager is given."""
+    """`amtool check-config` reads what Alertmanager is given."""
     assert "2 receivers" in said_by("amtool", "check-config", DEPLOY / "alertmanager" / "alertmanager.yml")
 
 
