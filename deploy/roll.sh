@@ -1,6 +1,6 @@
 #!/bin/sh
 # Replace the gateways one after another, without losing a call: after a change of .env, for a new image, for another
-# GATEWAY_REPLICAS.  A new one is up before an old one is told to stop; one that does not come up is removed again and ends
+# GATEWAY_REPLICAS.  A new one is healthy before an old one is stopped; one that does not come up is removed again and ends
 # this script, and the old ones go on serving.  It can be repeated, whatever ended it.
 set -eu
 cd "$(dirname "$0")/.."
@@ -25,13 +25,13 @@ add() { # one gateway more, and only it is waited for: an old one may be sick
 }
 
 docker compose build --quiet gateway
-docker compose up -d --no-deps --wait egress # it leads to the upstream of .env, through which the check looks
+docker compose up -d --no-deps --wait egress # it leads to the upstream of .env, which the check calls through it
 docker compose run --rm -T --no-deps gateway check || { echo 'roll.sh: the check did not end well; no gateway was changed' >&2; exit 1; }
 wanted=$(docker compose config --environment | sed -n 's/^GATEWAY_REPLICAS=//p')
 docker compose rm --force gateway # those that have ended
 for old in $(gateways); do
   add
-  sleep 3 # the proxy asks every 2 s whether the new one is ready
+  sleep 3 # the proxy checks every 2 s whether the new one is ready
   docker stop "$old" >/dev/null # waits for its calls
   docker rm "$old" >/dev/null
 done

@@ -1,7 +1,7 @@
-"""Who is calling?  The client whose key stands in the request.
+"""Who is calling?  Authentication: the client whose key is in the request.
 
-A key may stand in `x-goog-api-key`, in `Authorization: Bearer` or in `?key=`.  A key that opens nothing is refused
-with the same words and after the same work, whether it is malformed, unknown, revoked or expired.
+A key may be in `x-goog-api-key`, in `Authorization: Bearer` or in `?key=`.  A key that is not valid is refused with the
+same message and after the same work, whether it is malformed, unknown, revoked or expired.
 """
 
 import datetime as dt
@@ -14,28 +14,28 @@ from gateway.asgi import Request
 from gateway.config import Client, Clients, hash_key, today_utc, well_formed
 from gateway.errors import ConflictingKeys, KeyInvalid, KeyMissing
 
-NOBODY = Client(name="nobody", key_sha256=("0" * 64,), disabled=True)  # whom an unknown key leads to: the same work
+NOBODY = Client(name="nobody", key_sha256=("0" * 64,), disabled=True)  # for unknown keys: the same work
 
 
 class Credentials(NamedTuple):
-    """The key of a request, as far as it is remembered."""
+    """The hash of a request's key; the key itself is not stored."""
 
     key_hash: str  # SHA-256, as the clients file has it
     well_formed: bool
 
     @property
     def fingerprint(self) -> str:
-        """What may be written down of it; nothing of what is no key of ours, which may be somebody's password."""
+        """The part that may be logged; empty where it is no key of ours, since it may be somebody's password."""
         return self.key_hash[:8] if self.well_formed else ""
 
 
 class Auth:
-    """The door: one key in, one client out."""
+    """Authenticates requests: one key in, one client out."""
 
     def __init__(self, clients: Callable[[], Clients], today: Callable[[], dt.date] = today_utc) -> None:
-        """`clients` is asked at every call, so that a revoked key is refused at once."""
+        """`clients` is read at every call, so that a revoked key is refused at once."""
         self._clients, self._today = clients, today
-        self._accepted: set[str] = set()  # hashes of keys that opened: to see again that they are well-formed is dear
+        self._accepted: set[str] = set()  # hashes of valid keys: checking again that they are well-formed would cost
 
     def credentials(self, request: Request) -> Credentials:
         """Find the one key of a request.  Raises `ConflictingKeys` or `KeyMissing`."""
@@ -60,7 +60,7 @@ class Auth:
 
 
 def _keys(request: Request) -> Iterator[str]:
-    """Every key that the request holds, wherever it stands; "" where one is empty."""
+    """Every key that the request holds, in any of the places; "" where one is empty."""
     yield from request.headers.all(b"x-goog-api-key")
     for credentials in request.headers.all(b"authorization"):
         scheme, _, key = credentials.partition(" ")

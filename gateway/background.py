@@ -1,7 +1,8 @@
-"""What runs in the background, and who sees it fail?
+"""What runs in the background, and who notices when it fails?
 
-Nobody awaits such a task, so its failure would be silent and lasting: a dead watcher of the clients file would leave a
-revoked key valid.  Here every failure is reported, and what is meant to run for good begins again.
+Nobody awaits a background task, so an exception in it would be silent and lasting: a dead watcher of the clients file
+would leave a revoked key valid.  Here tasks are supervised: every failure is reported, and a task that is meant to run
+for good is restarted with exponential backoff.
 """
 
 import asyncio
@@ -9,9 +10,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-Report = Callable[[str, BaseException], None]  # hears the name of a task and what it has failed with
+Report = Callable[[str, BaseException], None]  # receives the name of a task and its exception
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0  # seconds before it begins again
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0  # seconds before a restart
 
 
 LARGE_BYTES = 64 * 1024  # from here on a body is read in a thread, so that the loop never stalls
@@ -32,13 +33,13 @@ def by_the_loop(name: str, error: BaseException) -> None:
 
 
 async def supervised(name: str, work: Callable[[], Awaitable[None]], report: Report) -> None:
-    """Do work that has no end; when it fails, report it and begin again, ever later while it goes on failing."""
+    """Run work that has no end; when it fails, report it and restart it, ever later while it goes on failing."""
     loop, pause = asyncio.get_running_loop(), FIRST_PAUSE
     while True:
         began = loop.time()
         try:
             return await work()
-        except Exception as error:  # noqa: BLE001  whatever it is, it is said, and the work goes on
+        except Exception as error:  # noqa: BLE001  whatever it is, it is reported, and the work goes on
             report(name, error)
         if loop.time() - began > LONGEST_PAUSE:
             pause = FIRST_PAUSE

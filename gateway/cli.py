@@ -1,6 +1,6 @@
-"""What can be asked for on the command line, and which module does it?
+"""Which commands are there, and which module runs each?
 
-Exit status: 0 done, 1 the thing asked for failed, 2 wrong use.  What goes wrong is one line on stderr: what is
+Exit status: 0 done, 1 the thing asked for failed, 2 wrong use.  An error is one line on stderr: what is
 wrong; what to do.  Modules are loaded when their command runs, so that `--help` is quick, and so that
 prometheus_client is not loaded before its folder is set.
 """
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _main(argv)
     except BrokenPipeError:  # `| head` has seen enough
         return 1
-    except OSError as error:  # commands say what they cannot do; what is left is what they print
+    except OSError as error:  # commands report their own errors; what is left is writing their output
         return _refused(f"{error.filename or 'stdout'}: {error.strerror}; see where it leads", 1)
 
 
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog=PROGRAM,
         description="A local door in front of a paid Gemini-style upstream: keys, limits, a cache and metrics.",
-        epilog="settings are GATEWAY_ variables of the environment, listed in the README; flags beat them",
+        epilog="settings are GATEWAY_ variables of the environment, listed in the README; flags override them",
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
@@ -65,14 +65,14 @@ def parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_sandbox(commands)
     _add_clients(commands)
-    _command(commands, "check", _check, "look at settings, clients file, store and upstream, one line each", ["check"])
+    _command(commands, "check", _check, "check settings, clients file, store and upstream, one line each", ["check"])
     _add_usage(commands)
     _add_cache(commands)
     return top
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaint is one line."""
+    """A parser whose error is one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{PROGRAM}: {message}; see `{self.prog} --help`\n")
@@ -148,11 +148,13 @@ def _add_clients_add(actions: Any) -> None:
         ("tokens-per-minute", "sustained rate, input and output"),
         ("tokens-per-day", "budget of a UTC day"),
         ("images-per-day", "pictures made in a UTC day"),
-        ("concurrent", "calls under way"),
+        ("concurrent", "calls in flight"),
     ):
         limits.add_argument(f"--{limit}", type=_amount, metavar="N", help=what)
     add.add_argument("--models", nargs="+", metavar="GLOB", help="what it may use; default: everything")
-    add.add_argument("--cache", choices=["private", "shared", "off"], help="who may get its kept answers; default: off")
+    add.add_argument(
+        "--cache", choices=["private", "shared", "off"], help="who may get its cached answers; default: off"
+    )
     add.add_argument("--cache-ttl", type=_amount, metavar="SECONDS", dest="cache_ttl_seconds", help="default: 3600")
     add.add_argument("--expires", type=_date, metavar="DATE", help="its last day, UTC, as YYYY-MM-DD; default: never")
     add.add_argument("--disabled", action="store_true", default=None, help="refuse its key for now")
@@ -167,12 +169,12 @@ def _add_usage(commands: Any) -> None:
 
 
 def _add_cache(commands: Any) -> None:
-    cache = _command(commands, "cache", None, "look at kept answers, or forget them", ["cache stats", "cache purge"])
+    cache = _command(commands, "cache", None, "count cached answers, or delete them", ["cache stats", "cache purge"])
     actions = cache.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    stats = _command(actions, "stats", _cache, "count the kept answers and their bytes, by scope", ["cache stats"])
+    stats = _command(actions, "stats", _cache, "count cached answers and their bytes, by scope", ["cache stats"])
     stats.set_defaults(action="stats", client=None)
     examples = ["cache purge", "cache purge --client design"]
-    purge = _command(actions, "purge", _cache, "forget kept answers", examples)
+    purge = _command(actions, "purge", _cache, "delete cached answers", examples)
     purge.add_argument("--client", metavar="NAME", help="only this client's own; default: all, shared ones too")
     purge.set_defaults(action="purge")
 

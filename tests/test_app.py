@@ -74,7 +74,7 @@ async def test_a_changed_clients_file_is_followed(gateway: Gateway, write: Calla
 
 @pytest.mark.parametrize("change", ["disabled = true", "expires = 2020-01-01"])
 async def test_a_revoked_key_opens_nothing(gateway: Gateway, change: str) -> None:
-    """K8: a key that is revoked or has expired is refused within a second, in the words for any bad key."""
+    """K8: a key that is revoked or has expired is refused within a second, with the message for any bad key."""
     atomic(gateway.clients_file, clients_toml(gateway.keys, {"design": change}))
     await becomes(401, gateway, gateway.key)
     revoked = await gateway.http.post(GENERATE, json=TEXT)
@@ -177,7 +177,7 @@ async def test_a_broken_key_file_changes_nothing(tmp_path: Path, upstream: Upstr
 
 
 async def test_it_stops_with_calls_under_way(tmp_path: Path, upstream: Upstream, state: Valkey) -> None:
-    """A14 X1: a call that outlives the drain is told so and counted, and no task of the gateway is left behind."""
+    """A14 X1: a call that outlives the drain gets its error and is counted, and no task of the gateway is left behind."""
     before = asyncio.all_tasks()
     async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
         async with running(tmp_path, upstream.url, redis_url=state.url) as gateway:

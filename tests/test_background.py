@@ -90,7 +90,7 @@ def failing_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> dict
 @pytest.mark.parametrize(
     ("tasks", "owner", "name"),
     [
-        ({"housekeeping"}, housekeeping, "look_at_numbers"),
+        ({"housekeeping"}, housekeeping, "write_metrics"),
         ({"upstream key"}, UpstreamKey, "refresh"),
         ({"lease renewal"}, Settlements, "flush"),
         ({"state probe", "cache probe"}, Store, "ping"),
@@ -128,7 +128,7 @@ owner.{name} = fail
 @pytest.mark.parametrize(
     ("task", "module", "owner", "name"),
     [
-        ("sweep", "gateway.processes.sweeper", "module", "use"),
+        ("sweep", "gateway.processes.sweeper", "module", "used_budgets"),
         ("store guardian", "gateway.store.embedded", "module.Embedded", "_watch_guardian"),
         ("state store", "gateway.store.embedded", "module", "_watch"),
         ("operators' port", "gateway.processes.operators", "module", "serve"),
@@ -161,10 +161,10 @@ def asked(ask: Callable[[], str]) -> str:
 
 
 REPLACE_FAILS = """
-from gateway.processes.process_pool import Children
+from gateway.processes.process_pool import ProcessPool
 async def fail(self):
     raise RuntimeError("injected")
-Children.replace = fail
+ProcessPool.replace = fail
 """
 
 

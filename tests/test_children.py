@@ -1,4 +1,4 @@
-"""How do children behave that do not behave?"""
+"""What does the process pool do with child processes that crash, hang or cannot be started?"""
 
 import asyncio
 import contextlib
@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from gateway.processes.process_pool import Children
+from gateway.processes.process_pool import ProcessPool
 
 SERVES = "import os, sys, time; os.write(int(sys.argv[3]), b'1'); "
 
 
-class Said(list[tuple[str, dict[str, Any]]]):
+class Reports(list[tuple[str, dict[str, Any]]]):
     """What was reported, and when."""
 
     def __init__(self) -> None:
@@ -29,11 +29,11 @@ class Said(list[tuple[str, dict[str, Any]]]):
 
 
 @contextlib.asynccontextmanager
-async def children(said: Said, *argv: str) -> AsyncIterator[Children]:
+async def children(reports: Reports, *argv: str) -> AsyncIterator[ProcessPool]:
     """Prepare children of kind `worker`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        async with Children(
-            "worker", argv, listener, notice_seconds=0, report=said.report, forget=said.forgotten.append
+        async with ProcessPool(
+            "worker", argv, listener, notice_seconds=0, report=reports.report, forget=reports.forgotten.append
         ) as found:
             yield found
 
@@ -50,57 +50,57 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_who_dies_at_once_is_replaced_ever_more_slowly() -> None:
-    """X4: no crash loop: each quick death doubles the wait."""
-    said = Said()
-    async with children(said, *python(SERVES)) as found:
+async def test_a_child_that_dies_at_once_is_replaced_ever_more_slowly() -> None:
+    """X4: no crash loop: each quick death doubles the backoff."""
+    reports = Reports()
+    async with children(reports, *python(SERVES)) as found:
         assert await found.start(1, {})
-        await until(lambda: len(said) >= 4)
-    waits = [late - early for early, late in zip(said.times, said.times[1:], strict=False)]
+        await until(lambda: len(reports) >= 4)
+    waits = [late - early for early, late in zip(reports.times, reports.times[1:], strict=False)]
     assert 0.1 < waits[0] < waits[1] < waits[2]
-    assert {"worker_died"} == {event for event, _ in said}
-    assert len(said) <= len(said.forgotten)
+    assert {"worker_died"} == {event for event, _ in reports}
+    assert len(reports) <= len(reports.forgotten)
 
 
-async def test_who_does_not_come_to_serve_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_that_is_not_ready_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """X4: a child that hangs in its start is a failed start."""
     monkeypatch.setattr("gateway.processes.process_pool.READY_SECONDS", 0.2)
-    async with children(Said(), *python("import time; time.sleep(60)")) as found:
+    async with children(Reports(), *python("import time; time.sleep(60)")) as found:
         assert not await found.start(2, {})
-        await until(lambda: not found._living)
+        await until(lambda: not found._alive)
 
 
 async def test_a_child_that_cannot_be_started_is_reported() -> None:
     """X4: the system's refusal to start a process is a failed start and one line, not a traceback."""
-    said = Said()
-    async with children(said, "/nonexistent") as found:
+    reports = Reports()
+    async with children(reports, "/nonexistent") as found:
         assert not await found.start(1, {})
-    assert ["worker_not_started"] == [event for event, _ in said]
+    assert ["worker_not_started"] == [event for event, _ in reports]
 
 
-async def test_who_does_not_leave_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_that_does_not_leave_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """X1: the time to leave is bounded even for a child that ignores every signal."""
     monkeypatch.setattr("gateway.processes.process_pool.GRACE_SECONDS", 0.1)
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SERVES + "time.sleep(60)"
-    said = Said()
-    async with children(said, *python(deaf)) as found:
+    reports = Reports()
+    async with children(reports, *python(deaf)) as found:
         assert await found.start(1, {})
         began = time.monotonic()
         found.stop(signal.SIGTERM, 0.1)
         await found.ended()
-        assert found._living
+        assert found._alive
     assert 0.2 <= time.monotonic() - began < 2
-    assert not found._living
-    assert [] == said
+    assert not found._alive
+    assert [] == reports
 
 
 async def test_old_children_stay_when_new_ones_cannot_start() -> None:
-    """X1: a replacement that does not come to serve leaves the old children in their places."""
-    said = Said()
-    async with children(said, *python(SERVES + "time.sleep(60)")) as found:
+    """X1: a replacement that does not become ready leaves the old children in their places."""
+    reports = Reports()
+    async with children(reports, *python(SERVES + "time.sleep(60)")) as found:
         assert await found.start(2, {})
-        before = set(found._living)
+        before = set(found._alive)
         found._argv = ("/nonexistent",)
         await found.replace()
-        assert before == found._living
-    assert ["worker_not_started", "worker_not_replaced"] == [event for event, _ in said]
+        assert before == found._alive
+    assert ["worker_not_started", "worker_not_replaced"] == [event for event, _ in reports]

@@ -135,7 +135,7 @@ async def test_a_log_cut_in_mid_write_is_loaded(tmp_path: Path) -> None:
         assert ["first"] == await state.keys()
 
 
-async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+async def test_the_error_of_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     """X4: data that cannot be read is one clear error, and the servers that did start are stopped."""
     async with Embedded(tmp_path) as stores, asking(stores.state_url) as state:
         await state.set("limit", "7")
@@ -157,7 +157,7 @@ async def test_a_folder_that_cannot_be_used_is_a_clear_error(tmp_path: Path) -> 
 
 
 async def test_a_folder_has_one_owner(tmp_path: Path) -> None:
-    """A second gateway on a data folder is refused and told whose it is; the first is not disturbed."""
+    """A second gateway on a data folder is refused with the process id of the first, which is not disturbed."""
     async with Embedded(tmp_path) as stores:
         with pytest.raises(FolderInUse, match=f"in use by process {os.getpid()}"):
             async with Embedded(tmp_path):
@@ -175,7 +175,7 @@ async def test_servers_of_a_killed_parent_are_taken_over(tmp_path: Path) -> None
 
 
 async def test_a_server_taken_over_is_watched_like_our_own(tmp_path: Path) -> None:
-    """R3: the death of a server that is not our child is seen and mended too."""
+    """R3: a server that is not our child and dies is restarted too."""
     leave_orphans(tmp_path)
     restarted = asyncio.Event()
     async with Embedded(tmp_path) as stores, Background() as background:

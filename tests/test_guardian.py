@@ -1,4 +1,4 @@
-"""Do the stores of a killed gateway end when nobody needs them, and never before, and is nothing lost?"""
+"""Does the guardian stop the embedded stores of a killed gateway when nobody uses them, never before, without loss?"""
 
 import asyncio
 import contextlib
@@ -71,7 +71,7 @@ def state(folder: Path) -> "redis.Redis":
 
 
 def written(folder: Path) -> str:
-    """What the record says after a start."""
+    """What the store holds after a start."""
 
     async def read() -> str:
         async with Embedded(folder):

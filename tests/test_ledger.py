@@ -155,7 +155,7 @@ def test_what_ended_elsewhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", [GENERATE, STREAM], ids=["unary", "stream"])
 async def test_the_store_has_the_same(gateway: Gateway, state: Valkey, path: str) -> None:
-    """A2: the usage record of a call says what its access line says."""
+    """A2: the usage record of a call and its access line agree."""
     await gateway.http.post(path, json=TEXT)
     entry = await gateway.entry()
     ((_, kept),) = state.ask("XRANGE", "gw:{design}:usage", "-", "+")

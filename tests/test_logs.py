@@ -110,7 +110,7 @@ def test_names_of_files_that_are_no_text_are_said(piped: Piped) -> None:
     assert ["/tmp/\\udcff\\udcfe/x", "\\ud800", "\u00fc"] == [line[name] for name in ("problem", "other", "plain")]
 
 
-def test_a_stalled_reader_stalls_nobody(piped: Piped) -> None:
+def test_a_stalled_reader_stalls_no_call(piped: Piped) -> None:
     """M5: with stdout blocked a line costs microseconds, what does not fit is dropped, and every drop is counted."""
     said, slowest = MAX_LINES + 5000, 0.0
     for number in range(said):
@@ -210,8 +210,8 @@ async def test_the_fields_of_the_access_line(gateway: Gateway) -> None:
     )  # fmt: skip
 
 
-async def test_an_outage_is_told_once(tmp_path: Path, upstream: Upstream) -> None:
-    """R9: however many calls come while the state store is away, one line says so."""
+async def test_an_outage_is_logged_once(tmp_path: Path, upstream: Upstream) -> None:
+    """R9: however many calls come while the state store is unavailable, there is one line."""
     async with running(tmp_path, upstream.url, redis_url=f"unix://{tmp_path}/nobody") as gateway:
         for _ in range(4):
             answers = await asyncio.gather(*[gateway.http.post(GENERATE, json=TEXT) for _ in range(25)])

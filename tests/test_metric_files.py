@@ -17,7 +17,7 @@ import pytest
 
 from gateway.config.clients import new_key
 from gateway.processes import metrics_folder
-from gateway.telemetry.metric_files import MetricFile, bury, write_again
+from gateway.telemetry.metric_files import MetricFile, merge_dead, write_again
 from gateway.telemetry.metrics import Gathered
 from tests.support.gateway import GENERATE, TEXT, clients_toml
 from tests.support.processes import Serve, is_running, until
@@ -165,7 +165,7 @@ def test_the_dead_wait_for_room(tmp_path: Path) -> None:
         gathered.forget(pids[0])
         assert 200 == total(gathered.exposition(), "gateway_usage_missing_total")
     for pid in pids:
-        bury(tmp_path, pid)
+        merge_dead(tmp_path, pid)
     assert 200 == total(gathered.exposition(), "gateway_usage_missing_total")
     assert 2 == len(list(tmp_path.glob("*.db")))
 

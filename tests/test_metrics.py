@@ -98,7 +98,7 @@ def labelled(gateway: Gateway) -> set[str]:
 
 
 async def test_labels_come_from_closed_sets(tmp_path: Path, upstream: Upstream, state: Valkey) -> None:
-    """M1: models, paths and HTTP methods nobody has heard of make no new series; own models keep their names."""
+    """M1: models, paths and HTTP methods that are unknown make no new series; own models keep their names."""
     terms = {"design": 'models = ["*", "our-own-model"]'}
     chance = random.Random(4711)
     async with running(tmp_path, upstream.url, redis_url=state.url, clients=terms) as gateway:

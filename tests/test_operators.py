@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from gateway.config.settings import SettingsError, load
-from gateway.processes.operators import may_ask
+from gateway.processes.operators import host_allowed
 from tests.support.processes import Serve
 
 NAMES = frozenset({"metrics.example.org", "gw.team.internal"})

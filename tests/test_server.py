@@ -1,4 +1,4 @@
-"""Does `serve` start, mend and stop its processes without losing a call?  Every process here is a real one."""
+"""Does `serve` start, restart and stop its processes without losing a call?  Every process here is a real one."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from tests.support.processes import Serve, is_running, until
 
 
 def refuses(url: str) -> bool:
-    """Tell whether nobody listens there any more."""
+    """Whether nobody listens there any more."""
     try:
         httpx.get(f"{url}/readyz", trust_env=False, timeout=0.2)
     except httpx.ConnectError:
@@ -157,7 +157,7 @@ def test_a_killed_store_is_started_again(tmp_path: Path) -> None:
 
 
 def test_the_second_on_a_folder_is_refused(tmp_path: Path) -> None:
-    """X3: a data folder serves one gateway; the second says so, exits 1 and harms nothing."""
+    """X3: a data folder serves one gateway; the second reports it, exits 1 and harms nothing."""
     with Serve(tmp_path) as first:
         first.event("ready")
         with Serve(tmp_path) as second:
@@ -185,12 +185,12 @@ def test_workers_that_cannot_start_are_not_tried_for_ever(tmp_path: Path) -> Non
     """X4: no crash loop at the start: exit 1, and the stores are stopped."""
     with Serve(tmp_path, STAND_IN_FAILS="1") as gateway:
         assert 1 == gateway.process.wait(10)
-        assert "worker did not come to serve" in gateway.event("failed")["problem"]
+        assert "worker did not become ready" in gateway.event("failed")["problem"]
     assert not (tmp_path / "data" / "run" / "state.sock").exists()
 
 
 def test_a_stop_during_the_start_is_a_stop(tmp_path: Path) -> None:
-    """X1: told to stop before it is ready, the gateway stops with 0."""
+    """X1: stopped by a signal before it is ready, the gateway exits with 0."""
     with Serve(tmp_path) as gateway:
         gateway.event("starting")
         gateway.tell(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""How is a store asked?  Batches, cancelled callers, and every way to be away."""
+"""How do commands reach a store?  Batches, cancelled callers, and every way to be unavailable."""
 
 import asyncio
 import random

@@ -25,7 +25,7 @@ TERMS = {"design": "tokens_per_day = 1_000_000"}
 
 @dataclass(kw_only=True)
 class Sweep:
-    """A sweep under way, whom it looks after, and what it says."""
+    """A running sweep, its clients, its metrics and its log."""
 
     clients_file: Path
     log_file: Path
@@ -127,7 +127,7 @@ def visits(sweeps: list[Sweep]) -> float:
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 async def test_gateways_share_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """L9: however many gateways there are, each client is visited about once a turn, and every gauge is right everywhere."""
+    """L9: however many gateways there are, each client is swept about once a turn, and every gauge is right everywhere."""
     with valkey() as server:
         async with gate(server.url) as one, several(tmp_path, server.url, monkeypatch, count) as (sweeps, _):
             await until(lambda: all(sweep.gauge("limit_used", **USED) == 0 for sweep in sweeps))
@@ -156,7 +156,7 @@ async def test_a_turn_is_taken_over_from_the_dead(tmp_path: Path, monkeypatch: p
 
 
 async def test_new_clients_wait_for_no_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """L9: a gateway whose clients file has changed looks after them at once, whoever has the turn."""
+    """L9: a gateway whose clients file has changed sweeps them at once, whoever has the turn."""
     with valkey() as server:
         async with sweeping(tmp_path, server.url, monkeypatch) as sweep:
             await until(lambda: server.ask("ZSCORE", "gw:clients", "quiet") is not None)
@@ -184,7 +184,7 @@ async def test_what_another_left_is_not_trusted(
         assert [] == sweep.lines()
 
 
-async def test_state_of_another_version_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_state_of_another_version_is_logged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rollbacks: one line names the clients of whom something cannot be read; the next comes when they are others."""
     with valkey() as server:
         server.ask("HSET", "gw:{design}:limits", "state", "of another kind")
@@ -204,7 +204,7 @@ def _fill(server: Valkey, percent: int) -> None:
     server.ask("SETRANGE", "ballast", allowed * percent // 100 - server.ask("INFO", "memory")["used_memory"], "x")
 
 
-async def test_a_store_that_fills_up_is_told_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_that_fills_up_is_logged_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """R6: one warning above 80 % of the memory, one line when there is room again, and none in between."""
     with valkey(maxmemory="40mb", maxmemory_policy="noeviction") as server:
         async with sweeping(tmp_path, server.url, monkeypatch) as sweep:
@@ -228,7 +228,7 @@ async def test_a_store_that_fills_up_is_told_in_time(tmp_path: Path, monkeypatch
 async def test_what_cannot_be_known_is_no_alarm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
 ) -> None:
-    """R6 R8: without a bound, or where the gateway's user may not ask, nothing is said and the store is not lost."""
+    """R6 R8: without a bound, or where the gateway's user may not run INFO, nothing is logged and the store stays available."""
     with valkey(**options) as server:
         server.ask("SETRANGE", "ballast", 38_000_000, "x")
         if options:

@@ -55,7 +55,7 @@ async def flow(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None
 
 
 async def main() -> None:
-    """Serve until told to stop."""
+    """Serve until a signal stops it."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     server = await asyncio.start_server(relay, "0.0.0.0", PORT)

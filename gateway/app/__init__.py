@@ -1,4 +1,4 @@
-"""What is a worker made of, and what does it look after?"""
+"""What is a worker made of, and which background tasks does it run?"""
 
 from gateway.app.app import PROBES, App, create, watched_store
 

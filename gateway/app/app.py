@@ -37,9 +37,9 @@ from gateway.store import Store
 from gateway.telemetry import CollectorRegistry, Ledger, MetricFile, Metrics, logs, reporter
 from gateway.upstream import HttpxTransport, PyqwestTransport, Transport, Trial, Trouble, Upstream, UpstreamKey
 
-NOWHERE = "unix:///nonexistent"  # where the state is when nobody said: away
+NOWHERE = "unix:///nonexistent"  # the store's URL where none is set: unavailable
 PROBES = {"state": STATE_PROBE, "cache": CACHE_PROBE}
-KEEPING = {"connections": 4, "full_is_unavailable": False}  # answers of some MB; of a full store reads go on
+CACHE_OPTIONS = {"connections": 4, "full_is_unavailable": False}  # answers of some MB; a full store can still be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class App(FastAPI):
             await self._pipeline(scope, receive, send)
 
     def refused(self, request_id: str, error: GatewayError, address: str | None) -> None:
-        """Count what the listener has answered itself."""
+        """Count what the HTTP protocol has answered itself."""
         self.parts.ledger.refused(request_id, error, address)
 
     def ready(self) -> bool:
@@ -90,13 +90,15 @@ class App(FastAPI):
         return not parts.pipeline.drain.draining and (parts.state_store.up or parts.settings.state_lost == "local")
 
     def degraded(self) -> dict[str, str]:
-        """What is away without making the gateway unready, and why."""
+        """What is unavailable without making the gateway unready, and why."""
         parts = self.parts
         stores = {"state": parts.state_store}
         if parts.settings.cache_redis_url not in {None, parts.settings.redis_url}:  # else they are one
             stores["cache"] = parts.cache_store
-        away = {name: store.why for name, store in stores.items() if not store.up}
-        return away | ({"metrics": "no room for metric files; numbers are held in memory"} if MetricFile.held else {})
+        unavailable = {name: store.why for name, store in stores.items() if not store.up}
+        return unavailable | (
+            {"metrics": "no room for metric files; numbers are held in memory"} if MetricFile.held else {}
+        )
 
     def begin_drain(self) -> None:
         """Say 503 on `/readyz` and close each connection with its answer."""
@@ -114,8 +116,8 @@ class App(FastAPI):
         await asyncio.gather(parts.state_store.probe(), parts.cache_store.probe())
         try:
             async with Background(parts.report) as background:
-                background.keep("housekeeping", partial(keep_house, parts))
-                background.keep("upstream key", partial(follow_key, parts))
+                background.keep("housekeeping", partial(run_housekeeping, parts))
+                background.keep("upstream key", partial(watch_key, parts))
                 background.keep("lease renewal", parts.limits.run)
                 background.keep("state probe", parts.state_store.monitor)
                 background.keep("cache probe", parts.cache_store.monitor)
@@ -151,7 +153,7 @@ def create(
         logs.take_over(log, settings.log_level)
     report = reporter(log, metrics)
     memory_budget = MemoryBudget(settings.max_buffered_bytes)
-    upstream = build_upstream(settings, way, lambda: key.value, metrics, log)
+    upstream = build_upstream(settings, outbound, lambda: key.value, metrics, log)
     ledger = Ledger(metrics, log)
     state_store = watched_store(settings.redis_url or NOWHERE, "state", metrics, log)
     limits = build_limits(settings, state_store, catalogue, ledger)
@@ -195,12 +197,12 @@ def build_cache(
 
 
 def build_upstream(
-    settings: Settings, way: Transport, key: Callable[[], str], metrics: Metrics, log: logs.Log
+    settings: Settings, transport: Transport, key: Callable[[], str], metrics: Metrics, log: logs.Log
 ) -> Upstream:
-    """The upstream, whose trouble is told."""
+    """The upstream client, whose outages are logged."""
     trouble = Trouble(lambda why: log.event("upstream_unreachable", level="error", why=why))
     return Upstream(
-        way,
+        transport,
         url=settings.upstream_url,
         key=key,
         max_answer_bytes=settings.max_answer_bytes,
@@ -224,7 +226,7 @@ def build_limits(settings: Settings, state_store: Store, catalogue: Catalogue, l
 
 
 def watched_store(url: str, name: str, metrics: Metrics, log: logs.Log, **options: Any) -> Store:
-    """A store whose coming and going is told once, and whose round trips are measured; options are `Store`'s."""
+    """A store whose outages and recoveries are logged, and whose round trips are measured; options are `Store`'s."""
     up = metrics.child(metrics.store_up, name)
     up.set(1)
 
@@ -235,20 +237,18 @@ def watched_store(url: str, name: str, metrics: Metrics, log: logs.Log, **option
         else:
             log.event("degraded", level="error", store=name, why=why[: logs.FIELD_CHARS])
 
-    def mistaken(operation: str, why: str) -> None:
+    def failed(operation: str, why: str) -> None:
         log.event("store_error", level="error", store=name, operation=operation, why=why[: logs.FIELD_CHARS])
 
     def observe(operation: str, seconds: float) -> None:
         metrics.child(metrics.store_duration, operation).observe(seconds)
 
     report = reporter(log, metrics)
-    return Store(
-        url, probe=PROBES[name], on_change=changed, on_error=mistaken, observe=observe, report=report, **options
-    )
+    return Store(url, probe=PROBES[name], on_change=changed, on_error=failed, observe=observe, report=report, **options)
 
 
 def build_transport(settings: Settings) -> Transport:
-    """The real way to the upstream."""
+    """The real transport to the upstream."""
     return PyqwestTransport(
         settings.upstream_url,
         connect_seconds=settings.connect_timeout_seconds,
@@ -259,7 +259,7 @@ def build_transport(settings: Settings) -> Transport:
 
 
 async def probe_error(_: Request, error: Exception) -> Response:
-    """Say in our shape what FastAPI would say in its own: only a wrong method can happen on the probes' paths."""
+    """Write in our error shape what FastAPI would in its own: only a wrong method can happen on the probes' paths."""
     assert isinstance(error, HTTPException)  # noqa: S101  it is registered for nothing else
     refusal = MethodNotAllowed("GET")
     return Response(GOOGLE.write(refusal), refusal.code, {"allow": "GET, HEAD"}, "application/json")

@@ -1,4 +1,8 @@
-"""What does a worker look after that changes by itself?  Files, gauges, descriptors, and what bodies leave behind."""
+"""What does a worker check again and again?
+
+Four times a second: reload the clients file, set gauges, probe for free file descriptors, write metrics that are held
+in memory, and trim memory that bodies have freed.  The file of the upstream's key is watched by a task of its own.
+"""
 
 from __future__ import annotations
 
@@ -22,29 +26,31 @@ OUT_OF_FILES = "raise the limit of open files (ulimit -n, LimitNOFILE=, nofile),
 NO_ROOM = "make room in the temporary folder (TMPDIR); calls go on, and /metrics lacks what was counted since"
 
 
-async def keep_house(parts: Parts) -> None:
-    """Look at everything, again and again."""
+async def run_housekeeping(parts: Parts) -> None:
+    """Run every check, once a tick."""
     trimmer, files, written = MallocTrimmer(), OpenFiles(parts), True
     while True:
-        tell(parts, parts.clients, parts.clients.refresh())
+        report_reload(parts, parts.clients, parts.clients.refresh())
         parts.metrics.file_ignored.set(parts.clients.problem is not None or parts.key.problem is not None)
-        files.look()
-        written = look_at_numbers(parts, before=written)
+        files.check()
+        written = write_metrics(parts, before=written)
         parts.metrics.buffered.set(parts.memory_budget.held)
         parts.metrics.buffered_share.set(parts.memory_budget.held / parts.settings.max_buffered_bytes)
         trimmer.tick(parts.memory_budget.released)
         await asyncio.sleep(TICK_SECONDS)
 
 
-async def follow_key(parts: Parts) -> None:
-    """Look at the file of the upstream's key, which takes as long as the upstream takes to judge a new one."""
+async def watch_key(parts: Parts) -> None:
+    """Reload the file of the upstream's key; a tick lasts for as long as the upstream takes to check a new key."""
     while True:
-        tell(parts, parts.key, await parts.key.refresh())
+        report_reload(parts, parts.key, await parts.key.refresh())
         await asyncio.sleep(TICK_SECONDS)
 
 
-def tell(parts: Parts, file: Watched[Clients] | UpstreamKey, change: Literal["same", "changed", "failed"]) -> None:
-    """Say what has changed, and what could not be taken."""
+def report_reload(
+    parts: Parts, file: Watched[Clients] | UpstreamKey, change: Literal["same", "changed", "failed"]
+) -> None:
+    """Log a reload, or that the changed file did not load."""
     match change:
         case "changed":
             parts.log.event("reloaded", file=file.path.name)
@@ -53,8 +59,8 @@ def tell(parts: Parts, file: Watched[Clients] | UpstreamKey, change: Literal["sa
             parts.log.event("reload_failed", level="error", file=file.path.name, problem=file.problem)
 
 
-def look_at_numbers(parts: Parts, *, before: bool) -> bool:
-    """Write those that are held in memory, and say when that begins and ends."""
+def write_metrics(parts: Parts, *, before: bool) -> bool:
+    """Write metrics that are held in memory to their files; log when they cannot be, and when they can again."""
     written = write_again()
     if before and not written:
         parts.log.event("metrics_unwritten", level="error", advice=NO_ROOM)
@@ -66,15 +72,15 @@ def look_at_numbers(parts: Parts, *, before: bool) -> bool:
 class OpenFiles:
     """Whether this process may open one more.
 
-    The event loop says nothing when it may not: it takes new connections and closes them at once.
+    The event loop reports nothing when it may not: it takes new connections and closes them at once.
     """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._out = False
 
-    def look(self) -> None:
-        """Count each look that finds none left; say it at the first one, and when it is over."""
+    def check(self) -> None:
+        """Count each check that finds none left; log the first one, and the recovery."""
         before, self._out = self._out, none_left()
         if self._out:
             self._parts.metrics.out_of_files.inc()

@@ -1,4 +1,4 @@
-"""What passes between callers' connections and a call: heads, bodies, answers, probes."""
+"""Between callers' connections and a call: request heads, bodies, answers, probes."""
 
 from gateway.asgi import probes
 from gateway.asgi.body import read_body

@@ -1,6 +1,6 @@
 """How is the body of a request read?
 
-It is bounded twice: by its own limit, and by the budget of all that a worker holds.
+It is bounded by its own size limit, by the memory budget of the worker, and by a deadline.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from gateway.asgi.request import Message, Receive, Request
 from gateway.errors import BodyTimeout, BodyTooLarge, ClientGone
 from gateway.memory import MemoryLease
 
-BODY_SECONDS = 60.0  # a whole body, and longer only for one that keeps arriving at
+BODY_SECONDS = 60.0  # for a whole body; more only for one that keeps arriving at
 BODY_BYTES_PER_SECOND = 50 * 1024
 
 
@@ -25,14 +25,14 @@ async def read_body(
 ) -> bytes:
     """Read a whole body into the budget; one that has `arrived` comes as one message, and needs no deadline.
 
-    What is declared must find room now, and only what has come takes it.  A declared length has been held against the
+    A declared length must find room now, but only bytes that have arrived are counted.  It has been checked against the
     limit before.  Raises `BodyTooLarge` at the first byte beyond, `BodyTimeout`, `Overloaded` and `ClientGone`; then
     nothing of the body is held.
     """
     memory.check_room(request.content_length or 0)
     if arrived:
         return _arrived(await receive(), memory, limit)
-    with io.BytesIO() as body:  # grows in place and gives its bytes away uncopied: a list and a join memory them twice
+    with io.BytesIO() as body:  # grows in place and gives its bytes away uncopied: a list and a join hold them twice
         try:
             return await _read(body, receive, memory, limit, seconds)
         except BaseException:

@@ -1,6 +1,6 @@
 """Which headers cross the gateway, in each direction, and how are they read?
 
-Only what stands in an allow-list crosses.  Names are lower case bytes, as ASGI hands them over.
+Only headers of an allow-list cross.  Names are lower-case bytes, as in ASGI.
 """
 
 from collections.abc import Iterator, Sequence

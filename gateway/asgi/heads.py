@@ -1,4 +1,4 @@
-"""What may the head of a request look like, and how is an offer to leave HTTP/1.1 taken out of it?"""
+"""What may the head of a request look like, and how is an `Upgrade` removed from it?"""
 
 import re
 
@@ -19,7 +19,7 @@ def is_host(value: bytes) -> bool:
 
 
 def without_offer(start: bytes, headers: RawHeaders) -> bytes:
-    """The head of a request that no longer offers to speak another protocol."""
+    """The head of a request without its `Upgrade` offer of another protocol."""
     lines = [start]
     for name, value in headers:
         if name == b"connection":
@@ -31,7 +31,7 @@ def without_offer(start: bytes, headers: RawHeaders) -> bytes:
 
 
 def too_large() -> errors.GatewayError:
-    """The one refusal of a head that is too long in any way."""
+    """The error for a head that is too long in any way."""
     return errors.HeadersTooLarge(
         f"At most {MAX_FIELDS} header lines of {MAX_LINE_BYTES} bytes, {MAX_HEAD_BYTES} bytes in all, are taken."
     )

@@ -1,7 +1,7 @@
-"""Is it alive, can it serve, and what does it offer?  The routes that are no calls.
+"""Is it alive, is it ready, and what does it offer?  The routes that are no calls: health checks and documentation.
 
-Alive means that the loop turns.  Ready means that the clients file is loaded and calls are taken; a store that is away
-is named as degraded, and only where the operator chose `closed` does it make the gateway unready.
+Alive means that the event loop runs.  Ready means that the clients file is loaded and calls are taken; a store that is
+unavailable is named as degraded, and only where the operator chose `closed` does it make the gateway unready.
 """
 
 from collections.abc import Callable, Mapping, MutableMapping
@@ -22,7 +22,7 @@ METHODS = ["GET", "HEAD"]
 
 
 def router(*, ready: Callable[[], bool], degraded: Callable[[], Mapping[str, str]]) -> APIRouter:
-    """The routes; `ready` and `degraded` are asked at each probe."""
+    """The routes; `ready` and `degraded` are called at each probe."""
     routes = APIRouter()
     files = resources.files("gateway.asgi") / "static"
     openapi = files.joinpath("openapi.json").read_text().replace("{version}", __version__)
@@ -34,9 +34,10 @@ def router(*, ready: Callable[[], bool], degraded: Callable[[], Mapping[str, str
 
     @routes.api_route("/readyz", methods=METHODS)
     async def readyz() -> Response:
-        good, away = ready(), degraded()
+        good, reasons = ready(), degraded()
         return JSONResponse(
-            {"status": "ready" if good else "not ready", "degraded": list(away)} | ({"why": away} if away else {}),
+            {"status": "ready" if good else "not ready", "degraded": list(reasons)}
+            | ({"why": reasons} if reasons else {}),
             status_code=200 if good else 503,
             headers=None if good else {"retry-after": "1"},
         )
@@ -53,7 +54,7 @@ def router(*, ready: Callable[[], bool], degraded: Callable[[], Mapping[str, str
 
 
 def stamped(scope: Scope, send: Send) -> Send:
-    """A `send` that puts the request id on the answer, as on every answer of a call."""
+    """A `send` that adds the `x-request-id` header, as every answer to a call has it."""
     line = (b"x-request-id", Request.of(scope).request_id.encode())
 
     async def stamp(message: MutableMapping[str, Any]) -> None:

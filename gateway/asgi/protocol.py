@@ -1,4 +1,4 @@
-"""What does the callers' socket refuse before there is a request?
+"""What does the callers' connection refuse before there is a request?
 
 uvicorn's httptools protocol has no deadline for a request head, no cap on its size and takes requests with no Host or
 several (rows D1, D11 and P6 of docs/reliability.md).  This subclass adds those, and says what is wrong in our shape.
@@ -23,10 +23,10 @@ from gateway.asgi.response import CONNECTION, DISCARD_SECONDS
 
 @runtime_checkable
 class Counting(Protocol):
-    """An app that counts what the listener answers in its place."""
+    """An app that counts what the protocol answers in its place."""
 
     def refused(self, request_id: str, error: errors.GatewayError, address: str | None) -> None:
-        """Something that came was refused before it was a request."""
+        """A request was refused before it reached the app."""
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -36,12 +36,12 @@ class GatewayProtocol(HttpToolsProtocol):
     flush_seconds: ClassVar[float] = 30  # for the last bytes of an answer on a connection that is to close
     stall_seconds: ClassVar[float] = 30  # for a caller to take what has been sent, before more is
 
-    lost = False  # the caller has gone
-    on_gone: Callable[[], None] | None = None  # whoever serves the call at hand listens here
+    lost = False  # the caller has disconnected
+    on_gone: Callable[[], None] | None = None  # set by the call that is being served
 
-    _heard = False  # anything at all
+    _received = False  # any byte at all
     _line_bytes = 0  # of header lines and trailers, each complete
-    _stuck_bytes = 0  # since the parser last found anything whole: a line that may never end
+    _stuck_bytes = 0  # since the parser last found a complete part: a line that may never end
     _in_head = False
     _serving: RequestResponseCycle | None = None  # not always uvicorn's `cycle`: that is the request that came last
     _closes_after_stream = False
@@ -69,8 +69,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._head_timer is None and not self._in_head and (self.cycle is None or self.cycle.response_complete):
             self._watch_head()
         if self._refusal is not None:
-            return  # already answered: what still comes is thrown away until the connection closes
-        self._heard = True
+            return  # already answered: what still comes is discarded until the connection closes
+        self._received = True
         self._stuck_bytes += len(data)
         self._unset_keepalive_if_required()
         self._parse(data)
@@ -78,10 +78,10 @@ class GatewayProtocol(HttpToolsProtocol):
             self.send_400_response(str(self._refusing(heads.too_large())))
 
     def _parse(self, data: bytes) -> None:
-        """Take what has come.
+        """Parse what has arrived.
 
-        The parser stops behind a head that offers to speak another protocol, and takes what follows for that.  We
-        decline by answering in this one (RFC 9110, section 7.8), so the head is read again without the offer.
+        The parser stops behind a head with an `Upgrade`, and takes what follows for the other protocol.  We decline by
+        answering in this one (RFC 9110, section 7.8), so the head is parsed again without the offer.
         """
         while self.parser is not None:
             try:
@@ -149,14 +149,14 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         super().on_message_complete()
-        # A last piece of more than 64 KiB has paused reading; then the caller's hanging up would never be seen.
+        # A last chunk of more than 64 KiB has paused reading; then the caller's disconnect would never be noticed.
         if not self.pipeline:
             self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
-        """Answer what the parser or the checks above refused, in the shape of every other error of ours."""
+        """Answer what the parser or the checks above refused, in our error shape."""
         if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.abort()  # a broken body or a second request behind one under way: its answer cannot be whole
+            self.transport.abort()  # a broken body or a second request behind one in flight: its answer cannot be whole
             return
         self._refuse(self._refusal or errors.BadRequest("The request is not valid HTTP/1.1."))
 
@@ -186,16 +186,16 @@ class GatewayProtocol(HttpToolsProtocol):
 
     @property
     def body_arrived(self) -> bool:
-        """Whether the request being served is here as a whole."""
+        """Whether the request being served has arrived completely."""
         return self._serving is not None and not self._serving.more_body
 
     def close_after(self) -> None:
-        """Close the connection behind the answer to the request being served."""
+        """Close the connection after the answer to the request being served."""
         if self._serving is not None:
             self._serving.keep_alive = False
 
     def begin_stream(self) -> None:
-        """An answer in chunks begins.  It must not announce that the connection closes behind it.
+        """An answer in chunks begins.  It must not announce that the connection closes after it.
 
         Node's fetch takes any end of an answer that says `connection: close` for its whole body, a reset too.
         """
@@ -203,9 +203,9 @@ class GatewayProtocol(HttpToolsProtocol):
             self._closes_after_stream, cycle.keep_alive = not cycle.keep_alive, True
 
     def end_stream(self) -> None:
-        """Its last chunk comes next; what was not announced is done behind it.
+        """Its last chunk comes next; then the connection closes where it was to, though that was not announced.
 
-        Both leave in one segment: a caller who had the chunk alone would send its next request into a closed door.
+        Both leave in one segment: a caller who had the chunk alone might send its next request to a closed connection.
         """
         if self._serving is not None and (self._closes_after_stream or not self._serving.keep_alive):
             self._serving.keep_alive = False
@@ -213,7 +213,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 self.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
 
     def answer_at_once(self, status: int, headers: RawHeaders, body: bytes | memoryview) -> bool:
-        """Send a whole answer in one piece; False where it has to go the longer way, and then nothing is done.
+        """Send a whole answer in one write; False where it needs the general path, and then nothing is done.
 
         What uvicorn does for a head and a body costs as much as a dozen of our own steps.
         """
@@ -280,8 +280,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stop_watching_head()
         if self.transport.is_closing():
             return
-        request_id = request_id_of(Headers(self.headers if self._heard else []))
-        if self._heard and isinstance(self.app, Counting):  # a connection made in advance and never used is no call
+        request_id = request_id_of(Headers(self.headers if self._received else []))
+        if self._received and isinstance(self.app, Counting):  # a connection made in advance and never used is no call
             self.app.refused(request_id, error, self.client[0] if self.client else None)
         shape = errors.shape_for((self.url or b"").partition(b"?")[0], (name for name, _ in self.headers or ()))
         body = shape.write(error, request_id)

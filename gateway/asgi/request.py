@@ -1,4 +1,4 @@
-"""What does the head of a request say?"""
+"""What is in the head of a request: method, path, query, headers, request id?"""
 
 import random
 import re
@@ -18,7 +18,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The head of one request, as it stood on the wire."""
+    """The head of one request, as it was received."""
 
     http_method: str  # "GET", "POST", ...
     raw_path: bytes  # not decoded, without the query
@@ -51,4 +51,4 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 def request_id_of(headers: Headers) -> str:
     """The caller's where it is well-formed, else one of ours."""
     given = headers.get(b"x-request-id")
-    return given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(96):024x}"  # told apart, not secret
+    return given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(96):024x}"  # unique, not secret

@@ -1,7 +1,7 @@
-"""How is a request answered, and how does a call hear that its caller has hung up?
+"""How is a request answered, and how does a call notice that its caller has disconnected?
 
-Answers are written in slices, each awaited under a deadline, since a server's `send` returns before anybody has read
-what was sent.
+Answers are written in slices with backpressure: each waits, under a deadline, until the caller has taken the one
+before, since a server's `send` returns before that.
 """
 
 import asyncio
@@ -15,20 +15,20 @@ from gateway.memory import MemoryLease
 
 RawHeader = tuple[bytes, bytes]
 
-CONNECTION = "tokenhot.connection"  # the scope extension that our listener adds
+CONNECTION = "tokenhot.connection"  # the scope extension that our protocol adds
 SLICE_BYTES = 256 * 1024
 DISCARD_SECONDS = 5.0
 
 
 class Connection(Protocol):
-    """What our listener lets a call know and do beyond ASGI: found in the scope's extensions."""
+    """What our protocol offers a call beyond ASGI: found in the scope's extensions."""
 
-    lost: bool  # the caller has gone
-    body_arrived: bool  # the request being served is here as a whole
-    on_gone: Callable[[], None] | None  # called when the caller goes
+    lost: bool  # the caller has disconnected
+    body_arrived: bool  # the request being served has arrived completely
+    on_gone: Callable[[], None] | None  # called when the caller disconnects
 
     def close_after(self) -> None:
-        """Close the connection behind the answer."""
+        """Close the connection after the answer."""
 
     def begin_stream(self) -> None:
         """An answer in chunks begins: must be called before its head is sent."""
@@ -37,7 +37,7 @@ class Connection(Protocol):
         """The last chunk of such an answer is the next that is sent."""
 
     def answer_at_once(self, status: int, headers: list[RawHeader], body: bytes | memoryview) -> bool:
-        """Send a whole answer in one piece; False where it has to go the longer way, and then nothing is done."""
+        """Send a whole answer in one write; False where it needs the general path, and then nothing is done."""
 
     def cut(self, *, flush: bool) -> None:
         """End the connection without a clean end; with `flush`, after what has been sent has left."""
@@ -56,7 +56,7 @@ class Reply:
         self._receive, self._send = receive, send
 
     async def begin(self, status: int, headers: list[RawHeader]) -> None:
-        """Send the head of an answer that comes in pieces."""
+        """Send the head of an answer that comes in chunks."""
         self.connection.begin_stream()
         self._streams = True
         await self._start(status, headers)
@@ -66,9 +66,9 @@ class Reply:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, body: bytes | memoryview, *, last: bool = False) -> None:
-        """Send a piece; waits until the one before has left.
+        """Send a chunk; waits until the one before has left.
 
-        Raises `ClientGone` when the caller has left, or has been cut off because they stopped reading.
+        Raises `ClientGone` when the caller has disconnected, or was disconnected because they stopped reading.
         """
         if last and self._streams:
             self.connection.end_stream()
@@ -106,7 +106,7 @@ class Reply:
         return view[end:]
 
     async def refuse(self, status: int, headers: list[RawHeader], body: bytes, *, unread: bool) -> None:
-        """Send an error; throw away a body left `unread` for a while, so that the answer is read and not a reset."""
+        """Send an error; discard a body left `unread` for a while, so that the caller reads the answer, not a reset."""
         if not unread:
             return await self.whole(status, headers, body)
         self.connection.close_after()
@@ -123,6 +123,6 @@ class Reply:
         return await self.write(b"", last=True)
 
     def cut(self) -> None:
-        """End an answer under way so that nobody takes it for whole; what has been sent still leaves."""
+        """End an answer in flight so that nobody takes it for complete; what has been sent still leaves."""
         self.finished = True
         self.connection.cut(flush=True)

@@ -1,4 +1,4 @@
-"""Is the answer known, or on its way?"""
+"""Is the answer cached, or in flight?"""
 
 from gateway.cache.cache import Cache
 from gateway.cache.cache_store import PROBE, CacheStore

@@ -1,13 +1,13 @@
-"""How is an answer kept, and how is a damaged one, or another's, told from the right one?
+"""How is an answer encoded for the store, and how is a damaged one, or another's, detected?
 
     created   13 digits: milliseconds since 1970 (get_or_claim.lua reads them)
     checksum  32 bytes: SHA-256 of the name, of `created` and of all that follows the checksum
     length    4 bytes: of the head
-    head      msgpack: content type, tokens, seconds it is kept for, the length of each chunk
+    head      msgpack: content type, tokens, time to live in seconds, the length of each chunk
     body      the chunks
 
-The status is not kept: only a 200 ever is.  The name is hashed in, so a value found under another name is damaged.
-Reading copies nothing: the chunks are views of what the store sent.
+The status is not stored: only a 200 ever is.  The name is part of the checksum, so a value found under another name
+counts as damaged.  Decoding copies nothing: the chunks are views of the stored value.
 """
 
 import hashlib
@@ -30,9 +30,9 @@ class CachedAnswer:
 
     content_type: str
     chunks: Sequence[Chunk]  # of a stream, as they were written; of a unary answer one
-    tokens: int  # what it cost, and whoever gets it again saves
+    tokens: int  # what it cost, and what each cache hit saves
     created: float  # seconds since 1970
-    ttl_seconds: int = 0  # it is kept for, once it is
+    ttl_seconds: int = 0  # 0 until it is stored
 
     @property
     def age(self) -> int:
@@ -45,7 +45,7 @@ class CachedAnswer:
 
 
 class Head(msgspec.Struct, array_like=True, gc=False):
-    """What must be known beside the bytes."""
+    """What is stored beside the body."""
 
     content_type: str
     tokens: int
@@ -56,15 +56,15 @@ class Head(msgspec.Struct, array_like=True, gc=False):
 _HEAD = msgspec.msgpack.Decoder(Head)
 
 
-def written(name: str, kept: CachedAnswer, ttl_seconds: int) -> bytes:
+def encode(name: str, cached: CachedAnswer, ttl_seconds: int) -> bytes:
     """The value to be stored under this name, for so long."""
-    head = msgspec.msgpack.encode(Head(kept.content_type, kept.tokens, ttl_seconds, list(map(len, kept.chunks))))
-    created, length = b"%013d" % round(kept.created * 1000), struct.pack(">I", len(head))
-    checksum = _checksum(name, created, length, head, *kept.chunks)
-    return b"".join((created, checksum, length, head, *kept.chunks))
+    head = msgspec.msgpack.encode(Head(cached.content_type, cached.tokens, ttl_seconds, list(map(len, cached.chunks))))
+    created, length = b"%013d" % round(cached.created * 1000), struct.pack(">I", len(head))
+    checksum = _checksum(name, created, length, head, *cached.chunks)
+    return b"".join((created, checksum, length, head, *cached.chunks))
 
 
-def read(name: str, value: bytes) -> CachedAnswer | None:
+def decode(name: str, value: bytes) -> CachedAnswer | None:
     """The answer in a value found under this name; None when it is not what was stored there."""
     if len(value) < HEAD_AT:
         return None

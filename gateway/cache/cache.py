@@ -1,12 +1,13 @@
-"""Has this been asked before, or is it being asked right now?
+"""Is this answer cached, or is the same call in flight right now?
 
-`Cache.open` finds the answer in the store; else it waits for another call that asks the same, in this worker or in
-another; else this call leads: it asks the upstream, for itself and for all who come meanwhile.  What it asks runs in a
-task that goes on for as long as anybody waits, on the gateway's own deadline; each caller waits on theirs.
+`Cache.open` finds the answer in the store (a hit); else it waits for an identical call in flight, in this worker or in
+another (single-flight, request collapsing); else this call leads: it asks the upstream, for itself and for all that
+come meanwhile.  The upstream call runs in a task that goes on for as long as anybody waits, with the gateway's own
+timeout; each caller waits with their own deadline.
 
-Within a worker followers wait for the flight.  Across workers they look again every 20 to 200 ms, each worker once for
-all of its own: the same script finds the answer, or that the leader gave up or died, and no wake-up can be lost; and
-it leaves word that somebody waits, which the leader finds before it gives up.
+Within a worker followers wait for the flight.  Across workers they poll the store every 20 to 200 ms, each worker once
+for all of its callers: the same script finds the answer, or that the leader gave up or died, and no wake-up can be
+lost; and it marks in the store that somebody waits, which the leader checks before it gives up.
 """
 
 import asyncio
@@ -33,16 +34,16 @@ from gateway.memory import MemoryLease
 
 __all__ = ["Cache", "CacheResult", "CacheStore", "CachedAnswer", "SingleFlight"]
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.2  # seconds between two looks for another worker's answer
-WANTED_PAUSE = 0.5  # seconds between two looks whether other workers' callers still wait
-CLOSING_SECONDS = 0.5  # for giving up claims at the end
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.2  # seconds between two polls for another worker's answer
+WANTED_PAUSE = 0.5  # seconds between two checks that other workers' callers still wait
+CLOSING_SECONDS = 0.5  # for releasing claims at shutdown
 
 
 class Counts(Protocol):
-    """Who counts what happens here."""
+    """Counts what happens here."""
 
-    def cached(self, client: str, result: str) -> None:
-        """An answer was `stored`, or `refused`: not one to be kept, or not taken by the store."""
+    def count_cache(self, client: str, result: str) -> None:
+        """An answer was `stored`, or `refused`: not storable, or not taken by the store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +56,12 @@ class Question:
 
     @property
     def same(self) -> tuple[str, int]:
-        """What calls have in common that one flight answers: a stricter one must not be given an older answer."""
+        """The key under which calls share one flight: a stricter `max-age` must not get an older answer."""
         return self.name, self.max_age
 
     @property
     def oldest(self) -> float:
-        """When the oldest answer that will do was made."""
+        """When the oldest acceptable answer was made."""
         return time.time() - self.max_age
 
     @property
@@ -72,10 +73,10 @@ class Question:
 
 
 class Cache:
-    """The kept answers of one upstream, and those on their way to this worker.
+    """The cached answers of one upstream, and those in flight in this worker.
 
-    `memory` makes room in the worker's budget for the bytes of one; `call_seconds` is the gateway's own deadline, and
-    `stream_seconds` that of a stream from its first event on.  `report` hears of background work that has failed.
+    `lease` reserves bytes of an answer in the worker's memory budget; `call_seconds` is the gateway's own timeout, and
+    `stream_seconds` that of a stream from its first event on.  `report` receives failures of background work.
     """
 
     def __init__(
@@ -111,11 +112,11 @@ class Cache:
         name = await name_of(call, self._upstream)
         question = Question(found=found, name=name, max_age=max_age)
         if not directives.ask:
-            kept = await self._store.find(name, question.oldest) if directives.reuse else None
-            if kept is None:
-                found.flight = self._over(error=NotCached())
+            cached = await self._store.find(name, question.oldest) if directives.reuse else None
+            if cached is None:
+                found.flight = self._ended(error=NotCached())
             else:
-                question.answered(self._over(kept=kept))
+                question.answered(self._ended(cached=cached))
         elif not directives.reuse:
             flight = SingleFlight(self._lease())
             flight.join()
@@ -124,7 +125,7 @@ class Cache:
             await self._share(question)
 
     async def aclose(self) -> None:
-        """Give up what is still being asked; storing what has been paid for takes no longer than the store may."""
+        """Cancel the calls in flight; answers that are already whole are still stored, within the store's timeout."""
         for task, flight in self._tasks.items():
             if not flight.ended.is_set():
                 task.cancel()
@@ -132,14 +133,14 @@ class Cache:
         await self._background.wait(CLOSING_SECONDS)
         await self._background.aclose()
 
-    def _over(self, *, kept: CachedAnswer | None = None, error: Exception | None = None) -> SingleFlight:
+    def _ended(self, *, cached: CachedAnswer | None = None, error: Exception | None = None) -> SingleFlight:
         """A flight, joined, that has ended before anybody waited."""
         flight = SingleFlight(self._lease())
         flight.join()
-        flight.end(kept=kept, error=error)
+        flight.end(cached=cached, error=error)
         return flight
 
-    async def _share(self, question: Question) -> None:
+    async def _join_or_lead(self, question: Question) -> None:
         found = question.found
         while (flight := self._flights.get(question.same)) is not None:
             with found.waiting(flight):
@@ -150,18 +151,18 @@ class Cache:
         flight.join()
         try:
             with found.waiting(flight):
-                kept = await self._find(question, flight)
+                result = await self._find(question, flight)
         except BaseException:
-            flight.end()  # who has waited for us looks for themselves
+            flight.end()  # who has waited for us tries for themselves
             flight.leave()
             raise
-        if isinstance(kept, Claim):
-            return self._lead(question, flight, kept)
-        flight.end(kept=kept)
+        if isinstance(result, Claim):
+            return self._lead(question, flight, result)
+        flight.end(cached=result)
         return question.answered(flight)
 
     async def _find(self, question: Question, flight: SingleFlight) -> CachedAnswer | Claim:
-        """Look until the answer is there or nobody else is getting it."""
+        """Poll until the answer is stored or no other worker has the claim."""
         pause, oldest = FIRST_PAUSE, question.oldest
         while (found := await self._store.find_or_claim(question.name, oldest)) is None:
             flight.asked = True
@@ -170,17 +171,17 @@ class Cache:
         return found
 
     def _lead(self, question: Question, flight: SingleFlight, claim: Claim | None) -> None:
-        """Ask the upstream; without a claim when it was to be asked in any case."""
-        task = asyncio.create_task(self._fly(question, flight))
+        """Start the upstream call; without a claim where the cache is not to be read (`no-cache`)."""
+        task = asyncio.create_task(self._call_upstream(question, flight))
         self._tasks[task] = flight
         task.add_done_callback(partial(self._on_done, flight))
         flight.carried_by(task)
-        self._background.keep("cache claim", partial(self._tend, flight, claim))
+        self._background.keep("cache claim", partial(self._renew_claim, flight, claim))
         question.found.missed("fwd=request" if claim is None else "fwd=miss", flight)
         question.found.tells_stored = claim is not None and not question.call.stream
 
-    async def _tend(self, flight: SingleFlight, claim: Claim | None) -> None:
-        """Keep the claim while the upstream is asked, and ask for as long as anybody waits, in any worker."""
+    async def _renew_claim(self, flight: SingleFlight, claim: Claim | None) -> None:
+        """Renew the claim while the call is in flight; cancel the call when nobody waits any more, in any worker."""
         pause = lease = self._store.lease_seconds / 3
         while not await flight.done_within(pause):
             wanted = claim is not None and await claim.renew()
@@ -190,7 +191,7 @@ class Cache:
         if claim is not None:
             await claim.release()
 
-    async def _fly(self, question: Question, flight: SingleFlight) -> None:
+    async def _call_upstream(self, question: Question, flight: SingleFlight) -> None:
         call, deadline = question.call, asyncio.get_running_loop().time() + self._call_seconds
         try:
             async with flight.deadline(deadline, then_seconds=self._stream_seconds if call.stream else None):
@@ -200,15 +201,15 @@ class Cache:
             raise UpstreamTimeout from None
         flight.mark_storable(storable=meter.storable, tokens=meter.usage.total)
         flight.storable = flight.storable and self._store.takes(flight.held)
-        kept, stored = flight.finish(), False
+        cached, stored = flight.finish(), False
         if flight.storable:
-            flight.memory.add(kept.size)  # what the store is sent is a copy
-            stored = await self._store.put(question.name, kept, call.client.cache_ttl_seconds)
-            flight.memory.release(kept.size)
-        self._counts.cached(call.client.name, "stored" if stored else "refused")
+            flight.memory.add(cached.size)  # the encoded value is a copy
+            stored = await self._store.put(question.name, cached, call.client.cache_ttl_seconds)
+            flight.memory.release(cached.size)
+        self._counts.count_cache(call.client.name, "stored" if stored else "refused")
 
     def _on_done(self, flight: SingleFlight, task: asyncio.Task[None]) -> None:
-        """Let go of everything, however it ended: a task that was cancelled early never began."""
+        """Release everything, however the task ended: one that was cancelled early never began."""
         del self._tasks[task]
         flight.done(Draining() if task.cancelled() else task.exception())
 

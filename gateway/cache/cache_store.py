@@ -1,7 +1,7 @@
-"""How are answers found in the store and put there, and who may get one that is not there?
+"""How are answers read from the store and written there, and who may ask the upstream on a miss?
 
-One script looks and claims at once, so of all workers and replicas that miss together exactly one asks the upstream.
-Whatever the store does, the call goes on: a store that is away or full keeps nothing, and claims nothing.
+One script reads and claims atomically, so of all workers and replicas that miss together exactly one asks the upstream.
+The cache fails open: with a store that is unavailable or full nothing is stored or claimed, and the call goes on.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ PROBE = Probe(
     [f"gw:{kind}:{{}}" for kind in ("cache", "claim", "wanted")],
 )
 LEASE_SECONDS = 10.0
-WAITING_MS = 1000  # several looks of those who wait
+WAITING_MS = 1000  # several polls of those who wait
 TAKEN = 0  # what get_or_claim.lua returns while another has the claim
-HANDED_BYTES = 64 * 1024  # beyond, a second round trip costs less than Lua's copies
-VALUE_SECONDS = 1.0  # for what is large to travel; all else must be known to be away within the store's own patience
+HANDED_BYTES = 64 * 1024  # for larger values a second round trip costs less than Lua's copies
+VALUE_SECONDS = 1.0  # timeout for large values; all else has the store's own, shorter one
 VALUE_BYTES = 16 * 1024 * 1024  # what a link of 1 Gbit/s carries within that time, many times over
-LARGE_AT_ONCE = 2  # on their way; more would wait for each other, and the store be taken for one that is away
+LARGE_AT_ONCE = 2  # in flight; more would wait for each other, time out, and make the store count as unavailable
 
 
 class CacheStore:
@@ -50,24 +50,24 @@ class CacheStore:
         self._tokens = (f"{run}-{number:x}" for run in [secrets.token_hex(8)] for number in count(1))
 
     async def find(self, name: str, oldest: float) -> CachedAnswer | None:
-        """The answer kept under this name, made no earlier than `oldest` (seconds since 1970)."""
+        """The answer stored under this name, made no earlier than `oldest` (seconds since 1970)."""
         found = await self._find(name, oldest, Claim(self._store, name, "", self.lease_seconds))
         return found if isinstance(found, CachedAnswer) else None
 
     async def find_or_claim(self, name: str, oldest: float) -> CachedAnswer | Claim | None:
-        """The same, else the right to get it, as far as the store says otherwise; None while another has that right."""
+        """The same, else a claim: the right to ask the upstream; None while another has it."""
         return await self._find(name, oldest, Claim(self._store, name, next(self._tokens), self.lease_seconds))
 
     async def _find(self, name: str, oldest: float, claim: Claim) -> CachedAnswer | Claim | None:
-        """Look, and look again where the answer was damaged: all but one who find that wait like after any miss."""
-        with suppress(Exception):  # away, full, read-only: it says so itself, and the call goes on
+        """Read, and read again where the answer was damaged: then all but one that found it wait, as after any miss."""
+        with suppress(Exception):  # unavailable, full, read-only: the store reports it itself, and the call goes on
             for _ in range(2):
                 found = await self._get_or_claim(name, oldest, claim)
                 if found == TAKEN:
                     return None
                 if found == GRANTED:
                     break
-                if answer := await self._read(name, found):
+                if answer := await self._load(name, found):
                     return answer
         return claim
 
@@ -77,7 +77,7 @@ class CacheStore:
         try:
             await asyncio.shield(reply)
         except asyncio.CancelledError:
-            self._store.spawn(_give_back(claim, reply))
+            self._store.spawn(_release(claim, reply))
             raise
         finally:
             if reply.done():
@@ -85,29 +85,29 @@ class CacheStore:
         found: bytes | int = reply.result()
         return found
 
-    async def _read(self, name: str, found: bytes | int) -> CachedAnswer | None:
-        """The answer in what was found; one that is damaged is forgotten."""
+    async def _load(self, name: str, found: bytes | int) -> CachedAnswer | None:
+        """Decode the answer that was found, or fetch a large one; a damaged one is deleted."""
         if isinstance(found, bytes):
-            value, answer = found, stored.read(name, found)
+            value, answer = found, stored.decode(name, found)
         else:
             async with self._large:
                 value = await self._store.command("GET", name, timeout=self._value_seconds) or b""
                 large = len(value) >= LARGE_BYTES
-                answer = await asyncio.to_thread(stored.read, name, value) if large else stored.read(name, value)
+                answer = await asyncio.to_thread(stored.decode, name, value) if large else stored.decode(name, value)
         if answer is None:
             await self._store.script(DELETE_IF_SAME, (name,), (value[: stored.HEAD_AT], len(value)))
         return answer
 
     def takes(self, size: int) -> bool:
-        """Whether an answer of so many bytes can be kept, as far as is known now."""
+        """Whether an answer of so many bytes can be stored, as far as is known now."""
         return size <= self._value_bytes and self._store.up
 
     async def put(self, name: str, answer: CachedAnswer, ttl_seconds: int) -> bool:
-        """Keep an answer; whether the store took it."""
+        """Store an answer; whether the store took it."""
         if answer.size < LARGE_BYTES:
-            return await self._set(name, stored.written(name, answer, ttl_seconds), ttl_seconds)
+            return await self._set(name, stored.encode(name, answer, ttl_seconds), ttl_seconds)
         async with self._large:
-            value = await asyncio.to_thread(stored.written, name, answer, ttl_seconds)
+            value = await asyncio.to_thread(stored.encode, name, answer, ttl_seconds)
             return await self._set(name, value, ttl_seconds)
 
     async def _set(self, name: str, value: bytes, ttl_seconds: int) -> bool:
@@ -118,8 +118,8 @@ class CacheStore:
         return True
 
 
-async def _give_back(claim: Claim, reply: asyncio.Future[Any]) -> None:
-    """Let go of what may be granted to a caller who has left."""
+async def _release(claim: Claim, reply: asyncio.Future[Any]) -> None:
+    """Release a claim that may yet be granted to a caller who has left."""
     await asyncio.wait([reply])
     claim.update(reply)
     await claim.release()

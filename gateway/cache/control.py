@@ -1,6 +1,7 @@
 """What does a caller's `Cache-Control` ask of the cache?
 
-Four words are known and others are ignored, as RFC 9111 has it.  What cannot be read counts as the stricter one.
+`no-store`, `no-cache`, `only-if-cached` and `max-age` are known; others are ignored, as RFC 9111 says.  A value that
+cannot be parsed counts as the strictest one.
 """
 
 from dataclasses import dataclass
@@ -14,29 +15,29 @@ class CacheControl:
 
     store: bool = True  # `no-store`: neither read nor written
     reuse: bool = True  # `no-cache`: a fresh answer, stored
-    ask: bool = True  # `only-if-cached`: the upstream is left alone
+    ask: bool = True  # `only-if-cached`: the upstream is not asked
     max_age: int = NEVER  # seconds
 
 
 NO_DIRECTIVES = CacheControl()
 
 
-def read(header: str) -> CacheControl:
-    """Read the header's value, in lower case."""
+def parse(header: str) -> CacheControl:
+    """Parse the header's value, in lower case."""
     if not header:
         return NO_DIRECTIVES
-    words = [
-        (name.strip(), value.strip(' \t"')) for name, _, value in (word.partition("=") for word in header.split(","))
+    directives = [
+        (name.strip(), value.strip(' \t"')) for name, _, value in (part.partition("=") for part in header.split(","))
     ]
-    names = {name for name, _ in words}
+    names = {name for name, _ in directives}
     return CacheControl(
         store="no-store" not in names,
         reuse="no-cache" not in names,
         ask="only-if-cached" not in names,
-        max_age=min([NEVER, *(_seconds(value) for name, value in words if name == "max-age")]),
+        max_age=min([NEVER, *(_seconds(value) for name, value in directives if name == "max-age")]),
     )
 
 
 def _seconds(value: str) -> int:
-    """A number of seconds; what is none counts as 0, since it was meant to be short of something."""
+    """A number of seconds; what is no number counts as 0, the strictest."""
     return min(int(value[:10]), NEVER) if value.isascii() and value.isdigit() else 0

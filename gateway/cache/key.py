@@ -1,4 +1,4 @@
-"""Which calls are the same call?
+"""Which calls are identical, and so share a cache key?
 
 Those whose every input that reaches the upstream is the same, byte for byte, and the upstream too: nothing is read into
 a body, so no two readings of one key exist.  Each part is preceded by its length, so no part can pretend to be the end
@@ -17,17 +17,17 @@ LARGE_BYTES = 1024 * 1024  # from here on hashing happens in a thread, so that t
 
 
 def scope_of(client: Client) -> str:
-    """Among whom answers are shared.  No client's own scope can be taken for the shared one: the prefix parts them."""
+    """Which clients share an answer.  No client's own scope can collide with the shared one: its prefix differs."""
     return "shared" if client.cache == "shared" else f"client:{client.name}"
 
 
 def pattern(client_name: str | None) -> str:
-    """What matches the names of one client's own answers, or of all; names of clients hold no wildcards."""
+    """The pattern that matches the keys of one client's own answers, or of all; client names hold no wildcards."""
     return f"gw:cache:client:{client_name}:*" if client_name else "gw:cache:*"
 
 
 async def name_of(call: Call, upstream: str) -> str:
-    """Where this upstream's answer to this call is kept: `gw:cache:SCOPE:{HASH}`."""
+    """The key of this upstream's answer to this call: `gw:cache:SCOPE:{HASH}`."""
     scope = scope_of(call.client)
     asked = call.upstream
     texts = (scope, upstream, asked.method, asked.target, *(text for header in asked.headers for text in header))
@@ -40,8 +40,8 @@ async def name_of(call: Call, upstream: str) -> str:
 
 def digest(parts: Iterable[bytes]) -> str:
     """SHA-256, in hex, of the parts, each after its length in eight bytes."""
-    known = hashlib.sha256()
+    hashed = hashlib.sha256()
     for part in parts:
-        known.update(len(part).to_bytes(8, "big"))
-        known.update(part)
-    return known.hexdigest()
+        hashed.update(len(part).to_bytes(8, "big"))
+        hashed.update(part)
+    return hashed.hexdigest()

@@ -1,4 +1,4 @@
-"""What does a caller learn of where the answer came from?  RFC 9211, as far as it is promised."""
+"""What does a caller receive about where the answer came from?  `cache-status` (RFC 9211) and `age`."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -67,7 +67,7 @@ class CacheResult:
 
     @contextmanager
     def waiting(self, flight: SingleFlight) -> Iterator[None]:
-        """While this lasts the caller waits; if another's call has been asked, for its answer."""
+        """Measure the time in which the caller waits for the answer of another call."""
         began = time.perf_counter()
         try:
             yield
@@ -77,30 +77,30 @@ class CacheResult:
                 self.waited_seconds += time.perf_counter() - began
 
     def missed(self, detail: str = "fwd=miss", flight: SingleFlight | None = None) -> None:
-        """It is not there; a flight is that of a call to the upstream of this one's own."""
+        """Record a miss; `flight` is set where this call leads."""
         self.result, self.detail, self.flight, self.leads = "miss", detail, flight, flight is not None
 
     def answered(self, flight: SingleFlight, ttl: int) -> None:
-        """By what is kept, or by what another call has asked."""
+        """Record a hit, or a flight that another call leads."""
         self.flight = flight
         if not flight.asked:
             self.result, self.detail, self.ttl = "hit", "hit", ttl
 
     async def done(self) -> None:
-        """Wait until what this call leads has ended: its cost is booked with this call."""
+        """Wait until the flight that this call leads has ended: its cost is booked with this call."""
         if self.leads and self.flight:
             await self.flight.ended.wait()
 
     @property
     def hit(self) -> CachedAnswer | None:
-        """The answer, where it had been kept."""
-        return self.flight.kept if self.result == "hit" and self.flight else None
+        """The answer, where it was cached."""
+        return self.flight.cached if self.result == "hit" and self.flight else None
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """`cache-status`, and `age` of a hit; as far as is known by now."""
+        """`cache-status`, and `age` of a hit; as far as is known now."""
         status = f"tokenhot-gateway; {self.detail}"
-        if kept := self.hit:
-            age, ttl = kept.age, min(self.ttl, kept.ttl_seconds)  # another may have had it kept for less
+        if cached := self.hit:
+            age, ttl = cached.age, min(self.ttl, cached.ttl_seconds)  # it may have been stored with a shorter one
             return [(b"cache-status", f"{status}; ttl={max(ttl - age, 0)}".encode()), (b"age", b"%d" % age)]
         if self.tells_stored and self.flight and self.flight.storable:
             status += "; stored"

@@ -1,4 +1,4 @@
-"""What can an operator ask for on the command line?  One module a command, each with a `run` that returns 0 or 1."""
+"""What can an operator do on the command line?  One module per command, each with a `run` that returns 0 or 1."""
 
 import sys
 from contextlib import suppress
@@ -8,7 +8,7 @@ __all__ = ["CommandError", "WrongUseError", "remark"]
 
 
 class CommandError(Exception):
-    """The thing asked for failed; the text is one line: what is wrong; what to do."""
+    """The command failed; the text is one line: what is wrong; what to do."""
 
     exit_status = 1
 
@@ -20,7 +20,7 @@ class WrongUseError(CommandError):
 
 
 def remark(text: str, stream: TextIO | None = None) -> None:
-    """Say something beside what was asked for, where somebody listens: what was done is done without it."""
+    """Write a remark beside the output; that nobody can read it is no error."""
     with suppress(OSError):
         (stream or sys.stderr).write(text)
         (stream or sys.stderr).flush()

@@ -1,7 +1,7 @@
-"""Which answers are kept, and how are they forgotten?
+"""Which answers are cached, and how are they deleted?
 
-Keys are walked server by server, since a cluster has no one who knows them all.  Forgetting frees memory in the
-background; an answer that is being asked for meanwhile is kept when it comes.
+Keys are scanned server by server, since no node of a cluster knows them all.  Deleting (UNLINK) frees memory in the
+background; an answer that is in flight meanwhile is stored when it comes.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from gateway.commands import CommandError, WrongUseError
 from gateway.config import CLUSTER, NAME, Settings, SettingsError, member, watched_clients
 from gateway.store import Store, StoreError, StoreUnavailable, borrow
 
-PATIENCE_SECONDS = 10
-PAGE = 1000  # keys walked at once
+TIMEOUT_SECONDS = 10
+PAGE = 1000  # keys scanned at once
 
 
 def run(settings: Settings, action: str, client: str | None) -> int:
-    """`stats` prints what is kept, `purge` forgets it: one client's own answers, or all.  Raises `CommandError`."""
+    """`stats` counts cached answers, `purge` deletes them: one client's own, or all.  Raises `CommandError`."""
     if client is not None and not NAME.fullmatch(client):  # it becomes part of a pattern
         raise WrongUseError(f"{client!r} is no client's name; see `tokenhot-gateway clients list`")
     try:
@@ -37,7 +37,7 @@ def run(settings: Settings, action: str, client: str | None) -> int:
 
 
 def _sharing(settings: Settings) -> set[str]:
-    """Whose answers lie in the shared scope, as far as the clients file can be read."""
+    """The clients whose answers are in the shared scope, as far as the clients file can be read."""
     try:
         return {client.name for client in watched_clients(settings).value if client.cache == "shared"}
     except SettingsError:
@@ -46,7 +46,7 @@ def _sharing(settings: Settings) -> set[str]:
 
 async def _stats(settings: Settings) -> str:
     answers, sizes = Counter[str](), Counter[str]()
-    async for store, keys in _walk(settings, pattern(None)):
+    async for store, keys in _scan(settings, pattern(None)):
         for key, size in zip(keys, await _each(store, "STRLEN", keys), strict=True):
             scope = key.removeprefix("gw:cache:").partition(":{")[0]
             answers[scope] += 1
@@ -61,13 +61,13 @@ async def _stats(settings: Settings) -> str:
 
 async def _purge(settings: Settings, client: str | None) -> str:
     forgotten = 0
-    async for store, keys in _walk(settings, pattern(client)):
+    async for store, keys in _scan(settings, pattern(client)):
         forgotten += sum(await _each(store, "UNLINK", keys))
     return f"{forgotten:,} answer{'s' * (forgotten != 1)} forgotten\n"
 
 
-async def _walk(settings: Settings, matching: str) -> AsyncIterator[tuple[Store, list[str]]]:
-    """The keys of every server, page by page, each with the store to ask about them."""
+async def _scan(settings: Settings, matching: str) -> AsyncIterator[tuple[Store, list[str]]]:
+    """The keys of every server, page by page, each with the store that holds them."""
     async with _url(settings) as url:
         for server in await _servers(url):
             async with _store(server) as store:
@@ -80,7 +80,7 @@ async def _walk(settings: Settings, matching: str) -> AsyncIterator[tuple[Store,
 
 
 async def _each(store: Store, command: str, keys: Iterable[str]) -> list[Any]:
-    """Ask the same of every key, in one go."""
+    """Run the same command on every key, in one pipeline."""
     return await asyncio.gather(*(store.command(command, key) for key in keys))
 
 
@@ -95,7 +95,7 @@ async def _servers(url: str) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def _url(settings: Settings) -> AsyncIterator[str]:
-    """Where answers are kept: as given, else with the state, else in the embedded store."""
+    """The URL of the cache: as given, else that of the state, else the embedded store's."""
     if url := settings.cache_redis_url or settings.redis_url:
         yield url
     else:
@@ -105,7 +105,7 @@ async def _url(settings: Settings) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def _store(url: str) -> AsyncIterator[Store]:
-    store = Store(url, timeout=PATIENCE_SECONDS)
+    store = Store(url, timeout=TIMEOUT_SECONDS)
     try:
         yield store
     finally:

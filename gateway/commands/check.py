@@ -1,4 +1,4 @@
-"""Would it serve?  One line each for settings, clients, store and upstream, and what to do about a red one."""
+"""Would it serve?  One check each of settings, clients, store and upstream, and what to do about a red one."""
 
 import asyncio
 import contextlib
@@ -59,11 +59,11 @@ async def _store(settings: Settings) -> str:
             store = Store(url, timeout=2, probe=PROBES[name])
             try:
                 await store.verify()
-            except StoreUnavailable as away:
-                advice = (
-                    "mend it, or GATEWAY_REDIS_URL and GATEWAY_CACHE_REDIS_URL; what it must allow is in operations.md"
+            except StoreUnavailable as error:
+                hint = (
+                    "fix it, or GATEWAY_REDIS_URL and GATEWAY_CACHE_REDIS_URL; what it must allow is in operations.md"
                 )
-                raise Red(f"{name}: {away}; {advice}") from None
+                raise Red(f"{name}: {error}; {hint}") from None
             else:
                 if name == "state" and (unread := await _unread(store, settings)):
                     raise Red(f"state: of {', '.join(unread)} it keeps what this version cannot read; {UPGRADE}")
@@ -73,15 +73,15 @@ async def _store(settings: Settings) -> str:
 
 
 async def _unread(store: Store, settings: Settings) -> list[str]:
-    """The clients of whom something was set aside, since another version had written it."""
+    """The clients with state that was set aside, since another version had written it."""
     names: set[str] = set()
     with contextlib.suppress(SettingsError):  # it has a line of its own
         names = {client.name for client in watched_clients(settings).value}
     try:
         names |= {name.decode() for name in await store.command("ZRANGE", CLIENTS, 0, -1)}
         kept = await asyncio.gather(*(store.command("HGET", key(name, "limits"), "unread") for name in sorted(names)))
-    except StoreUnavailable as away:
-        raise Red(f"state: {away}") from None
+    except StoreUnavailable as error:
+        raise Red(f"state: {error}") from None
     return [name for name, unread in zip(sorted(names), kept, strict=True) if unread is not None]
 
 
@@ -102,12 +102,12 @@ async def _upstream(settings: Settings) -> str:
             response = await transport.send(request)
     except (httpx.TransportError, TimeoutError) as error:
         why = str(error) or f"no answer within {UPSTREAM_SECONDS} s"
-        advice = "check GATEWAY_UPSTREAM_URL, the network, and GATEWAY_UPSTREAM_PROXY or _CA_FILE if you need them"
-        raise Red(f"{settings.upstream_url} cannot be reached: {why}; {advice}") from None
+        hint = "check GATEWAY_UPSTREAM_URL, the network, and GATEWAY_UPSTREAM_PROXY or _CA_FILE if you need them"
+        raise Red(f"{settings.upstream_url} cannot be reached: {why}; {hint}") from None
     finally:
         await transport.aclose()
     if response.status == 407:
-        raise Red("the forward proxy refuses our user or password; mend GATEWAY_UPSTREAM_PROXY")
+        raise Red("the forward proxy refuses our user or password; fix GATEWAY_UPSTREAM_PROXY")
     if response.status in {401, 403}:
         raise Red(f"{settings.upstream_url} refuses our key ({response.status}); put a valid one in place")
     if response.status != 200:

@@ -1,7 +1,7 @@
 """How are clients added, listed, and given or refused keys?  By editing the clients file in place.
 
-Comments, order and layout of the file stay as they are.  What an edit makes of the file is read back before it
-replaces the old one, so that a gateway never meets a file of ours that does not load.
+Comments, order and layout of the file stay as they are.  The new content is parsed before it
+replaces the old one, so that a gateway never reads a file of ours that does not load.
 """
 
 import sys
@@ -67,7 +67,7 @@ def run(settings: Settings, action: str, name: str = "", terms: Mapping[str, Any
 
 
 def _done(path: Path, action: str, name: str, terms: Mapping[str, Any]) -> tuple[str, str]:
-    """Do it, and say what goes to stdout, where programs read, and what to stderr, where people do."""
+    """Do it, and return what goes to stdout, for programs, and what to stderr, for people."""
     match action:
         case "add":
             add(path, name, terms, show)
@@ -85,7 +85,7 @@ def _done(path: Path, action: str, name: str, terms: Mapping[str, Any]) -> tuple
 
 
 def show(key: str) -> None:
-    """Print a key.  Raises `CommandError` where nobody can have seen it."""
+    """Print a key.  Raises `CommandError` where it cannot be written."""
     try:
         sys.stdout.write(f"{key}\n")
         sys.stdout.flush()
@@ -93,10 +93,10 @@ def show(key: str) -> None:
         raise CommandError(f"stdout: {error.strerror}; nobody has seen the key, so nothing was changed") from None
 
 
-def add(path: Path, name: str, terms: Mapping[str, Any], tell: Callable[[str], object] = str) -> str:
+def add(path: Path, name: str, terms: Mapping[str, Any], print_key: Callable[[str], object] = str) -> str:
     """Append a client to the file, which is made if it is missing, and return its key.
 
-    `tell` is given the key before it opens anything; what it raises leaves the file as it was.
+    `print_key` receives the key before it is valid; if it raises, the file stays as it was.
     """
     key = new_key()
 
@@ -105,7 +105,7 @@ def add(path: Path, name: str, terms: Mapping[str, Any], tell: Callable[[str], o
         if name in _parsed(path, content).by_name:
             raise CommandError(f"{name} is in {path} already; `clients rotate {name}` gives it a new key")
         table = tomlkit.table(is_super_table=True).append(name, {"key_sha256": [hash_key(key)], **terms})
-        new = _in_the_manner_of(content, lambda text: f"{text.rstrip()}\n\n{tomlkit.dumps({'clients': table})}")
+        new = _keeping_line_ends(content, lambda text: f"{text.rstrip()}\n\n{tomlkit.dumps({'clients': table})}")
         try:
             read_toml(new)
         except ValueError:
@@ -116,12 +116,12 @@ def add(path: Path, name: str, terms: Mapping[str, Any], tell: Callable[[str], o
             raise WrongUseError(f"{error}; {path} stays as it was") from None
         return new
 
-    replace(path, change, lambda: tell(key))
+    replace(path, change, lambda: print_key(key))
     return key
 
 
-def rotate(path: Path, name: str, tell: Callable[[str], object] = str) -> str:
-    """Give a client a new key and return it; the newest key before it stays valid.  `tell` as in `add`."""
+def rotate(path: Path, name: str, print_key: Callable[[str], object] = str) -> str:
+    """Give a client a new key and return it; the newest key before it stays valid.  `print_key` as in `add`."""
     key = new_key()
 
     def change(table: Table) -> None:
@@ -130,7 +130,7 @@ def rotate(path: Path, name: str, tell: Callable[[str], object] = str) -> str:
         if len(hashes) > 2:
             del hashes[0]
 
-    _edit(path, name, change, lambda: tell(key))
+    _edit(path, name, change, lambda: print_key(key))
     return key
 
 
@@ -196,10 +196,10 @@ def _rewritten(content: bytes, name: str, change: Callable[[Table], object]) -> 
             change(table)
         return tomlkit.dumps(document)
 
-    return _in_the_manner_of(content, rewritten)
+    return _keeping_line_ends(content, rewritten)
 
 
-def _in_the_manner_of(content: bytes, edit: Callable[[str], str]) -> bytes:
+def _keeping_line_ends(content: bytes, edit: Callable[[str], str]) -> bytes:
     """Edit the text of a file, and keep its byte order mark and its line ends, where they are all the same."""
     text = decoded(content)
     mark = BOM * content.startswith(BOM.encode())
@@ -211,7 +211,7 @@ def _in_the_manner_of(content: bytes, edit: Callable[[str], str]) -> bytes:
 
 @contextmanager
 def _end_set_aside(table: object) -> Iterator[None]:
-    """Keep the lines above the next table where they are: to tomlkit they are the end of this one."""
+    """Keep the lines above the next table where they are: tomlkit counts them as the end of this one."""
     body = table.value.body if isinstance(table, AbstractTable) else []
     end = []
     while body and body[-1][0] is None:
@@ -224,4 +224,4 @@ def _parsed(path: Path, content: bytes) -> Clients:
     try:
         return Clients.parse(content)
     except ValueError as error:
-        raise CommandError(f"{path}: {error}; mend it by hand first") from None
+        raise CommandError(f"{path}: {error}; fix it by hand first") from None

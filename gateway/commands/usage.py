@@ -1,4 +1,4 @@
-"""What was used, and by whom?  A report of the records that every admitted call leaves in the state store.
+"""What was used, and by whom?  A report of the usage records that every admitted call leaves in the state store.
 
 A record counts on the day on which its call was admitted, UTC.  Records are kept for 90 days.
 """
@@ -23,14 +23,14 @@ from gateway.store import Store, StoreError, StoreUnavailable, borrow
 
 UNITS = {"m": 60, "h": 3600, "d": 86400}
 PAGE = 1000  # records read at once
-PATIENCE_SECONDS = 10
+TIMEOUT_SECONDS = 10
 
 Record = Mapping[str, str]
 
 
 @dataclass(slots=True)
 class Sum:
-    """What some calls came to."""
+    """The usage of some calls."""
 
     calls: int = 0
     cache_hits: int = 0
@@ -38,7 +38,7 @@ class Sum:
     tokens_out: int = 0
     tokens: int = 0  # as charged
     images: int = 0
-    estimated: int = 0  # calls whose usage is a guess
+    estimated: int = 0  # calls whose usage is estimated
     lost: int = 0  # calls that ended with their worker
 
     def add(self, record: Record) -> None:
@@ -87,9 +87,7 @@ async def _sums(settings: Settings, names: Iterable[str], since: float, by: str)
 async def _state(settings: Settings) -> AsyncIterator[Store]:
     async with contextlib.AsyncExitStack() as stack:
         url = settings.redis_url or (await stack.enter_async_context(borrow(settings.data_dir))).state_url
-        store = Store(
-            url, timeout=PATIENCE_SECONDS, on_change=lambda _up, _why: None, observe=lambda _name, _time: None
-        )
+        store = Store(url, timeout=TIMEOUT_SECONDS, on_change=lambda _up, _why: None, observe=lambda _name, _time: None)
         stack.push_async_callback(store.aclose)
         yield store
 

@@ -1,4 +1,4 @@
-"""What is configured: settings, clients, models, and how files are read, followed and replaced."""
+"""What is configured: settings, clients, models, and how files are read, watched and replaced."""
 
 from gateway.config import private
 from gateway.config.clients import NAME, Client, Clients, hash_key, new_key, read_toml, today_utc, well_formed

@@ -1,7 +1,7 @@
 """Who may call, and how much?  The clients file, and the form of a client key.
 
 A key is `thg_`, 32 random characters and 6 characters of checksum, so that a mistyped one is refused without a
-look-up.  Only SHA-256 hashes of keys are ever stored: a key has 190 bits, so no slow hash is needed.
+lookup.  Only SHA-256 hashes of keys are ever stored: a key has 190 bits, so no slow hash is needed.
 """
 
 import datetime as dt
@@ -54,7 +54,7 @@ def hash_key(key: str) -> str:
 
 
 def today_utc() -> dt.date:
-    """The day by which `expires` is read."""
+    """The day against which `expires` is checked."""
     return dt.datetime.now(dt.UTC).date()
 
 

@@ -1,6 +1,6 @@
 """Which models are known by name, and how long is a typical answer of each?
 
-The catalogue is `models.toml` in the package.  A model that it does not name works all the same, as `[default]`.
+The catalogue is `models.toml` in the package.  A model that is not in it works all the same, as `[default]`.
 """
 
 import tomllib
@@ -12,7 +12,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """What the catalogue says of one model."""
+    """One model of the catalogue."""
 
     kind: str  # text, image, speech or embedding
     output_tokens: int  # of one typical answer
@@ -40,7 +40,7 @@ class Catalogue:
         return self.models.get(model, self.default).kind
 
     def may_picture(self, model: str) -> bool:
-        """Whether an answer may be a picture though nobody asked for one: so of every model that is not known."""
+        """Whether an answer may be a picture without being asked for one: true of every unknown model."""
         return model not in self.models or self.models[model].kind == "image"
 
     def output_tokens(self, model: str) -> int:

@@ -1,7 +1,7 @@
-"""Is a folder the gateway's alone, and who holds a lock in it?
+"""Does a folder belong to the gateway alone, and who holds a lock in it?
 
-What lies where others may write may have been laid out by them: no link is followed, and nothing of theirs is opened
-to be written.  All functions raise `OSError` with one line that says what to do.
+Files in a folder where others may write may have been placed by them: no symbolic link is followed, and no file of
+theirs is opened for writing.  All functions raise `OSError` with one line that says what to do.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ OTHERS_WRITE = 0o022
 
 
 def take(folder: Path) -> None:
-    """Make a folder, or see that nobody else may write into it; others may read it."""
+    """Make a folder, or check that nobody else may write into it; others may read it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.stat()
     if status.st_uid != os.geteuid():
@@ -24,7 +24,7 @@ def take(folder: Path) -> None:
 
 
 def make(folder: Path) -> None:
-    """Make a folder that nobody else may even enter, or see that it is one."""
+    """Make a folder that nobody else may even enter (0700), or check that it is one."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     status = folder.lstat()

@@ -1,6 +1,6 @@
-"""What may the environment decide?  Each field is one `GATEWAY_` variable; who may call stands in clients.toml.
+"""What can be set by the environment?  Each field is one `GATEWAY_` variable; who may call is in clients.toml.
 
-Flags of the command line beat the environment, and an empty variable is unset.  No `.env` file is read.
+Flags of the command line override the environment, and an empty variable counts as unset.  No `.env` file is read.
 """
 
 import os
@@ -30,7 +30,7 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseSettings):
-    """Everything the environment may decide."""
+    """All settings."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -91,7 +91,7 @@ class Settings(BaseSettings):
         1, ge=1, description="How many gateways share the limits; matters when the state store is lost."
     )
     state_lost: Literal["local", "closed"] = Field(
-        "local", description="Limiter when the state store is away: `local` (bounded share) or `closed` (503)."
+        "local", description="Limiter when the state store is unavailable: `local` (bounded share) or `closed` (503)."
     )
     drain_seconds: float = Field(300, ge=0, description="How long SIGTERM waits for calls in flight.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="JSON lines on stdout.")
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     @field_validator("operator_hosts")
     @classmethod
     def plain_names(cls, hosts: str | None) -> str | None:
-        """Put names as they are compared, and refuse what is no name: it would never match."""
+        """Normalize names, and refuse what is no host name: it would never match."""
         names = [name.strip().lower().removesuffix(".") for name in (hosts or "").split(",")]
         if wrong := [name for name in names if name and not HOST_NAME.fullmatch(name)]:
             raise ValueError(f"{wrong[0]!r} is no host's name; give names with commas, without scheme, port or *")
@@ -129,7 +129,7 @@ class Settings(BaseSettings):
         if path is None:
             return None
         try:
-            if b"\xef\xbb\xbf-----BEGIN" in path.read_bytes():  # what follows such a mark is overlooked, in silence
+            if b"\xef\xbb\xbf-----BEGIN" in path.read_bytes():  # what follows such a mark is silently ignored
                 raise ValueError("holds a byte order mark before a certificate; save it without")
             ssl.create_default_context(cafile=path)
         except OSError:  # ssl's errors too
@@ -172,7 +172,7 @@ class Settings(BaseSettings):
 
 
 def load(**flags: Any) -> Settings:
-    """Read the environment; `flags` of the command line that are not None beat it.
+    """Read the environment; `flags` of the command line that are not None override it.
 
     Raises `SettingsError` with one clear line.
     """
@@ -211,7 +211,7 @@ def parse_key(content: bytes) -> str:
 
 
 def check_startable(settings: Settings, *, sandbox: bool) -> None:
-    """Read what serving cannot begin without.  Raises `SettingsError`."""
+    """Read the files that serving needs.  Raises `SettingsError`."""
     watched_clients(settings)
     if not sandbox:
         watched_key(settings)
@@ -220,7 +220,7 @@ def check_startable(settings: Settings, *, sandbox: bool) -> None:
 
 
 def watched_key(settings: Settings) -> Watched[str] | Fixed[str]:
-    """Read the upstream key, as a value that follows its file.  Raises `SettingsError`."""
+    """Read the upstream key, as a value that is reloaded with its file.  Raises `SettingsError`."""
     if settings.upstream_key is not None:
         return Fixed(settings.upstream_key.get_secret_value())
     if settings.upstream_key_file is None:
@@ -229,16 +229,16 @@ def watched_key(settings: Settings) -> Watched[str] | Fixed[str]:
 
 
 def watched_clients(settings: Settings) -> Watched[Clients]:
-    """Read the clients file, as a value that follows it.  Raises `SettingsError`."""
+    """Read the clients file, as a value that is reloaded with it.  Raises `SettingsError`."""
     return _watched(
-        settings.clients_file, Clients.parse, "make it with `tokenhot-gateway clients add NAME`, or mend it by hand"
+        settings.clients_file, Clients.parse, "make it with `tokenhot-gateway clients add NAME`, or fix it by hand"
     )
 
 
-def _watched(path: Path, parse: Callable[[bytes], T], advice: str) -> Watched[T]:
+def _watched(path: Path, parse: Callable[[bytes], T], hint: str) -> Watched[T]:
     try:
         return Watched(path, parse)
     except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}; {advice}") from None
+        raise SettingsError(f"{path}: {error.strerror}; {hint}") from None
     except ValueError as error:
-        raise SettingsError(f"{path}: {error}; {advice}") from None
+        raise SettingsError(f"{path}: {error}; {hint}") from None

@@ -1,7 +1,7 @@
-"""What does a store's URL say?
+"""Which store does a URL name, and with which options?
 
-Every part and option is checked here, at the start: what fits works, all else is refused with one line that never
-holds a password.  Options that a client library would know, such as timeouts, are the gateway's own to choose.
+Every part and option is validated here, at the start: anything else is refused with one line that never holds a
+password.  Options that a client library would know, such as timeouts, are the gateway's own to choose.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""How are files read, followed, and replaced, while others read them?
+"""How are files read, watched for changes, and replaced atomically, while others read them?
 
 A `Watched` file is parsed once at start, where a failure is final, and again after each change, where a failure
 leaves the last good value in force.  A half-written or empty file is a failure like any other.  `replace` writes so
@@ -30,16 +30,16 @@ class Watched(Generic[T]):
     def __init__(self, path: Path, parse: Callable[[bytes], T]) -> None:
         """Read the file now.  Raises `OSError` or `ValueError`."""
         self.path = path
-        self.problem: str | None = None  # why the newest content was not taken
+        self.problem: str | None = None  # why the newest content did not load
         self._parse = parse
         self._seen = self._stamp()
         self.value = parse(path.read_bytes())
 
     def refresh(self) -> Literal["same", "changed", "failed"]:
-        """Look whether the file has changed, and take the new value if it is a good one.
+        """Check whether the file has changed, and take the new value if it loads.
 
-        A change is taken 50 ms after the last write at the earliest.  A failure is told once, and a file that could
-        not be read is tried again at every look.
+        A change is taken 50 ms after the last write at the earliest.  A failure is returned once, and a file that could
+        not be read is tried again at every call.
         """
         stamp = self._stamp()
         if stamp == self._seen or (stamp and abs(time.time_ns() - stamp[-1]) < SETTLE_NS):
@@ -70,7 +70,7 @@ class Watched(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Fixed(Generic[T]):
-    """A value that never changes, where a watched one could stand."""
+    """A value that never changes, with the interface of a watched one."""
 
     value: T
     path = Path()

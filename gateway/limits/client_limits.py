@@ -1,6 +1,6 @@
-"""Under which keys does a client's state live, and which of its calls are this worker's?
+"""Under which Redis keys does a client's state live, and which of its calls are in flight in this worker?
 
-All keys of a client have one hash tag, so that a script finds them on one server of a cluster.
+All keys of a client share one hash tag, so that a script finds them on one node of a cluster.
 """
 
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ def key(client: str, name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientLimits:
-    """One client, as this worker knows it."""
+    """One client: its quotas, its scripts bound to its keys, and its calls in this worker."""
 
     client: Client
     quotas: Quotas
@@ -40,11 +40,11 @@ class ClientLimits:
     admit: Bound
     settle: Bound
     renew_and_reap: Bound
-    live: set[str] = field(default_factory=set)  # its calls in this worker
+    live: set[str] = field(default_factory=set)  # ids of its calls in flight in this worker
 
     @classmethod
     def of(cls, client: Client, lease_ms: int, live: set[str]) -> Self:
-        """Its scripts know its keys and limits beforehand."""
+        """Bind the scripts to its keys and limits once."""
         quotas = Quotas.of(client)
         keys = [key(client.name, name) for name in KEYS]
         limits = msgspec.msgpack.encode((*quotas, lease_ms))

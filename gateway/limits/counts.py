@@ -1,10 +1,10 @@
-"""Who counts what the limits do?"""
+"""Which events of the limits are counted?  An interface that the ledger implements."""
 
 from typing import Protocol
 
 
 class Counts(Protocol):
-    """Who counts what happens here."""
+    """Counts what happens here."""
 
     def limited(self, client: str, limit: str) -> None:
         """A call was refused."""
@@ -16,4 +16,4 @@ class Counts(Protocol):
         """A call was settled after it had been recorded as lost; nothing has changed."""
 
     def dropped(self) -> None:
-        """A usage record could not be kept until the store takes it."""
+        """A usage record was dropped: the queue for the store was full, or it was too old."""

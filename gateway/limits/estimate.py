@@ -1,8 +1,8 @@
 """How much may a call cost?  The reservation that limits hold until the real usage is known.
 
 Figures are Gemini's own where there are any: a token is about four characters, a picture 258 tokens, a second of
-audio 32.  The output is the model's typical one, never more than the caller allows.  A picture is expected of every
-call that could bring one: what none came of is given back.
+audio 32.  The output is the model's typical one, never more than the caller allows.  A picture is reserved for
+every call that could return one, and given back if none comes.
 """
 
 from typing import NamedTuple
@@ -14,15 +14,15 @@ CHARS_PER_TOKEN = 4
 TOKENS_PER_PICTURE = 258
 TOKENS_PER_OTHER_MEDIUM = 60 * 32  # as a minute of audio: the length of a clip cannot be told from its bytes
 
-MAX_ANSWERS = 8  # Google's own bound of candidateCount, which a caller may exceed in writing only
+MAX_ANSWERS = 8  # Google's own bound of candidateCount; a request that exceeds it is not answered with more
 
 
 class Estimate(NamedTuple):
-    """What one call is expected to come to."""
+    """The expected usage of one call."""
 
     tokens_in: int = 0
     tokens_out: int = 0
-    images: int = 0  # pictures answered
+    images: int = 0  # pictures in the answer
 
     @property
     def tokens(self) -> int:

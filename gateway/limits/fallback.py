@@ -1,9 +1,9 @@
-"""May a call begin while the state store is away?
+"""May a call begin while the state store is unavailable?
 
-Each worker lets its share of every limit through, counted in its own memory and on its own clock.  What was taken is
-remembered when the store comes and goes, so that a store that flickers gives nobody a fresh start.  The buckets are
-those of admit.lua, less what needs a server: leases and records; and as in drain.lua a clock that goes back begins no
-day anew.
+The fallback rate limiter: each worker admits its share of every limit, counted in its own memory and on its own clock.
+The counts survive when the store recovers and fails again, so that a store that flaps gives no client a fresh start.
+The buckets are those of admit.lua, without what needs a server (leases and records); and as in drain.lua a clock that
+goes back begins no day anew.
 """
 
 import time
@@ -16,12 +16,12 @@ from gateway.limits.headers import refusal
 from gateway.limits.quotas import LIMITS, Quotas
 
 DAY = 86400
-LEAST = 1e-9  # a share below this is none
+LEAST = 1e-9  # a share below this counts as none
 
 
 @dataclass(slots=True)
 class Bucket:
-    """As in state.lua: `held` of its level is of calls under way, and of what those took `share` is there."""
+    """As in drain.lua: `held` of its level is of calls in flight, and `share` of what those took has not drained."""
 
     level: float = 0
     held: float = 0
@@ -42,7 +42,7 @@ class Bucket:
         return self.share
 
     def release(self, took: float, share: float, begun: float) -> float:
-        """The call is no longer under way; returns what it took and is there."""
+        """The call is no longer in flight; returns what it took and has not drained yet."""
         own = took * self.share / share if begun >= self.since else 0
         self.held = max(0, self.held - own)
         return own
@@ -50,7 +50,7 @@ class Bucket:
 
 @dataclass(slots=True)
 class Taken:
-    """What one client has taken in this worker."""
+    """The counters of one client in this worker."""
 
     at: float
     requests: float = 0
@@ -83,12 +83,12 @@ class FallbackLimiter:
         self._clients: dict[str, Taken] = {}
 
     def admit(self, client: Client, estimate: Estimate, in_flight: int) -> LocalReservation:
-        """Take from every share, or from none.  Raises `RateLimited`."""
+        """Take from this worker's share of every limit, or from none.  Raises `RateLimited`."""
         quotas = Quotas.of(client, self._parts)
         tokens, images = quotas.reserved(estimate)
-        taken = self._now(client, quotas)
+        taken = self._drained(client, quotas)
         midnight = (taken.day + 1) * DAY - self._wall()
-        rows = (  # of each limit: how much, used, to be used more, seconds until one unit is free, or all are
+        rows = (  # of each limit: quota, used, more to be used, seconds until one unit is free, or all are
             (quotas.burst, taken.requests, 1, 60 / (quotas.requests_per_minute or 1), None),
             (quotas.tokens_per_minute, taken.tokens.level, tokens, 60 / (quotas.tokens_per_minute or 1), None),
             (quotas.tokens_per_day, taken.tokens_day, tokens, 0, midnight),
@@ -111,9 +111,9 @@ class FallbackLimiter:
         return LocalReservation(begun=taken.at, day=taken.day, tokens=tokens, images=images, took=took, share=share)
 
     def settle(self, client: Client, reservation: LocalReservation, tokens: int, images: int) -> None:
-        """Correct what a call took to what it used; `client` as it is by now."""
+        """Correct a reservation to the usage; `client` is its current entry in the clients file."""
         quotas = Quotas.of(client, self._parts)
-        taken = self._now(client, quotas)
+        taken = self._drained(client, quotas)
         more, own = (
             tokens - reservation.tokens,
             taken.tokens.release(reservation.took, reservation.share, reservation.begun),
@@ -126,8 +126,8 @@ class FallbackLimiter:
             taken.tokens_day = max(0, taken.tokens_day + more)
             taken.images_day = max(0, taken.images_day + images - reservation.images)
 
-    def _now(self, client: Client, quotas: Quotas) -> Taken:
-        """What the client has taken, less what has drained since."""
+    def _drained(self, client: Client, quotas: Quotas) -> Taken:
+        """The client's counters, less what has drained since."""
         now, today = self._clock(), int(self._wall() // DAY)
         taken = self._clients.setdefault(client.name, Taken(now))
         passed, taken.at = now - taken.at, now

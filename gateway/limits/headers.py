@@ -1,7 +1,8 @@
-"""What is a caller told about its limits, in headers and in refusals?
+"""Which headers and errors does a caller receive about its limits?
 
-The header lines are those of the IETF's httpapi draft: of each limit what is left, and in how many seconds all of it
-is back.  A bucket's window is the time in which it fills, which is 60 s unless `burst` says otherwise.
+The headers are `ratelimit` and `ratelimit-policy` of the IETF's httpapi draft: of each limit what is left, and in how
+many seconds all of it is back; a 429 carries `retry-after`.  A bucket's window is the time in which it fills, which is
+60 s unless `burst` says otherwise.
 """
 
 from math import ceil
@@ -57,18 +58,18 @@ def policy(quotas: Quotas) -> bytes:
 
 def standing(quotas: Quotas, levels: Levels) -> bytes:
     """The value of `ratelimit`; empty when there is no limit."""
-    words, midnight = [], ceil(levels.midnight / 1000)
+    items, midnight = [], ceil(levels.midnight / 1000)
     if quotas.burst:
         full = levels.requests * 60 / quotas.requests_per_minute
-        words.append(_left("requests", quotas.burst - levels.requests, ceil(full - 1e-6)))
+        items.append(_left("requests", quotas.burst - levels.requests, ceil(full - 1e-6)))
     if quotas.tokens_per_minute:
         full = levels.tokens * 60 / quotas.tokens_per_minute
-        words.append(_left("tokens", quotas.tokens_per_minute - levels.tokens, ceil(full - 1e-6)))
+        items.append(_left("tokens", quotas.tokens_per_minute - levels.tokens, ceil(full - 1e-6)))
     if quotas.tokens_per_day:
-        words.append(_left("tokens-day", quotas.tokens_per_day - levels.tokens_day, midnight))
+        items.append(_left("tokens-day", quotas.tokens_per_day - levels.tokens_day, midnight))
     if quotas.images_per_day:
-        words.append(_left("images-day", quotas.images_per_day - levels.images_day, midnight))
-    return ", ".join(words).encode()
+        items.append(_left("images-day", quotas.images_per_day - levels.images_day, midnight))
+    return ", ".join(items).encode()
 
 
 def _left(name: str, left: float, seconds: int) -> str:

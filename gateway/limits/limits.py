@@ -1,11 +1,12 @@
 """May they?  The limits of every client, held by all workers together.
 
-`admit` takes a place and a reservation in one script of the state store; `Permit.settle` gives them back and writes
-the call's record in another.  Either may be cut short: a call whose admission has an unknown end is settled by its
-id, a settlement that the store did not take waits in a queue, and settling an id twice changes nothing.
-Tokens are reserved by an estimate, and what an answer costs beyond it is charged when it ends: calls under way can
-overshoot `tokens_per_minute` by that error each, and whoever comes next waits until it has drained.
-A worker renews the leases of its calls every second; one that dies leaves them to expire.
+Rate limits are token buckets (GCRA), budgets are counters of a UTC day, concurrency is a set of leases.  `admit` takes
+a lease and a reservation in one script of the state store; `Permit.settle` gives them back and writes the call's record
+in another.  Either may be interrupted: a call whose admission has an unknown result is settled by its id, a settlement
+that the store did not acknowledge waits in a queue, and settling an id twice changes nothing (idempotent).
+Tokens are reserved by an estimate, and what an answer costs beyond it is charged when it ends: calls in flight can
+overshoot `tokens_per_minute` by that error each, and later calls wait until it has drained.
+A worker renews the leases of its calls every second (a heartbeat); those of a worker that dies expire.
 """
 
 import asyncio
@@ -26,23 +27,23 @@ from gateway.limits.client_limits import CLIENTS, NAMES, ClientLimits
 from gateway.limits.counts import Counts
 from gateway.limits.estimate import estimate
 from gateway.limits.fallback import FallbackLimiter, LocalReservation
-from gateway.limits.headers import Levels, refusal, refused, standing
+from gateway.limits.headers import Levels, refusal, refusal_of, standing
 from gateway.limits.permit import Charge, Permit
 from gateway.limits.settlements import CHUNK, Settlement, Settlements
 from gateway.store import Store, StoreUnavailable
 
 PACKED = msgspec.msgpack.Encoder().encode
 LEVELS = msgspec.msgpack.Decoder(Levels).decode
-BEAT_SECONDS = 1.0
-LOST = 100  # calls that renew_and_reap.lua takes back at most
-UNREAD, OURS = 0, 1  # formats of what is kept, as renew_and_reap.lua tells them; others are newer
+HEARTBEAT_SECONDS = 1.0
+LOST = 100  # lost calls that renew_and_reap.lua reaps at once
+UNREAD, OURS = 0, 1  # formats of the stored state, as renew_and_reap.lua returns them; others are newer
 
 
 class Limits:
-    """The gate of one worker, and the parent's sweep.
+    """Admission and settlement in one worker, and the parent's sweep.
 
-    `worker` names this process in leases.  `replicas` x `workers` share the limits while the store is away.
-    `lease_seconds` is how long the lease of a dead worker lasts; `queue` how many records wait for the store.
+    `worker` names this process in leases.  `replicas` x `workers` share the limits while the store is unavailable.
+    `lease_seconds` is how long the lease of a dead worker lasts; `queue` how many settlements may wait for the store.
     """
 
     def __init__(
@@ -64,13 +65,13 @@ class Limits:
         self._fallback = FallbackLimiter(replicas * workers)
         self._client_limits: dict[str, ClientLimits] = {}
         self._reading = Counter[str]()  # calls whose bodies are still coming, by client
-        self.formats: dict[str, int] = {}  # of clients, where it is not ours: see renew_and_reap.lua
+        self.formats: dict[str, int] = {}  # of clients whose state has another format: see renew_and_reap.lua
         self._settlements = Settlements(store, counts, self._client_limits, queue)
         self._ids = (f"{run}-{number:x}" for run in [secrets.token_hex(5)] for number in count(1))
 
     @contextmanager
     def reading(self, client: Client) -> Iterator[None]:
-        """While a body is read, which is a call of the client's too.
+        """Count a call of the client's while its body is read.
 
         Raises `RateLimited` for a client that has all its `concurrent` calls in this worker already.
         """
@@ -100,11 +101,11 @@ class Limits:
         facts = PACKED((permit.id, tokens, images, self._worker, call.model, call.operation.name, call.request_id))
         try:
             reply = await self._store.run(client_limits.admit, facts)
-        except StoreUnavailable as away:
+        except StoreUnavailable as error:
             try:
-                permit.reservation = self._alone(client_limits, permit)
+                permit.reservation = self._admit_locally(client_limits, permit)
             except GatewayError:
-                if away.sent:  # it may yet be admitted
+                if error.sent:  # it may yet be admitted
                     self._void(permit)
                 raise
         except asyncio.CancelledError:
@@ -116,7 +117,7 @@ class Limits:
         return permit
 
     async def sweep(self, clients: Iterable[Client]) -> Mapping[tuple[str, str], int]:
-        """Take back the leases of dead workers.  Returns what is used of each budget, by client and limit."""
+        """Reap the leases of dead workers.  Returns the usage of each budget, by client and limit."""
         used: dict[tuple[str, str], int] = {}
         present = [self._limits_of(client) for client in clients]
         for chunk in _chunks([*present, *await self._former(present)]):
@@ -128,15 +129,15 @@ class Limits:
         return used
 
     async def run(self) -> None:
-        """Renew leases and tell the store what it missed, until cancelled."""
+        """Renew leases and send settlements that the store missed, until cancelled."""
         while True:
             await self._settlements.flush()
             for chunk in _chunks([one for one in self._client_limits.values() if one.live]):
                 await asyncio.gather(*map(self._renew_and_reap, chunk))
-            await asyncio.sleep(min(BEAT_SECONDS, self._lease_ms / 5000))
+            await asyncio.sleep(min(HEARTBEAT_SECONDS, self._lease_ms / 5000))
 
     async def aclose(self) -> None:
-        """Tell the store what it missed, if it is there; count what cannot be told."""
+        """Send the settlements that the store missed, if it is available; count those that cannot be sent."""
         await self._settlements.aclose()
 
     def _limits_of(self, client: Client) -> ClientLimits:
@@ -147,7 +148,7 @@ class Limits:
         return client_limits
 
     async def _former(self, present: list[ClientLimits]) -> list[ClientLimits]:
-        """Clients that are no longer in the clients file, and may have calls under way all the same."""
+        """Clients that are no longer in the clients file, and may have calls in flight all the same."""
         names = [client_limits.client.name for client_limits in present]
         try:
             known = await self._store.script(NAMES, [CLIENTS], names)
@@ -168,8 +169,8 @@ class Limits:
             raise self._limited(refused(client_limits.client, levels, headers))
         return headers
 
-    def _alone(self, client_limits: ClientLimits, permit: Permit) -> LocalReservation:
-        """Decide without the store."""
+    def _admit_locally(self, client_limits: ClientLimits, permit: Permit) -> LocalReservation:
+        """Decide without the store, by this worker's share."""
         if self._state_lost == "closed":
             raise StateLost
         try:
@@ -190,7 +191,7 @@ class Limits:
             await self._settlements.send(self._settlement(permit, charge, outcome))
 
     def _void(self, permit: Permit) -> None:
-        """The call never began, whatever the store may have made of it."""
+        """Settle a call that never began, in case the store has admitted it."""
         self._settlements.send(self._settlement(permit, Charge(), ""))
 
     def _settlement(self, permit: Permit, charge: Charge, outcome: str) -> Settlement:
@@ -200,9 +201,9 @@ class Limits:
         return Settlement(call.client.name, PACKED(facts))
 
     async def _renew_and_reap(self, client_limits: ClientLimits) -> tuple[int, ...]:
-        """Renew the leases of this worker's calls and take back those of dead workers.
+        """Renew the leases of this worker's calls and reap those of dead workers.
 
-        Returns the tokens and images of today; nothing while the store is away.
+        Returns the tokens and images of today; nothing while the store is unavailable.
         """
         while True:
             try:

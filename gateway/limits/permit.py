@@ -1,4 +1,4 @@
-"""What did the limits give a call, and what does it owe when it ends?"""
+"""What do the limits grant a call, and what is it charged when it ends?"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ from gateway.call import Call, Kind, Modality, Source, Usage
 from gateway.limits.estimate import Estimate
 from gateway.limits.fallback import LocalReservation
 
-FREE = frozenset({"cache_hit", "collapsed"})  # whatever the answer says it once cost
+FREE = frozenset({"cache_hit", "collapsed"})  # whatever usage the answer reports: another call paid for it
 
 
 class Charge(NamedTuple):
-    """What one call is charged, and whether that is known."""
+    """What one call is charged, and whether that is reported or estimated."""
 
     tokens: int = 0
     tokens_in: int = 0
@@ -22,7 +22,7 @@ class Charge(NamedTuple):
 
 
 def charged(usage: Usage, outcome: str, estimate: Estimate) -> Usage:
-    """What the answer reported; where it did not and something was billed all the same, what was expected."""
+    """The usage to charge: what the answer reported; the estimate where it reported none but was billed."""
     if outcome in FREE or (usage.source == "none" and outcome != "ok"):
         return Usage()
     if usage.total or usage.source == "reported":
@@ -41,7 +41,7 @@ def charged(usage: Usage, outcome: str, estimate: Estimate) -> Usage:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Permit:
-    """A place and a reservation, to be given back once."""
+    """A lease and a reservation, to be given back once."""
 
     call: Call
     id: str
@@ -53,13 +53,13 @@ class Permit:
     settled: bool = False
 
     def charged(self, usage: Usage, outcome: str) -> Usage:
-        """What a call that ends so is charged."""
+        """The usage that a call with this outcome is charged."""
         return charged(usage, outcome, self.estimate)
 
     async def settle(self, usage: Usage, outcome: str) -> None:
-        """Give the place back and correct the reservation to what is charged.  Settling twice changes nothing.
+        """Give the lease back and correct the reservation to what is charged.  Settling twice changes nothing.
 
-        Does not fail with the store: what it does not take now, it is told later.
+        Does not fail with the store: a settlement that it does not take now is sent again later.
         """
         if self.settled:
             return

@@ -1,7 +1,7 @@
-"""How much may a client, as numbers?
+"""What are a client's limits, as numbers?
 
-The same limits in two sizes: the whole, which the state store counts for all, and one worker's share of it, for the
-time in which the store is away.
+The same limits in two sizes: the whole, which the state store counts for all workers, and one worker's share of it,
+for the time in which the store is unavailable.
 """
 
 from typing import NamedTuple, Self

@@ -1,8 +1,8 @@
 """Has the store acknowledged the settlement of every call?
 
-What it did not take waits in a queue, which is bounded, and is sent again; receiving it twice does no harm, as long as
-the store remembers the first.  A settlement goes by the limits that are in force when it is sent, since those of its
-admission may have changed.
+A settlement that it did not acknowledge waits in a bounded queue and is sent again (at-least-once delivery); receiving
+it twice changes nothing, for as long as the store remembers the first.  A settlement goes by the limits that are in
+force when it is sent, since those of its admission may have changed.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Settlement(NamedTuple):
 
 
 class Settlements:
-    """The settlements of one worker's calls, on their way to the store."""
+    """The settlements of one worker's calls that the store has not acknowledged yet."""
 
     def __init__(self, store: Store, counts: Counts, limits: Mapping[str, ClientLimits], room: int) -> None:
         self._store, self._counts, self._limits, self._room = store, counts, limits, room
@@ -43,7 +43,7 @@ class Settlements:
         return reply
 
     def _on_reply(self, settlement: Settlement, reply: asyncio.Future[int]) -> None:
-        """Keep what the store may not have received; that it may receive it twice does no harm."""
+        """Queue a settlement that the store may not have received; receiving it twice does no harm."""
         self._sending.discard(reply)
         error = asyncio.CancelledError() if reply.cancelled() else reply.exception()
         if error is not None:
@@ -58,7 +58,7 @@ class Settlements:
             self._counts.late()
 
     async def flush(self) -> None:
-        """Send what the store missed, each once: what it misses again waits for the next beat."""
+        """Send queued settlements, each once: what the store misses again waits for the next heartbeat."""
         left = len(self._queue)
         while left and self._store.up:
             settlements = [self._queue.popleft() for _ in range(min(CHUNK, left))]
@@ -74,7 +74,7 @@ class Settlements:
         return False
 
     async def aclose(self) -> None:
-        """Wait for what is being sent and send the rest, if the store is there; count what cannot be sent."""
+        """Wait for what is being sent and send the rest, if the store is available; count what cannot be sent."""
         if self._sending:
             await asyncio.wait(self._sending)
         await self.flush()

@@ -1,4 +1,4 @@
-"""How much of bodies may be held, and how is what they leave behind given back?"""
+"""How many bytes of bodies may be held, and how is freed memory returned to the system?"""
 
 from gateway.memory import malloc
 from gateway.memory.budget import MemoryBudget, MemoryLease

@@ -1,8 +1,9 @@
-"""How many bytes of bodies may be held at once, and whose?
+"""How many bytes of bodies may be held at once, and by which client?
 
-A worker has one budget.  A client may hold ten times what is left free: alone ten elevenths of all, and less the more
-others hold, so that all who are busy end up with equal shares and there is always room for one who comes; by default
-for the largest body.  (Such a dynamic threshold is how switches share their packet memory.)
+A worker has one memory budget; requests beyond it are refused (backpressure).  A client may hold ten times what is left
+free: alone ten elevenths of all, and less the more others hold, so that busy clients end up with equal shares and there
+is always room for another; by default for the largest body.  (Such a dynamic threshold is how switches share their
+packet memory.)
 """
 
 from collections import defaultdict
@@ -32,7 +33,7 @@ class MemoryBudget:
         return self._by_owner.get(owner, 0) + count <= SHARE * free
 
     def add(self, owner: str, count: int) -> None:
-        """Count bytes that come, or go where they are negative."""
+        """Count bytes as held, or as released where they are negative."""
         self.held += count
         self.released += max(-count, 0)
         self._by_owner[owner] += count
@@ -41,12 +42,12 @@ class MemoryBudget:
 
 
 class MemoryLease:
-    """One call's part of what is held; given back when the call ends, or slice by slice."""
+    """The bytes that one call holds; released when the call ends, or slice by slice."""
 
     def __init__(self, memory_budget: MemoryBudget) -> None:
         self._memory_budget = memory_budget
         self.bytes = 0
-        self.owner = ""  # the name of the client; what nobody in particular owns counts against the free room alone
+        self.owner = ""  # the name of the client; bytes without an owner only reduce the free room
 
     def check_room(self, count: int) -> None:
         """Refuse a request for which there is no room now.  Raises `Overloaded`."""
@@ -54,7 +55,7 @@ class MemoryLease:
             raise Overloaded
 
     def reserve(self, count: int) -> None:
-        """Take room for bytes of a request, or refuse it.  Raises `Overloaded`."""
+        """Reserve bytes of a request, or refuse it.  Raises `Overloaded`."""
         self.check_room(count)
         self.add(count)
 
@@ -66,7 +67,7 @@ class MemoryLease:
         self.resize(max(self.bytes - count, 0))
 
     def resize(self, count: int) -> None:
-        """Hold just this many bytes."""
+        """Hold exactly this many bytes."""
         if more := count - self.bytes:
             self._memory_budget.add(self.owner, more)
             self.bytes = count

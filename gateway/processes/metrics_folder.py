@@ -1,7 +1,7 @@
-"""In which folder do the workers of one gateway leave their numbers, and who removes it when a parent is killed?
+"""In which folder do the workers of one gateway write their metrics, and who removes it when a parent is killed?
 
-A parent holds a lock on its folder, so one that nobody holds is of a parent that is dead, and the next one removes it.
-Cleaners of temporary folders leave a folder alone that is locked.
+It is the PROMETHEUS_MULTIPROC_DIR of prometheus_client.  A parent holds a lock on its folder: an unlocked one belongs
+to a parent that is dead, and the next parent removes it.  Cleaners of temporary folders skip a folder that is locked.
 """
 
 import contextlib
@@ -12,14 +12,14 @@ import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-PREFIX = "tokenhot-gateway-metrics-locked-"  # without the word they may be of a running version that locks none
-VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # where prometheus_client looks
-MEMORY = Path("/dev/shm")  # noqa: S108 - where no temporary folder takes anything
+PREFIX = "tokenhot-gateway-metrics-locked-"  # without `locked`: perhaps of a running version that takes no lock
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client
+MEMORY = Path("/dev/shm")  # noqa: S108 - used where no temporary folder is writable
 
 
 @contextlib.contextmanager
 def folder() -> Generator[Path]:
-    """Make a folder and name it to all we start; where none can be made the workers say so themselves."""
+    """Make a folder and set its variable for all we start; where none can be made the workers report it themselves."""
     with contextlib.ExitStack() as stack:
         found = next((path for place in _places() if (path := stack.enter_context(_locked(place)))), None)
         path = found or MEMORY / f"{PREFIX}nowhere"
@@ -39,7 +39,7 @@ def _places() -> Iterator[Path]:
 @contextlib.contextmanager
 def _locked(place: Path) -> Generator[Path | None]:
     """A new folder, ours for as long as the context is open; None where none can be made."""
-    _remove_the_dead(place)
+    _remove_abandoned(place)
     while True:
         try:
             path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
@@ -49,7 +49,7 @@ def _locked(place: Path) -> Generator[Path | None]:
         with contextlib.suppress(OSError):
             held = _lock(path)
             if held is not None:
-                break  # else another that starts at this moment has taken it for a dead one's
+                break  # else another parent that starts at this moment took it for an abandoned one
     try:
         yield path
     finally:
@@ -57,7 +57,7 @@ def _locked(place: Path) -> Generator[Path | None]:
         os.close(held)
 
 
-def _remove_the_dead(place: Path) -> None:
+def _remove_abandoned(place: Path) -> None:
     for path in place.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             if (held := _lock(path)) is not None:
@@ -66,7 +66,7 @@ def _remove_the_dead(place: Path) -> None:
 
 
 def _lock(path: Path) -> int | None:
-    """Hold a folder of ours that is still there; None: another holds it, or has removed it.  Raises `OSError`."""
+    """Lock a folder of ours that is still there; None: another holds the lock, or has removed it.  Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         if os.fstat(descriptor).st_uid == os.getuid():

@@ -1,7 +1,8 @@
 """What does the operators' port serve?  `/metrics`, of all workers, and nothing else.
 
-It has no key, so it answers under such names only as nobody on the internet can give to its address: otherwise a page
-that an operator looks at could read the numbers, by making its own name lead here (DNS rebinding).
+It asks for no key, so it checks the Host header: it answers only under names that nobody on the internet can point to
+its address.  Otherwise a web page in an operator's browser could read the metrics by resolving its own name to this
+address (DNS rebinding).
 """
 
 import asyncio
@@ -16,11 +17,11 @@ from gateway import errors
 from gateway.asgi import Receive, Scope, Send
 from gateway.telemetry import metrics
 
-STOP_SECONDS = 1  # a scraper that reads slowly is not waited for longer
+STOP_SECONDS = 1  # no longer is waited for a scraper that reads slowly
 
 
 class ForbiddenHost(errors.Refused):
-    """The port was asked under a name that anybody could give to its address."""
+    """The Host header holds a name that anybody could point to this address."""
 
     code, status, reason = 403, "PERMISSION_DENIED", "FORBIDDEN_HOST"
     message = "This port is not served under that name."
@@ -28,7 +29,7 @@ class ForbiddenHost(errors.Refused):
 
 
 class MetricsPage:
-    """An ASGI app.  Scrapes that come while one is being collected get the same answer."""
+    """An ASGI app.  Concurrent scrapes share one collection and get the same answer."""
 
     def __init__(self, exposition: Callable[[], bytes], names: frozenset[str]) -> None:
         self._exposition, self._names = exposition, names
@@ -36,7 +37,7 @@ class MetricsPage:
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-        if not may_ask(host.decode("latin-1"), self._names):
+        if not host_allowed(host.decode("latin-1"), self._names):
             error: errors.GatewayError = ForbiddenHost()
             await _answer(send, error.code, "application/json", errors.GOOGLE.write(error))
         elif scope["path"] == "/metrics" and scope["method"] in {"GET", "HEAD"}:
@@ -52,7 +53,7 @@ class MetricsPage:
         return await asyncio.shield(self._collecting)
 
 
-def may_ask(host: str, names: frozenset[str]) -> bool:
+def host_allowed(host: str, names: frozenset[str]) -> bool:
     """Whether a Host header holds an IP address, a name without a dot, or one of these names, in lower case.
 
     Forms of an address that only browsers read, such as `0x7f.1`, count as names: browsers send the address.
@@ -74,7 +75,7 @@ class Server(uvicorn.Server):
 
 
 async def serve(listener: socket.socket, exposition: Callable[[], bytes], names: str | None) -> None:
-    """Serve on the socket until cancelled; `names`, with commas, may ask beside those that always may."""
+    """Serve on the socket until cancelled; `names`, separated by commas, are allowed beside those that always are."""
     config = uvicorn.Config(
         MetricsPage(exposition, frozenset((names or "").split(","))),
         http="gateway.asgi.protocol:GatewayProtocol",

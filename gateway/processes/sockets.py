@@ -1,4 +1,4 @@
-"""Where does a listener stand, and how is it reached?  An IPv6 address takes IPv4 too, where it can."""
+"""Which address does a listener bind to, and which URL reaches it?  On `::` it is dual-stack, where it can be."""
 
 import ipaddress
 import socket

@@ -1,7 +1,7 @@
-"""What if a standard stream is closed?  Its number stays taken, so that nothing else ever gets what is printed.
+"""What if stdin, stdout or stderr is closed?  Its file descriptor stays taken, by /dev/null.
 
-A socket or a file that got number 1 or 2 would be sent log lines.  A closed stdout refuses what is written to it, as a
-full one does, since a key that is printed there is seen by nobody; a closed stderr swallows it.
+Otherwise a socket or a file that got descriptor 1 or 2 would receive log lines.  A write to a closed stdout fails, as
+to a full one, since nobody would see the key that is printed there; what is written to a closed stderr is discarded.
 """
 
 import os
@@ -26,11 +26,11 @@ def occupy() -> None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
+            stream.reconfigure(errors="backslashreplace")  # names of files may not be valid text
 
 
 def leave(status: int) -> NoReturn:
-    """End without taking the interpreter down: a thread of pyqwest's that still looks at it would abort the process."""
+    """Exit without finalizing the interpreter: a thread of pyqwest's that still uses it would abort the process."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # nobody reads any more, or it is full
             stream.flush()

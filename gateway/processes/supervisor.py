@@ -1,8 +1,8 @@
-"""How does `serve` bring everything up, and in which order does it go down?
+"""How does `serve` start everything, and in which order does it shut down?
 
-`_serve` reads in the order of the start; its contexts close in the opposite order: the workers leave first, the
-embedded store last.  This parent serves no calls: it owns the listening sockets, the store, the background work that
-needs one process, and `/metrics`.
+`_serve` reads in the order of the start; its contexts close in the opposite order: the workers drain and exit
+first, the embedded store stops last.  This parent serves no calls: it owns the listening sockets, the embedded store,
+the background tasks that need one process, and `/metrics`; it handles SIGTERM, SIGINT and SIGHUP.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from gateway import __version__
 from gateway.background import Background
 from gateway.config import PREFIX, Catalogue, Settings
 from gateway.processes import metrics_folder, operators, sweeper
-from gateway.processes.process_pool import Children
+from gateway.processes.process_pool import ProcessPool
 from gateway.processes.sockets import listen, url_of
 from gateway.processes.worker import allow_open_files, harden
 from gateway.store import Embedded, StoreError
@@ -43,7 +43,7 @@ def serve(
     worker_argv: Sequence[str] = WORKER,
     notice_seconds: float = DRAIN_NOTICE_SECONDS,
 ) -> int:
-    """Serve until told to stop, and return the exit status: 0 after a stop, 1 when it cannot start."""
+    """Serve until a signal stops it, and return the exit status: 0 after a stop, 1 when it cannot start."""
     harden()
     log = Log(settings.log_level)
     take_over(log, settings.log_level)
@@ -62,7 +62,7 @@ def serve(
 async def _serve(
     settings: Settings, log: Log, *, sandbox: bool, worker_argv: Sequence[str], notice_seconds: float
 ) -> None:
-    signals = _hear_signals()
+    signals = _subscribe_signals()
     log.event("starting", version=__version__, open_files=allow_open_files())
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(listen(settings.host, settings.port))
@@ -70,25 +70,25 @@ async def _serve(
         folder = stack.enter_context(metrics_folder.folder())
         gathered, metrics = Gathered(folder), Metrics(None, Catalogue.load().models.__contains__)
         report = reporter(log, metrics)
-        obeying = await stack.enter_async_context(Background(report))
-        workers = Children(
+        signal_tasks = await stack.enter_async_context(Background(report))
+        workers = ProcessPool(
             "worker", worker_argv, listener,
             notice_seconds=notice_seconds, report=log.event, forget=gathered.forget, report_failure=report,
         )  # fmt: skip
         seconds = {signal.SIGTERM: notice_seconds + settings.drain_seconds, signal.SIGINT: settings.drain_seconds}
-        obeying.keep("signals", lambda: _obey(signals, workers, seconds, obeying, log))
+        signal_tasks.keep("signals", lambda: _handle_signals(signals, workers, seconds, signal_tasks, log))
         inherited: list[int] = []
         if embedded := settings.redis_url is None:
             stores = await stack.enter_async_context(Embedded(settings.data_dir))
             settings = _with_stores(settings, stores)
             inherited.append(stores.worker_lock)
             stores.watch(await stack.enter_async_context(Background(report)), log.event)
-        sweeping = await stack.enter_async_context(Background(report))
-        sweeping.keep("sweep", partial(sweeper.sweep, settings, log, metrics))
+        sweep_tasks = await stack.enter_async_context(Background(report))
+        sweep_tasks.keep("sweep", partial(sweeper.sweep, settings, log, metrics))
         if sandbox:
             settings = await stack.enter_async_context(_sandbox(settings, log))
-        serving = await stack.enter_async_context(Background(report))
-        serving.keep("operators' port", partial(
+        port_tasks = await stack.enter_async_context(Background(report))
+        port_tasks.keep("operators' port", partial(
             operators.serve, metrics_listener, gathered.exposition, settings.operator_hosts
         ))  # fmt: skip
         await stack.enter_async_context(workers)
@@ -96,22 +96,22 @@ async def _serve(
             urls = {"url": url_of(listener), "metrics": f"{url_of(metrics_listener)}/metrics"}
             log.event("ready", **urls, workers=settings.workers, store="embedded" if embedded else "given")
         elif not workers.stopping.is_set():
-            raise StartError("a worker did not come to serve; the lines before this one say why")
+            raise StartError("a worker did not become ready; the lines before this one say why")
         await workers.stopping.wait()
         listener.close()  # the workers hold it open for as long as they accept
         await workers.ended()
 
 
-def _hear_signals() -> asyncio.Queue[signal.Signals]:
+def _subscribe_signals() -> asyncio.Queue[signal.Signals]:
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
     return signals
 
 
-async def _obey(
+async def _handle_signals(
     signals: asyncio.Queue[signal.Signals],
-    workers: Children,
+    workers: ProcessPool,
     seconds: dict[signal.Signals, float],
     background: Background,
     log: Log,
@@ -136,10 +136,10 @@ def _with_stores(settings: Settings, stores: Embedded) -> Settings:
 
 @contextlib.asynccontextmanager
 async def _sandbox(settings: Settings, log: Log) -> AsyncIterator[Settings]:
-    """Run the stand-in upstream, and give the settings that lead to it."""
+    """Run the stand-in upstream, and yield settings that point to it."""
     key = secrets.token_urlsafe(24)
     with listen("127.0.0.1", 0) as listener:
-        async with Children(
+        async with ProcessPool(
             "sandbox", SANDBOX, listener, notice_seconds=0, report=log.event, forget=lambda _: None
         ) as children:
             if not await children.start(1, _bare_environment() | {"SANDBOX_KEY": key}):
@@ -151,7 +151,7 @@ async def _sandbox(settings: Settings, log: Log) -> AsyncIterator[Settings]:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """Write the settings, as they are after flags and stores, in place of the variables we were started with."""
+    """The workers' environment: the settings after flags and stores, in place of the variables of this process."""
     values = {name: getattr(settings, name) for name in Settings.model_fields}
     ours = {
         PREFIX + name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -1,10 +1,10 @@
-"""Who looks after the leases of workers that died, also of clients that are quiet?
+"""Who reaps the leases of workers that died, also of clients that make no calls?
 
-The parent, every few seconds: it takes them back with the workers' own script, counts their calls as lost, and
-publishes how much of each budget is used.  Gateways that share a store take turns: one sweeps for all, and leaves there
-for the others what of the budgets is used.  Whoever dies in its turn has it until its claim runs out.
-The parent also warns before the store is full, since records are kept for 90 days, and tells of state that another
-version wrote.
+The parent, every few seconds: it reaps expired leases with the workers' own script, counts their calls as lost, and
+publishes how much of each budget is used.  Gateways that share a store take turns under a lock with a time to live: one
+sweeps for all and stores the usage of the budgets there for the others; one that dies meanwhile holds the lock until it
+expires.  The parent also warns before the store is full, since records are kept for 90 days, and logs which clients'
+state was written by another version.
 """
 
 import asyncio
@@ -23,9 +23,12 @@ from gateway.store import Store, StoreUnavailable
 from gateway.telemetry import Ledger, Log, Metrics
 
 SWEEP_SECONDS = 5.0
-FILLING, ROOMY = 0.8, 0.7  # of the store's memory; apart, so that a level between them is not told over and over
-TURN, SWEPT = "gw:sweep", "gw:swept"  # whose turn it is, and what came of the last one
-STALE_SECONDS = 60  # then nobody sweeps any more
+FILLING, ROOMY = (
+    0.8,
+    0.7,
+)  # of the store's memory; apart (hysteresis), so that a level between them is not logged again and again
+TURN, SWEPT = "gw:sweep", "gw:swept"  # the lock of whoever sweeps, and the usage that the last sweep found
+STALE_SECONDS = 60  # a result that is older is not used: nobody sweeps any more
 USED = msgspec.msgpack.Decoder(list[tuple[str, str, int]])
 NAMED = 10  # clients in one line
 BUDGETS = ("tokens_per_day", "images_per_day")
@@ -38,23 +41,23 @@ async def sweep(settings: Settings, log: Log, metrics: Metrics) -> None:
     store = watched_store(settings.redis_url, "state", metrics, log)
     limits = Limits(store, catalogue, Ledger(metrics, log), worker="parent")
     budgets: AbstractSet[tuple[str, str]] = frozenset()
-    swept, told, filling = None, Told(), False
+    swept, reported, filling = None, Reported(), False
     try:
         await store.probe()
         while True:
             clients.refresh()
-            used = await use(limits, store, clients.value, new=swept is not clients.value)
+            used = await used_budgets(limits, store, clients.value, new=swept is not clients.value)
             swept = clients.value
             budgets = publish(swept, used, metrics, before=budgets)
-            told = tell(limits.formats, log, told)
-            filling = await warn(store, swept, metrics, log, filling=filling)
+            reported = report_formats(limits.formats, log, reported)
+            filling = await report_fullness(store, swept, metrics, log, filling=filling)
             await asyncio.sleep(SWEEP_SECONDS)
     finally:
         await store.aclose()
 
 
-async def use(limits: Limits, store: Store, clients: Clients, *, new: bool) -> Mapping[tuple[str, str], int]:
-    """What is used of each budget: sweep, if it is our turn or the clients are `new`, else hear of the last sweep."""
+async def used_budgets(limits: Limits, store: Store, clients: Clients, *, new: bool) -> Mapping[tuple[str, str], int]:
+    """The usage of each budget: by a sweep, if it is our turn or the clients are `new`, else by the last one."""
     try:
         who, until = f"{socket.gethostname()}:{os.getpid()}", round(SWEEP_SECONDS * 980)  # over before we come again
         if await store.command("SET", TURN, who, "NX", "PX", until) is None and not new:
@@ -77,7 +80,7 @@ async def use(limits: Limits, store: Store, clients: Clients, *, new: bool) -> M
 def publish(
     clients: Clients, used: Mapping[tuple[str, str], int], metrics: Metrics, *, before: AbstractSet[tuple[str, str]]
 ) -> AbstractSet[tuple[str, str]]:
-    """Set the gauges of the budgets and return which there are; what could not be asked stays as it was."""
+    """Set the gauges of the budgets and return which there are; a gauge whose usage is unknown stays as it was."""
     limits = {(client.name, budget): getattr(client, budget) for client in clients for budget in BUDGETS}
     limits = {budget: limit for budget, limit in limits.items() if limit is not None}
     for gone in before - limits.keys():  # a gauge cannot be taken out of its file; a limit of 0 is none
@@ -90,26 +93,26 @@ def publish(
     return limits.keys()
 
 
-class Told(NamedTuple):
-    """Of which clients it was said that what is kept of them is not as we write it."""
+class Reported(NamedTuple):
+    """The clients whose stored state was reported as not in the format of this version."""
 
     unread: tuple[str, ...] = ()
     newer: tuple[str, ...] = ()
 
 
-def tell(formats: Mapping[str, int], log: Log, told: Told) -> Told:
-    """Say of which clients another version has written, once each time that these change.  Returns what holds now."""
+def report_formats(formats: Mapping[str, int], log: Log, reported: Reported) -> Reported:
+    """Log which clients' state another version wrote, once each time that these change.  Returns what holds now."""
     unread = tuple(sorted(name for name, form in formats.items() if form == UNREAD))
-    now = Told(unread, tuple(sorted(formats.keys() - set(unread))))
-    if now.unread and now.unread != told.unread:
+    now = Reported(unread, tuple(sorted(formats.keys() - set(unread))))
+    if now.unread and now.unread != reported.unread:
         log.event("state_unread", level="error", clients=now.unread[:NAMED], of=len(now.unread))
-    if now.newer and now.newer != told.newer:
+    if now.newer and now.newer != reported.newer:
         log.event("state_newer", level="warning", clients=now.newer[:NAMED], of=len(now.newer))
     return now
 
 
-async def warn(store: Store, clients: Clients, metrics: Metrics, log: Log, *, filling: bool) -> bool:
-    """Publish how full the store is; say it once when it fills up, and once when there is room again.
+async def report_fullness(store: Store, clients: Clients, metrics: Metrics, log: Log, *, filling: bool) -> bool:
+    """Publish how full the store is; log it once when it fills up, and once when there is room again.
 
     Returns which of the two holds.
     """

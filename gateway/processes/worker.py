@@ -1,14 +1,14 @@
 """How does one worker process serve, and how does it leave without losing a call?
 
 The parent starts it as `python -m gateway.processes.worker LISTENER LIFELINE READY NOTICE`: three descriptors that it
-inherits, and seconds.  One byte on READY says that it serves, and its end that it is gone; LIFELINE ends when the
-parent is gone; the settings are the environment's.  It leaves in four steps; what makes it leave decides how long the
-first two last:
+inherits, and seconds.  One byte on READY says that it serves, end of file there that it is gone; LIFELINE reaches
+end of file when the parent is gone; the settings are in the environment.  Its shutdown (drain) has four steps; what
+causes it decides how long the first two last:
 
     1. notice    still accepts, while `/readyz` says 503 and every answer closes its connection
     2. linger    accepts no more, still serves the connections it has
     3. finish    idle connections are closed, calls in flight go on for GATEWAY_DRAIN_SECONDS, then they are cancelled
-    4. close     the app puts away what it holds, and the process exits with 0
+    4. close     the app closes what it holds, and the process exits with 0
 """
 
 import asyncio
@@ -33,17 +33,17 @@ from gateway.memory import malloc
 from gateway.processes.sockets import BACKLOG
 
 KEEP_ALIVE_SECONDS = 75
-LINGER_SECONDS = 0.2  # what was accepted last must be read before idle connections are told apart
-CANCEL_SECONDS = 5.0  # for what is left of calls that are cancelled: their settlement
-CLOSE_SECONDS = 5.0  # for the app's own end
-LOOK_SECONDS = 0.02
-COLLECT_AFTER = (10_000, 20, 50)  # calls make few cycles, and looking for them was a tenth of their cost
+LINGER_SECONDS = 0.2  # what was accepted last must be read before idle connections can be recognized
+CANCEL_SECONDS = 5.0  # for the settlement of calls that were cancelled
+CLOSE_SECONDS = 5.0  # for the app's own shutdown
+POLL_SECONDS = 0.02
+COLLECT_AFTER = (10_000, 20, 50)  # calls make few reference cycles, and collecting them was a tenth of their cost
 PR_SET_DUMPABLE = 4
-MOST_FILES = 2**20  # more than the memory for their calls; some programs prepare for every number they may get
+MOST_FILES = 2**20  # memory for so many calls ends before; some programs prepare for every descriptor that they may get
 
 
 class App(Protocol):
-    """What a worker needs of the app: ASGI with a lifespan, told of the end as it comes."""
+    """What a worker needs of the app: ASGI with a lifespan, and the two steps of its drain."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
@@ -55,7 +55,7 @@ class App(Protocol):
 
 
 class Worker(uvicorn.Server):
-    """A uvicorn server on an inherited socket that is told to leave by signals and by its parent's death."""
+    """A uvicorn server on an inherited socket that drains on signals and on its parent's death."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Worker(uvicorn.Server):
         drain_seconds: float,
     ) -> None:
         super().__init__(config)
-        self.servers = []  # uvicorn sets it late, and we may be told to leave before
+        self.servers = []  # uvicorn sets it late, and a signal may arrive before
         self._app = app
         self._lifeline = lifeline
         self._ready = ready
@@ -80,7 +80,7 @@ class Worker(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Listen to all that makes us leave.  uvicorn's way would end the process by the signal instead of with 0."""
+        """Handle all that makes us leave.  uvicorn's way would end the process by the signal instead of with 0."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._leave, self._notice_seconds, LINGER_SECONDS)
         loop.add_signal_handler(signal.SIGHUP, self._leave, 0.0, self._notice_seconds)  # another has our place
@@ -92,10 +92,10 @@ class Worker(uvicorn.Server):
         # A thread that reads a large body never lets go of the interpreter: two of them stall the loop twice as long.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1, "large-bodies"))
         await super().startup(sockets)
-        with contextlib.suppress(BrokenPipeError):  # the parent is gone, and the lifeline will say so
+        with contextlib.suppress(BrokenPipeError):  # the parent is gone, and the lifeline will show it
             os.write(self._ready, b"1")
         gc.collect()
-        gc.freeze()  # what start-up made stays: no collection need look at it again
+        gc.freeze()  # what start-up made stays: no collection need visit it again
         gc.set_threshold(*COLLECT_AFTER)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
@@ -103,11 +103,11 @@ class Worker(uvicorn.Server):
         self._stop_listening()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        await self._settle(self._drain_seconds)
+        await self._wait_until_idle(self._drain_seconds)
         for task in self.server_state.tasks:
             task.cancel()
         self.force_exit = False
-        await self._settle(CANCEL_SECONDS)
+        await self._wait_until_idle(CANCEL_SECONDS)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.lifespan.shutdown(), CLOSE_SECONDS)
 
@@ -133,7 +133,7 @@ class Worker(uvicorn.Server):
             self._stop_listening()
             await self._pause(linger_seconds)
             self._app.stop_accepting()
-        finally:  # whatever fails above, the worker leaves
+        finally:  # whatever fails above, the worker exits
             self.should_exit = True
 
     async def _pause(self, seconds: float) -> None:
@@ -144,13 +144,13 @@ class Worker(uvicorn.Server):
         for server in self.servers:
             server.close()
 
-    async def _settle(self, seconds: float) -> None:
+    async def _wait_until_idle(self, seconds: float) -> None:
         """Wait until every answer is written and every call has ended, for so long at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 state = self.server_state
                 while (state.connections or state.tasks) and not self.force_exit:  # noqa: ASYNC110 - uvicorn's plain sets
-                    await asyncio.sleep(LOOK_SECONDS)
+                    await asyncio.sleep(POLL_SECONDS)
 
 
 def harden() -> None:
@@ -171,13 +171,13 @@ def allow_open_files() -> int:
 
 
 def share_the_core() -> None:
-    """Keep our two threads from preempting each other: who is woken, for the lock that the other holds, may wait."""
+    """Keep our two threads from preempting each other: one that wakes can wait for the GIL that the other holds."""
     with contextlib.suppress(AttributeError, OSError):  # not on macOS; not where a sandbox forbids it
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def run(create: Callable[[Settings], App], arguments: Sequence[str]) -> None:
-    """Serve the app that `create` makes until told to leave; `arguments` are LISTENER LIFELINE READY NOTICE."""
+    """Serve the app that `create` makes until a signal stops it; `arguments` are LISTENER LIFELINE READY NOTICE."""
     harden()
     malloc.keep_at_hand()
     share_the_core()
@@ -192,7 +192,7 @@ def run(create: Callable[[Settings], App], arguments: Sequence[str]) -> None:
         lifespan="on",
         log_config=None,
         access_log=False,
-        proxy_headers=False,  # forwarded headers are anybody's word
+        proxy_headers=False,  # anybody can send forwarded headers
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -1,6 +1,6 @@
 """How does a supervisor start the stand-in?  `python -m gateway.sandbox LISTENER LIFELINE READY`: three descriptors.
 
-One byte on READY says that it serves; the end of LIFELINE ends it.  Its key stands in SANDBOX_KEY.
+One byte on READY says that it serves; end of file on LIFELINE stops it.  Its key is in SANDBOX_KEY.
 """
 
 import os
@@ -12,13 +12,13 @@ from gateway.sandbox.app import run
 
 
 def end_with(lifeline: int) -> None:
-    """Wait for the end of the supervisor, and follow it."""
+    """Wait for the end of the supervisor, then exit."""
     os.read(lifeline, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main(listener: int, lifeline: int, ready: int) -> None:
-    """Serve until told to end."""
+    """Serve until stopped."""
     threading.Thread(target=end_with, args=(lifeline,), daemon=True).start()
     os.write(ready, b"1")
     run(os.environ["SANDBOX_KEY"], fd=listener)

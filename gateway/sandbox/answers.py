@@ -1,4 +1,4 @@
-"""What does the sandbox say?  The JSON of an answer that goes well, for every kind of model."""
+"""What does the sandbox answer?  The JSON of a successful answer, for every kind of model."""
 
 import base64
 import math
@@ -20,7 +20,7 @@ _SLICE = speech.RATE  # bytes in one event of a stream: half a second
 
 
 class Part(NamedTuple):
-    """One part of an answer and what it comes to."""
+    """One part of an answer and its usage."""
 
     content: dict[str, Any]
     modality: str
@@ -40,15 +40,15 @@ def events(
     candidates = [_steps(_parts(question, model, kind, size, number), stream=stream) for number in range(wanted)]
     asked = question.tokens()
     spent: dict[str, int] = {}
-    told = []
+    answered = []
     for number in range(max(map(len, candidates))):
-        saying = [(index, steps) for index, steps in enumerate(candidates) if number < len(steps)]
-        for _, steps in saying:
+        unfinished = [(index, steps) for index, steps in enumerate(candidates) if number < len(steps)]
+        for _, steps in unfinished:
             for part in steps[number]:
                 spent[part.modality] = spent.get(part.modality, 0) + part.amount
-        told.append(
+        answered.append(
             {
-                "candidates": [_candidate(index, steps, number) for index, steps in saying],
+                "candidates": [_candidate(index, steps, number) for index, steps in unfinished],
                 "usageMetadata": usage.metadata(
                     asked, {each: usage.tokens(each, amount) for each, amount in spent.items()}
                 ),
@@ -56,7 +56,7 @@ def events(
                 "responseId": nonce,
             }
         )
-    return told
+    return answered
 
 
 def counted(question: Question) -> dict[str, Any]:

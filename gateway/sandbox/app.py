@@ -1,7 +1,8 @@
 """How does the sandbox run?  The ASGI application and its server.
 
-A call is read whole, answered by pure functions (`vendor.py`, spoiled by `faults.py`), and the answer is played for as
-long as the caller stays.  `GET /sandbox/log` shows what was received and sent; `DELETE /sandbox/log` forgets it.
+A call is read whole, answered by pure functions (`vendor.py`, spoiled by `faults.py`), and the answer is sent for as
+long as the caller stays connected.  `GET /sandbox/log` shows what was received and sent; `DELETE /sandbox/log` forgets
+it.
 """
 
 import socket
@@ -65,7 +66,7 @@ class Sandbox:
 
     def _spoiled(self, call: Call) -> Answer:
         answer = self._vendor.answer(call)
-        return call.fault.sent(answer, call.record) if call.fault else answer
+        return call.fault.change_answer(answer, call.record) if call.fault else answer
 
 
 def run(key: str, *, fd: int, faults: bool = False) -> None:

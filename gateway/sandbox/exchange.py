@@ -43,7 +43,7 @@ class Exchange:
         return body
 
     async def beside(self, make: Callable[[], T]) -> T:
-        """What `make` returns or raises, worked out in a thread."""
+        """What `make` returns or raises, run in a thread."""
         made = asyncio.get_running_loop().run_in_executor(None, make)
         left = asyncio.ensure_future(self._left())
         try:
@@ -103,7 +103,7 @@ class Exchange:
         view = memoryview(chunk)
         for at in range(0, len(chunk), _SLICE):
             await self._body(view[at : at + _SLICE], more=True)
-            await self.pause(0)  # sending to nobody is silent; this notices
+            await self.pause(0)  # sending to a closed connection raises nothing; this notices
         await self._body(b"", more=more)
 
     async def _body(self, data: bytes | memoryview, *, more: bool) -> None:
@@ -112,7 +112,7 @@ class Exchange:
         self._record.answer_bytes += len(data)
 
     async def _abort(self) -> None:
-        """Drop the connection.  ASGI has no word for it, so uvicorn's transport is taken."""
+        """Drop the connection.  ASGI has no message for it, so uvicorn's transport is used."""
         await self.pause(_FLUSH_SECONDS)
         cycle: Any = getattr(self._send, "__self__")  # noqa: B009 - a callable in general has none
         cycle.transport.abort()

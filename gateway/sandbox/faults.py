@@ -1,12 +1,12 @@
 """Which misbehaviour was asked for, and is it due?
 
-Demand for by `x-sandbox-fault: SPEC` or by `sandbox-fault: SPEC` anywhere in the request body.  SPEC is
+Asked for by `x-sandbox-fault: SPEC` or by `sandbox-fault: SPEC` anywhere in the request body.  SPEC is
 `NAME[=ARGUMENT][*TIMES]`; with TIMES only the first so many calls with the same body misbehave.  The names:
 
 * `429`, `503` or any other status, the argument being `Retry-After`; `google=STATUS[/SECONDS]` in Google's shape;
   `quota`, `key`, `echokey`, `redirect`, `html`, `html200`, `empty`: another answer altogether
-* `blocked`, `safety`, `link`, `nousage`, `toolong=BYTES`: an answer that says something unusual
-* `badjson`, `gzip`, `bomb`: an answer that is not what its head says
+* `blocked`, `safety`, `link`, `nousage`, `toolong=BYTES`: an answer with unusual content
+* `badjson`, `gzip`, `bomb`: an answer that does not match its head
 * `slow=SECONDS`, `drip=SECONDS`, `hang`, `cut`, `cutstart`: an answer that comes late, slowly, not, or in part
 * `sse`, `crlf`, `ping`, `nonewline`, `streamerror`: streams as other relays frame them
 """
@@ -37,13 +37,13 @@ class Fault:
         """Whether a stream is server-sent events even without `alt=sse`."""
         return self.name == "sse" or self.name in twists.STREAMS
 
-    def said(self, events: list[Event]) -> list[Event]:
-        """What is said, changed.  `ValueError` when the argument is no number."""
+    def change_events(self, events: list[Event]) -> list[Event]:
+        """The events of the answer, changed.  `ValueError` when the argument is no number."""
         twist = twists.EVENTS.get(self.name)
         return twist(events, self.argument) if twist else events
 
-    def sent(self, answer: Answer, record: Record) -> Answer:
-        """What is sent, changed.  `ValueError` when the argument is no number."""
+    def change_answer(self, answer: Answer, record: Record) -> Answer:
+        """The bytes of the answer, changed.  `ValueError` when the argument is no number."""
         if _STATUS.fullmatch(self.name):
             return twists.status(int(self.name), self.argument, record)
         if self.name in twists.STREAMS:
@@ -53,13 +53,13 @@ class Fault:
 
 
 class Faults:
-    """Counts which calls have had theirs."""
+    """Counts which calls have had their fault."""
 
     def __init__(self) -> None:
         self._had: Counter[tuple[str, str]] = Counter()
 
     def due(self, record: Record, markers: Mapping[str, str]) -> Fault | None:
-        """The fault this call shall have.  `ValueError` when there is no such fault."""
+        """The fault for this call.  `ValueError` when there is no such fault."""
         spec = record.header(b"x-sandbox-fault").decode("latin-1") or markers.get("fault")
         if not spec:
             return None

@@ -15,7 +15,8 @@ _KEPT = 20_000
 class Record(msgspec.Struct, kw_only=True):
     """One call, written while it runs.
 
-    `end` is None while under way, "cancelled" when the caller hung up, else "complete": also when a fault cut it.
+    `end` is None while the call is in flight, "cancelled" when the caller hung up, else "complete": also when a fault
+    cut it.
     """
 
     nonce: str

@@ -47,7 +47,7 @@ class Content(_Read):
 
 
 class ImageConfig(_Read):
-    """How the picture shall be."""
+    """The picture's options."""
 
     aspect_ratio: str = "1:1"
     image_size: str = "1K"
@@ -66,13 +66,13 @@ class VoiceConfig(_Read):
 
 
 class SpeechConfig(_Read):
-    """How it shall sound."""
+    """The speech options."""
 
     voice_config: VoiceConfig = msgspec.field(default_factory=VoiceConfig)
 
 
 class GenerationConfig(_Read):
-    """How the answer shall be."""
+    """The answer's options."""
 
     candidate_count: int = 1
     response_modalities: list[str | int] = []

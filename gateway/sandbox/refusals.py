@@ -1,4 +1,4 @@
-"""How does the vendor say no?  In new-api's shape on every route; Google's own shape exists for faults."""
+"""How does the vendor write errors?  In new-api's shape on every route; Google's own shape exists for faults."""
 
 from gateway.sandbox.wire import Answer, unary
 

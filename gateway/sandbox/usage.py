@@ -1,4 +1,4 @@
-"""What does a call come to?  Tokens by modality, as Google's `usageMetadata` reports them."""
+"""What is the usage of a call?  Tokens by modality, as Google's `usageMetadata` reports them."""
 
 from collections.abc import Mapping
 from typing import Any

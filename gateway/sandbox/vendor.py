@@ -1,4 +1,4 @@
-"""What does the vendor answer to a call?  Its routes and refusals; the words of an answer are in `answers.py`."""
+"""What does the vendor answer to a call?  Its routes and errors; the content of an answer is in `answers.py`."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _SMALL = 64 * 1024  # bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request, and what it asks for beside the words."""
+    """One request, and what it asks for beside the text."""
 
     record: Record
     body: bytes
@@ -34,7 +34,7 @@ class Vendor:
         self._models = catalogue.load()
 
     def is_quick(self, call: Call) -> bool:
-        """Whether the answer is made in microseconds: not with much to read, to draw, to speak or to spoil."""
+        """Whether the answer is made in microseconds: not with much to read, to draw, to speak, or a fault."""
         route = _ROUTE.fullmatch(call.record.path)
         kind = self._models.get(route["model"]) if route else None
         return call.fault is None and len(call.body) <= _SMALL and kind in {None, "text"}
@@ -74,7 +74,7 @@ def _called(call: Call, model: str, kind: str, method: str) -> Answer:
     stream, size = method == "streamGenerateContent", call.marks.get("size")
     events = answers.events(asked, model, kind, call.record.nonce, stream=stream, size=int(size) if size else None)
     if call.fault:
-        events = call.fault.said(events)
+        events = call.fault.change_events(events)
     return _framed(call, events) if stream else wire.unary(events[0])
 
 

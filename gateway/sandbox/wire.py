@@ -1,4 +1,4 @@
-"""How does an answer lie on the wire?  As JSON, as a JSON array or as server-sent events, whole or in timed chunks."""
+"""How is an answer framed?  As JSON, as a JSON array or as server-sent events, whole or in timed chunks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

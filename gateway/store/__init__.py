@@ -1,4 +1,4 @@
-"""How the state and cache stores are asked, and the ones we bring ourselves."""
+"""Commands to the state and cache stores, and the embedded stores that we bring ourselves."""
 
 from gateway.store.command import Bound, Script, StoreUnavailable
 from gateway.store.embedded import Embedded, StoreError, borrow

@@ -1,7 +1,7 @@
 """What is asked of a store, and how does it look on the wire?
 
-redis-py packs a script call of 24 parts in 41 µs; here it takes 2, most of it packed beforehand, and no picture is
-copied.
+redis-py packs a script call of 24 parts in 41 µs; here it takes 2, since most of it is packed beforehand, and no
+picture is copied.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ LARGE = 16384  # bytes of a part that stands alone on the wire
 
 
 def ignore(*_: object) -> None:
-    """Nobody wants to hear of it."""
+    """The callback of whoever needs none."""
 
 
 class StoreUnavailable(Exception):
-    """The store did not do what was asked; `sent` says whether it may have done so, or may yet."""
+    """The store did not run a command; `sent` says whether it may have run it all the same, or may yet."""
 
     def __init__(self, why: str, *, sent: bool) -> None:
         super().__init__(why)
@@ -73,7 +73,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """A script and what it is told each time."""
+    """A script with its keys and its constant arguments."""
 
     script: Script
     key: str
@@ -83,7 +83,7 @@ class Bound:
 
 @dataclass(slots=True, eq=False)
 class Command:
-    """One command on its way."""
+    """One command in flight."""
 
     operation: str  # the name of a script or command, for metrics
     key: str  # one of its keys: they all live on one server
@@ -93,17 +93,17 @@ class Command:
     since: float  # on the loop's clock, which need not be fine
     timeout: float  # seconds from then to the reply
     reply: asyncio.Future[Any]
-    began: float = 0.0  # the same moment on a clock that is
+    began: float = 0.0  # the same moment on a fine clock
 
     def again(self) -> "Command":
-        """The same, said so that a server understands it which does not know the script."""
+        """The same as `EVAL` with the script's text, for a server that does not know its hash."""
         if self.bound is None:
             return self
         opening = Opening.of("EVAL", self.bound.script.source, *self.bound.known)
         return replace(self, opening=opening, bound=None)
 
     def succeed(self, value: object) -> None:
-        if not self.reply.done():  # its caller may have left
+        if not self.reply.done():  # its caller may have been cancelled
             self.reply.set_result(value)
 
     def fail(self, error: Exception) -> None:
@@ -112,7 +112,7 @@ class Command:
 
 
 def fail_all(commands: Iterable[Command], why: str, *, sent: bool) -> None:
-    """Nobody waits for them any more."""
+    """Fail them with `StoreUnavailable`."""
     for command in commands:
         command.fail(StoreUnavailable(why, sent=sent))
 

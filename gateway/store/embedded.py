@@ -1,10 +1,11 @@
-"""Where does state live when no Redis is given?  In two Valkey servers of our own, which outlive a killed parent.
+"""Where does state live when no Redis is given?  In two embedded Valkey servers, which outlive a killed parent.
 
-`state` keeps limits, leases and usage and loses a second of them at most; `cache` keeps answers and may lose them all.
+`state` holds limits, leases and usage and loses a second of them at most (append-only file); `cache` holds answers and
+may lose them all.
 
-One process at a time may use a data folder: it holds the lock on the folder.  Servers left behind by a killed parent
+One gateway at a time may use a data folder: it holds the lock on the folder.  Servers left behind by a killed parent
 are taken over by the next one; nothing is ever killed that was not started here.  Where nobody takes them over their
-guardian ends them, when the killed parent's workers have ended too.
+guardian stops them, when the killed parent's workers have exited too.
 """
 
 import asyncio
@@ -31,13 +32,13 @@ __all__ = ["CACHE", "STATE", "Embedded", "FolderInUse", "StoreError", "borrow"]
 ALWAYS = {
     "port": "0",
     "unixsocketperm": "700",
-    "save": "",  # no snapshots: state has its log, the cache may be lost
+    "save": "",  # no snapshots: state has its append-only file, the cache may be lost
 }
 STATE = ALWAYS | {
     "appendonly": "yes",
     "appendfsync": "everysec",
     "maxmemory-policy": "noeviction",
-    # About four million usage records, or 90 days of 40 000 calls a day; full, it refuses instead of filling the host.
+    # About four million usage records, or 90 days of 40 000 calls a day; When full, it refuses writes.
     "maxmemory": "1gb",
 }
 CACHE = ALWAYS | {
@@ -45,12 +46,12 @@ CACHE = ALWAYS | {
     "maxmemory": "256mb",
 }
 
-LOOK_SECONDS = 0.1  # how often a server's death is looked for; with the start, it is back well within a second
+CHECK_SECONDS = 0.1  # how often it is checked that a server lives; one that died is back well within a second
 STEP_SECONDS = 0.01
 RETRY_SECONDS = 10.0  # the longest wait between two attempts to start a server that will not start
-GUARD_SECONDS = 10.0  # the servers of a killed gateway stay for so long
-DUTY_SECONDS = 1.0  # how often it is looked whether the guardian lives
-USE_SECONDS = 30.0  # for a guardian that ends servers at this very moment
+GUARD_SECONDS = 10.0  # how long the servers of a killed gateway wait for the next one
+DUTY_SECONDS = 1.0  # how often it is checked that the guardian lives
+USE_SECONDS = 30.0  # how long to wait for a guardian that is stopping servers at this moment
 LONGEST_SOCKET_PATH = 100  # bytes; the kernel takes 107 on Linux and 103 on macOS
 
 
@@ -82,12 +83,12 @@ class Embedded:
         return self._locks["workers"]
 
     async def __aenter__(self) -> Self:
-        """Take the folder and have both servers answer.  Raises `FolderInUse` or `StoreError`."""
+        """Lock the folder and start both servers, or take them over.  Raises `FolderInUse` or `StoreError`."""
         try:
             self._make_folders()
             self._take_folder()
-            await self._use()
-            await asyncio.gather(self._state.start(), self._cache.start(), self._have_guarded())
+            await self._lock_shared()
+            await asyncio.gather(self._state.start(), self._cache.start(), self._ensure_guardian())
         except BaseException as error:
             await self._leave()
             if isinstance(error, OSError):
@@ -99,15 +100,15 @@ class Embedded:
         await self._leave()
 
     def watch(self, background: Background, report: Callable[..., None]) -> None:
-        """Start a server again that has died; `report(event, store=..., ...)` is called for each."""
+        """Restart a server that has died; `report(event, store=..., ...)` logs each restart."""
         background.keep("state store", partial(_watch, self._state, report))
         background.keep("cache store", partial(_watch, self._cache, report))
         background.keep("store guardian", self._watch_guardian)
 
     async def join(self) -> None:
-        """Use the servers that another process holds, for the time until `part`.  Raises `StoreError`."""
+        """Use the servers that another process runs, until `part`.  Raises `StoreError`."""
         try:
-            await self._use()
+            await self._lock_shared()
         except OSError as error:
             raise StoreError(f"the embedded store cannot use {self._folder}: {error}") from error
         self._state.find()
@@ -134,8 +135,8 @@ class Embedded:
         os.truncate(held, 0)
         os.write(held, f"{os.getpid()}\n".encode())
 
-    async def _use(self) -> None:
-        """Keep the guardian from ending the servers; where it just does that, wait for it."""
+    async def _lock_shared(self) -> None:
+        """Keep the guardian from stopping the servers; where it is just doing that, wait for it."""
         deadline = time.monotonic() + USE_SECONDS
         for name in ("users", "workers"):
             while (held := private.lock(self._folder / name, fcntl.LOCK_SH)) is None:
@@ -144,15 +145,15 @@ class Embedded:
                 await asyncio.sleep(STEP_SECONDS)
             self._locks[name] = held
 
-    async def _have_guarded(self) -> None:
-        """Return when a guardian is on duty."""
+    async def _ensure_guardian(self) -> None:
+        """Start a guardian unless one is on duty, and return when it is."""
         duty = private.lock(self._folder / "guardian")
         if duty is None:
             return
         os.close(duty)
         argv = [sys.executable, "-IS", guardian.__file__, str(self._folder), str(GUARD_SECONDS)]
         environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
-        with contextlib.suppress(OSError):  # no process to be had: calls need none, and it is tried again
+        with contextlib.suppress(OSError):  # no process can be started: calls need none, and it is tried again
             process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own program, without a shell; waited for below
                 argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 env=environment, cwd="/", start_new_session=True,
@@ -162,7 +163,7 @@ class Embedded:
     async def _watch_guardian(self) -> None:
         while True:
             await asyncio.sleep(DUTY_SECONDS)
-            await self._have_guarded()
+            await self._ensure_guardian()
 
     async def _leave(self) -> None:
         """Stop the servers, unless workers of a killed parent still use them: then their guardian does."""
@@ -187,7 +188,7 @@ async def borrow(data_dir: Path) -> AsyncIterator[Embedded]:
 
 
 async def _watch(server: ValkeyServer, report: Callable[..., None]) -> None:
-    delay = LOOK_SECONDS
+    delay = CHECK_SECONDS
     while True:
         await asyncio.sleep(delay)
         if server.is_alive() and server.is_reachable():
@@ -198,12 +199,12 @@ async def _watch(server: ValkeyServer, report: Callable[..., None]) -> None:
             delay = min(delay * 2, RETRY_SECONDS)
             report("store_failed", store=server.name, problem=str(error))
         else:
-            delay = LOOK_SECONDS
+            delay = CHECK_SECONDS
             report("store_restarted", store=server.name)
 
 
 def _socket_folder(folder: Path) -> Path:
-    """Choose a folder in the data folder, or one of a plain name where that is too long for a socket, or no text."""
+    """Choose a folder in the data folder, or one with a short name where that is too long for a socket, or not text."""
     if _is_socket_path(folder / "run" / "state.sock"):
         return folder / "run"
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]

@@ -1,10 +1,9 @@
-"""Who ends the stores of a gateway that was killed?  A small process of its own, which sleeps while they are used.
+"""Who stops the embedded stores of a gateway that was killed?  A watchdog process, which sleeps while they are used.
 
 The gateway starts it as `python -IS guardian.py DATA_FOLDER SECONDS`, and waits until it is on duty; one is enough.
-Whoever uses the stores holds a shared lock, which the kernel lets go of with its last process: parents and commands
+Whoever uses the stores holds a shared lock, which the kernel releases with its last process: parents and commands
 that on `users`, workers that on `workers`, since these finish their calls when their parent is gone.  When nobody has
-held either for so many seconds, the servers are told to write what they hold and to end.  Nobody can begin to use
-them meanwhile.
+held either for so many seconds, the servers are asked to save and shut down.  Nobody can begin to use them meanwhile.
 """
 
 import contextlib
@@ -18,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SERVERS = ("state", "cache")
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 END_SECONDS = 10.0
 
 
@@ -40,7 +39,7 @@ def main(folder: Path, seconds: float) -> None:
 
 @contextlib.contextmanager
 def unused(folder: Path, seconds: float) -> Iterator[bool]:
-    """Whether nobody uses the stores for so long, and nobody can until the context is left."""
+    """Whether the stores were unused for so long; nobody can use them until the context ends."""
     began = time.monotonic()
     while run([folder / name for name in SERVERS]):
         with contextlib.ExitStack() as stack:
@@ -54,17 +53,17 @@ def unused(folder: Path, seconds: float) -> Iterator[bool]:
                 if time.monotonic() - began >= seconds:
                     yield True
                     return
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     yield False
 
 
 def run(servers: list[Path]) -> bool:
-    """Whether any of them lives."""
+    """Whether any of them is alive."""
     return any(held_by_another(server / "lock") for server in servers)
 
 
 def end(server: Path) -> None:
-    """Have a server write what it holds and end: by its socket, else by a signal."""
+    """Have a server save and shut down: by its socket, else by SIGTERM."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(1)
         connection.connect((server / "socket").read_bytes())
@@ -75,11 +74,11 @@ def end(server: Path) -> None:
         if (pid := process_of(server)) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def process_of(server: Path) -> int | None:
-    """The process id of a server, if it is proven: what the server wrote itself, of a process that holds its lock."""
+    """The process id in the server's own pid file, if that process holds the server's lock; else None."""
     with contextlib.suppress(OSError, ValueError):
         pid, lock = int((server / "pid").read_text()), (server / "lock").stat()
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():

@@ -1,7 +1,7 @@
-"""Where is a server whose name is known?  Each name is looked up once at a time, and never cut short.
+"""What are the addresses of a host?  Each name has one DNS lookup in flight at a time, which is never cancelled.
 
-A resolver may take many seconds where a store is given a quarter of one.  Cut short, look-ups would pile up in the few
-threads that there are for them, and uvloop would complain of every answer that nobody waits for any more.
+A resolver may take many seconds where a store has a timeout of a quarter of one.  Cancelled lookups would pile up in
+the few threads that there are for them, and uvloop would log every answer that nobody waits for any more.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ from redis.asyncio.connection import Connection, SSLConnection
 
 
 class Names:
-    """Looks up names for the connections to one store; `ask` takes the place of the loop's own way to do so."""
+    """Resolves names for the connections to one store; `ask` replaces the loop's `getaddrinfo`."""
 
     def __init__(self, ask: Callable[..., Awaitable[list[Any]]] | None = None) -> None:
         self._ask = ask
-        self._asked: dict[str, asyncio.Task[list[str]]] = {}
+        self._lookups: dict[str, asyncio.Task[list[str]]] = {}
 
     async def find(self, host: str) -> list[str]:
         """Its addresses, all to be tried.  Raises `OSError`."""
-        if host not in self._asked:
-            self._asked[host] = asyncio.get_running_loop().create_task(self._look_up(host))
-            self._asked[host].add_done_callback(partial(self._heard, host))
-        return await asyncio.shield(self._asked[host])
+        if host not in self._lookups:
+            self._lookups[host] = asyncio.get_running_loop().create_task(self._look_up(host))
+            self._lookups[host].add_done_callback(partial(self._on_done, host))
+        return await asyncio.shield(self._lookups[host])
 
     async def _look_up(self, host: str) -> list[str]:
         try:
@@ -36,13 +36,13 @@ class Names:
             found = await ask(host, None, type=socket.SOCK_STREAM)
             return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
-    def _heard(self, host: str, found: asyncio.Task[list[str]]) -> None:
-        del self._asked[host]
+    def _on_done(self, host: str, found: asyncio.Task[list[str]]) -> None:
+        del self._lookups[host]
         if not found.cancelled():
-            found.exception()  # it may be that nobody waits any more
+            found.exception()  # else it would be logged where nobody waits any more
 
     async def aclose(self) -> None:
-        tasks = list(self._asked.values())
+        tasks = list(self._lookups.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -60,7 +60,7 @@ class NamedConnection(Connection):
         for self._address in others:
             try:
                 await super()._connect()  # type: ignore[no-untyped-call]
-            except OSError:  # the next may be in reach
+            except OSError:  # the next may be reachable
                 continue
             return
         self._address = last

@@ -1,6 +1,6 @@
-"""Which server holds a key, and how is it reached?  One server, or a cluster that tells.
+"""Which server holds a key, and how is it reached?  A single server, or the node of a cluster that has the key's slot.
 
-redis-py connects, authenticates and parses; for a cluster it keeps the map of slots.  A server's name is its home.
+redis-py connects and authenticates; for a cluster it keeps the slot map.  The `home` of a key is its server's name.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from gateway.config import CLUSTER, TLS, UNIX, StoreUrl
 from gateway.store.names import NamedConnection, NamedTLSConnection, Names
 from gateway.store.reasons import Unplaced
 
-PLAIN: dict[str, Any] = {"protocol": 2, "driver_info": None}  # what our own reader understands, and no chatter
+PLAIN: dict[str, Any] = {"protocol": 2, "driver_info": None}  # RESP2, which our own parser reads, and no CLIENT SETINFO
 
 
 class Nodes(Protocol):
@@ -24,10 +24,10 @@ class Nodes(Protocol):
 
     @property
     def known(self) -> bool:
-        """Whether `home` can tell."""
+        """Whether `home` knows the servers."""
 
     async def discover(self) -> None:
-        """Ask the servers themselves where keys live.  Raises `Unplaced` when none can tell."""
+        """Fetch the slot map from the servers.  Raises `Unplaced` when none has one."""
 
     def home(self, key: str) -> str:
         """The server that holds a key.  Raises `Unplaced` when none does."""
@@ -36,20 +36,20 @@ class Nodes(Protocol):
         """A connection of its own, made when it is first used.  Raises `KeyError` when there is no such server."""
 
     async def follow(self, error: AskError) -> str:
-        """The server that a redirection names."""
+        """The server that a MOVED or ASK redirection names."""
 
     async def aclose(self) -> None:
-        """Close what was opened to learn."""
+        """Close what `discover` opened."""
 
 
 def nodes_of(url: str, seconds: float) -> Nodes:
-    """The servers behind a URL; `seconds` is how long one of a cluster is asked for the map."""
+    """The servers behind a URL; `seconds` is the timeout of asking a cluster for its slot map."""
     where = StoreUrl.parse(url)
     return Cluster(where, seconds) if where.scheme == CLUSTER else SingleNode(where)
 
 
 def named(names: Names, where: StoreUrl) -> Callable[..., AbstractConnection]:
-    """What makes connections over TCP, or TLS."""
+    """A factory of connections over TCP or TLS that resolve their host through `names`."""
     tls = where.scheme == TLS or where.options.get("ssl")
     return partial(NamedTLSConnection if tls else NamedConnection, names=names)
 
@@ -80,7 +80,7 @@ class SingleNode:
 
 
 class Cluster:
-    """Keys live by slot; each server tells the whole map."""
+    """Keys live by slot; each server knows the whole slot map."""
 
     def __init__(self, where: StoreUrl, seconds: float) -> None:
         timeouts: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}

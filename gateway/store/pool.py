@@ -1,7 +1,8 @@
-"""How are commands sent to one server, and replies taken?
+"""How are commands sent to one server, and replies received?
 
-One pipeline at a time per connection; what comes while all are busy goes with the next.  redis-py opens a connection;
-then its transport speaks to a `RespConnection`, since a task and a stream for each pipeline cost more than all else.
+A connection pool, with one pipeline at a time per connection; commands that come while all are busy go with the next.
+redis-py opens a connection; then its transport is handed to a `RespConnection`, since a task and a stream for each
+pipeline cost more than all else.  Every pipeline has a timeout.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ GRACE_SECONDS, STILL_SECONDS = 0.05, 0.005
 
 
 class Owner(Protocol):
-    """Who keeps the pool, and hears of what it cannot decide."""
+    """Who owns the pool, and handles the failures of its commands."""
 
     observe: Callable[[str, float], None]
 
@@ -33,14 +34,14 @@ class Owner(Protocol):
         """The server did not run a command."""
 
     def unsendable(self, error: Exception, commands: list[Command]) -> None:
-        """These commands cannot be said."""
+        """These commands cannot be encoded."""
 
-    def lost(self, error: Exception, commands: list[Command], *, sent: bool) -> None:
+    def mark_unavailable(self, error: Exception, commands: list[Command], *, sent: bool) -> None:
         """The server cannot be used now; these commands failed with it."""
 
 
 class Pool:
-    """The way to one server."""
+    """The connections to one server, and the commands that wait for one."""
 
     def __init__(self, owner: Owner, connections: list[AbstractConnection], timeout: float) -> None:
         self.owner, self.timeout = owner, timeout
@@ -50,7 +51,7 @@ class Pool:
         self.waiting: list[Command] = []
 
     def flow(self) -> None:
-        """Send what waits, as far as connections are free, spread over them."""
+        """Send the waiting commands, as far as connections are free, spread over them."""
         while self.waiting and (free := len(self._idle) + len(self._closed)):
             size = min(BATCH, -(-len(self.waiting) // free))
             batch, self.waiting = self.waiting[:size], self.waiting[size:]
@@ -60,30 +61,30 @@ class Pool:
                 self.owner.spawn(self._connect(self._closed.pop(), batch))
 
     def take_back(self) -> list[Command]:
-        """What waits, to be sent no more."""
+        """Remove and return the waiting commands; they are not sent."""
         waiting, self.waiting = self.waiting, []
         return waiting
 
-    def freed(self, open_: "RespConnection") -> None:
-        """It has all its replies."""
-        self._idle.append(open_)
+    def freed(self, conn: "RespConnection") -> None:
+        """This connection has all its replies."""
+        self._idle.append(conn)
         self.flow()
 
-    def broke(self, open_: "RespConnection") -> None:
-        """It is of no use any more."""
-        self._open.remove(open_)
-        self._idle = [one for one in self._idle if one is not open_]
-        self._closed.append(open_.connection)
+    def broke(self, conn: "RespConnection") -> None:
+        """This connection is closed."""
+        self._open.remove(conn)
+        self._idle = [one for one in self._idle if one is not conn]
+        self._closed.append(conn.connection)
         self.flow()
 
     def renew(self) -> None:
-        """Connect anew: its address may lead to another server by now."""
-        for open_ in list(self._idle):
-            open_.drop(ConnectionError("not needed"))
+        """Close idle connections: the address may belong to another server by now."""
+        for conn in list(self._idle):
+            conn.drop(ConnectionError("not needed"))
 
     async def aclose(self) -> None:
-        for open_ in self._open:
-            for command in open_.close():
+        for conn in self._open:
+            for command in conn.close():
                 command.fail(StoreUnavailable("closed", sent=True))
         for connection in self._connections:
             await connection.disconnect(nowait=True)
@@ -93,40 +94,40 @@ class Pool:
             async with deadline(batch[0].since + self.timeout):
                 await connection.disconnect(nowait=True)  # redis-py takes one that we have broken for open
                 await connection.connect()  # type: ignore[no-untyped-call]
-        except Exception as error:  # noqa: BLE001  whatever it is, nobody may wait for ever
+        except Exception as error:  # noqa: BLE001  whatever it is, the callers must get an answer
             self._closed.append(connection)
-            self.owner.lost(error, batch, sent=False)
+            self.owner.mark_unavailable(error, batch, sent=False)
             self.flow()
         except BaseException:
             for command in batch:
                 command.fail(StoreUnavailable("closed", sent=False))
             raise
         else:
-            self._open.append(open_ := RespConnection(self, connection))
-            open_.send(batch)
+            self._open.append(conn := RespConnection(self, connection))
+            conn.send(batch)
 
 
 class RespConnection(asyncio.Protocol):
-    """An open connection, and the pipeline that is under way on it."""
+    """An open connection, and the pipeline that is in flight on it."""
 
     def __init__(self, pool: Pool, connection: AbstractConnection) -> None:
-        assert connection._writer is not None  # noqa: S101, SLF001  it is open; redis-py offers no other way to it
+        assert connection._writer is not None  # noqa: S101, SLF001  it is open; redis-py offers no other access to it
         self.connection = connection
         self._pool, self._loop = pool, asyncio.get_running_loop()
-        self._replies, self._asked, self._broken = RespParser(), deque[Command](), False
+        self._parser, self._in_flight, self._broken = RespParser(), deque[Command](), False
         self._transport = connection._writer.transport  # noqa: SLF001
         self._transport.set_protocol(self)
         self._timer = self._loop.call_at(0, _nothing)
 
     def send(self, batch: list[Command]) -> None:
-        """Ask all this."""
+        """Send these commands as one pipeline."""
         try:
             chunks = packed(batch)
         except Exception as error:  # noqa: BLE001  nothing of it has gone out
             self._pool.owner.unsendable(error, batch)
             self._pool.freed(self)
             return
-        self._asked.extend(batch)
+        self._in_flight.extend(batch)
         due = batch[0].since + self._pool.timeout
         self._timer = self._loop.call_at(due, self._expire, due)
         try:
@@ -137,18 +138,18 @@ class RespConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         now, owner = time.perf_counter(), self._pool.owner
         try:
-            for reply in self._replies.feed(data):
-                command = self._asked[0]  # it stays among those that wait until it has its reply
+            for reply in self._parser.feed(data):
+                command = self._in_flight[0]  # it stays in flight until it has its reply
                 if isinstance(reply, ResponseError):
                     owner.refused(command, reply)
                 else:
                     command.succeed(reply)
                     owner.observe(command.operation, now - command.began)
-                self._asked.popleft()
-        except Exception as error:  # noqa: BLE001  no reply of a store, or nobody has asked for it
+                self._in_flight.popleft()
+        except Exception as error:  # noqa: BLE001  no reply of a store, or one that no command waits for
             self.drop(error)
         else:
-            if not self._asked:
+            if not self._in_flight:
                 self._timer.cancel()
                 self._pool.freed(self)
 
@@ -156,11 +157,11 @@ class RespConnection(asyncio.Protocol):
         self.drop(error or ConnectionError("closed by the server"))
 
     def close(self) -> list[Command]:
-        """Returns what was under way."""
+        """Close it and return the commands that were in flight."""
         self._timer.cancel()
         self._transport.abort()
-        asked, self._asked = list(self._asked), deque()
-        return asked
+        in_flight, self._in_flight = list(self._in_flight), deque()
+        return in_flight
 
     def _expire(self, due: float) -> None:
         """No reply in time; a loop that stood still itself gets a moment more."""
@@ -171,12 +172,12 @@ class RespConnection(asyncio.Protocol):
             self.drop(TimeoutError())
 
     def drop(self, error: Exception) -> None:
-        """Close it; what is under way fails with the error."""
-        if self._broken:  # by us: the transport says so once more
+        """Close it; what is in flight fails with the error."""
+        if self._broken:  # by us: the transport reports it once more
             return
         self._broken = True
-        if asked := self.close():
-            self._pool.owner.lost(error, asked, sent=True)
+        if in_flight := self.close():
+            self._pool.owner.mark_unavailable(error, in_flight, sent=True)
         self._pool.broke(self)
 
 

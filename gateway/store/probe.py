@@ -1,7 +1,7 @@
-"""Does a store do what calls need?  A script that tries it, on keys that nobody else has and that vanish at once.
+"""Does a store do what calls need?  A health check: a script tries it, on keys of its own that expire at once.
 
-A full or a read-only server still answers pings, and one that forbids a single command still grants places: a call
-that it admits would never end.
+A full or a read-only server still answers PING, and one that forbids a single command might still admit a call whose
+lease it could never release.
 """
 
 import asyncio
@@ -33,8 +33,8 @@ class Probe:
 PING = Probe(Script.read("gateway.store", "ping"), ("gw:{}:probe",))
 
 
-async def tried(nodes: Nodes, probe: Bound, seconds: float, *, full_will_do: bool) -> None:
-    """Try it on a connection of its own.  Raises whatever is in the way."""
+async def run_probe(nodes: Nodes, probe: Bound, seconds: float, *, allow_full: bool) -> None:
+    """Run it on a connection of its own.  Raises whatever fails."""
     connection = None
     try:
         async with deadline(asyncio.get_running_loop().time() + seconds):
@@ -44,7 +44,7 @@ async def tried(nodes: Nodes, probe: Bound, seconds: float, *, full_will_do: boo
                 await connection.send_command(how, script, *probe.known)
                 await connection.read_response()
     except OutOfMemoryError:
-        if not full_will_do:
+        if not allow_full:
             raise
     finally:
         if connection is not None:

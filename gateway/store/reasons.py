@@ -1,7 +1,7 @@
-"""What is wrong with a store?  In words of ours that say what to mend, and never in a library's.
+"""Why is a store unavailable?  Every exception is mapped to a text of ours that says what to fix.
 
-A library's text may hold an address, a path or a secret; a server's reply holds what somebody configured.  Only codes
-and names of commands are taken over.
+A library's message may hold an address, a path or a secret, and a server's reply what somebody configured, so neither
+is logged as it is (redacted): only error codes and names of commands are kept.
 """
 
 import re
@@ -18,7 +18,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-REFUSED = "REFUSED"  # begins the reply of a probe that may not do what calls need; the rest of it is in words
+REFUSED = "REFUSED"  # begins the reply of a probe that may not do what calls need; the rest is the explanation
 REPLIES = {
     "OOM": "it is full",
     "READONLY": "it is read only, as a replica is",
@@ -55,11 +55,11 @@ CAUSES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str],
 
 
 class Unplaced(RedisClusterException):
-    """Nobody knows where a key lives; said in words."""
+    """No server is known for a key; its text may be shown."""
 
 
 def reason(error: BaseException) -> str:
-    """Why the store cannot be used, by what is known of the error."""
+    """Why the store cannot be used, by the chain of the error's causes."""
     errors = list(_chain(error))
     for one in errors:
         if isinstance(one, Unplaced):

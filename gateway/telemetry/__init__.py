@@ -1,4 +1,4 @@
-"""What operators see: one entry a call, numbers, and log lines."""
+"""What operators see: one ledger entry per call, metrics, and log lines."""
 
 from gateway.telemetry import logs, metrics
 from gateway.telemetry.failures import reporter

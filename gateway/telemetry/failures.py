@@ -1,4 +1,4 @@
-"""How is it seen that background work has failed?"""
+"""How are failures of background work reported?"""
 
 from gateway.background import Report
 from gateway.telemetry.logs import Log, exception_fields
@@ -6,7 +6,7 @@ from gateway.telemetry.metrics import Metrics
 
 
 def reporter(log: Log, metrics: Metrics) -> Report:
-    """Count each failure and write it into the log."""
+    """Count each failure and log it."""
 
     def report(task: str, error: BaseException) -> None:
         metrics.child(metrics.background_failures, task).inc()

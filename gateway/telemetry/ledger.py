@@ -31,17 +31,17 @@ class Entry:
     call: Call | None = None
     permit: Permit | None = None
     usage: Usage = field(default_factory=Usage)
-    whole: bool = False  # the answer came whole, so its usage is exact even when the caller did not wait for it
+    whole: bool = False  # the answer is complete, so its usage is exact even when the caller did not wait for it
     outcome: str = "lost"  # until something better is known
     reason: str | None = None  # of an error of ours or the upstream's
-    settled: bool = False  # outcome and usage stand: record, metrics and access line say the same
-    unreported: bool = False  # the answer did not say what it cost
+    settled: bool = False  # outcome and usage stand: record, metrics and access line agree
+    unreported: bool = False  # the answer reported no usage
     address: str | None = None  # where the caller calls from
     key_fingerprint: str | None = None
     upstream_status: int | None = None  # of its last answer
     status: int = 0
     cache: str = "bypass"  # what the cache did: hit, miss, bypass, collapsed
-    saved_tokens: int = 0  # what the answer had cost when it was asked for
+    saved_tokens: int = 0  # what the cached answer had cost
     attempts: int = 0
     sent: bool = False  # the upstream may have seen, and billed, it
     bytes_in: int = 0
@@ -57,7 +57,7 @@ class Entry:
         await self.close(self)
 
     async def settle(self) -> None:
-        """Settle before the caller has the last byte: whoever asks again at once must find the place free."""
+        """Settle before the caller has the last byte: a caller that calls again at once must find its place free."""
         self.conclude(self.outcome_so_far)
         if self.permit is not None:
             await self.permit.settle(self.usage, self.outcome)
@@ -85,11 +85,11 @@ class Entry:
 
     @property
     def outcome_so_far(self) -> str:
-        """How it ends if nothing goes wrong any more."""
+        """The outcome if nothing fails any more."""
         return ANSWERED.get(self.cache, "ok") if self.outcome == "lost" else self.outcome
 
-    def began(self) -> None:
-        """The first byte of the answer is on its way."""
+    def first_byte_sent(self) -> None:
+        """Record when the first byte of the answer was sent."""
         if self.first_byte_seconds is None:
             self.first_byte_seconds = time.perf_counter() - self.started
 
@@ -99,8 +99,8 @@ class Entry:
         return max(time.perf_counter() - self.started - self.upstream_seconds - self.waiting_seconds, 0.0)
 
 
-ANSWERED = {"hit": "cache_hit", "collapsed": "collapsed"}  # how calls end that the upstream was not asked for
-EXACT = frozenset({"ok", "upstream_error"})  # how calls end whose usage is what the upstream said
+ANSWERED = {"hit": "cache_hit", "collapsed": "collapsed"}  # outcomes of calls that the upstream was not asked for
+EXACT = frozenset({"ok", "upstream_error"})  # outcomes of calls whose usage is what the upstream reported
 
 
 class Ledger:
@@ -124,7 +124,7 @@ class Ledger:
             await entry.permit.settle(entry.usage, entry.outcome)
 
     def refused(self, request_id: str, error: GatewayError, address: str | None = None) -> None:
-        """The listener has answered what never became a request."""
+        """Count a call that the HTTP protocol answered itself: it never became a request."""
         entry = Entry(
             request_id=request_id, close=self._close, outcome=error.outcome, reason=error.reason, status=error.code,
             address=address,
@@ -133,19 +133,19 @@ class Ledger:
         self._write(entry)
 
     def identify(self, entry: Entry, client: Client) -> None:
-        """Say whose call it is; from here on it is in flight."""
+        """Record the client of the call; from here on it is in flight."""
         entry.client = client
         self._metrics.child(self._metrics.in_flight, client.name).inc()
 
-    def looked(self, entry: Entry, result: str, waited_seconds: float) -> None:
-        """Say what the cache did; whoever waited for another call's answer has waited for the upstream."""
+    def cache_result(self, entry: Entry, result: str, waited_seconds: float) -> None:
+        """Record what the cache did; the time of waiting for another call's answer counts as upstream time."""
         entry.cache = result
         entry.upstream_seconds += waited_seconds
         if entry.client is not None:
-            self.cached(entry.client.name, result)
+            self.count_cache(entry.client.name, result)
 
-    def cached(self, client: str, result: str) -> None:
-        """The cache did something: beside how it found an answer, whether one was stored or refused."""
+    def count_cache(self, client: str, result: str) -> None:
+        """Count a result of the cache: of a lookup (hit, miss, ...), or of storing (stored, refused)."""
         self._metrics.child(self._metrics.cache_requests, client, result).inc()
 
     def limited(self, client: str, limit: str) -> None:
@@ -162,7 +162,7 @@ class Ledger:
         self._metrics.late.inc()
 
     def dropped(self) -> None:
-        """A usage record could not be kept."""
+        """A usage record was dropped."""
         self._metrics.child(self._metrics.dropped, "usage records").inc()
 
     def _count(self, entry: Entry) -> None:

@@ -75,8 +75,8 @@ class Log:
     def event(self, event: str, *, level: str = "info", **fields: object) -> None:
         """Write one line: time, level, event and the fields."""
         if LEVELS[level] >= self._threshold:
-            said = {name: whole(field) if isinstance(field, str) else field for name, field in fields.items()}
-            self._put({"time": dt.datetime.now(dt.UTC), "level": level, "event": event, **said})
+            values = {name: whole(field) if isinstance(field, str) else field for name, field in fields.items()}
+            self._put({"time": dt.datetime.now(dt.UTC), "level": level, "event": event, **values})
 
     def call(self, line: CallLine) -> None:
         """Write an access line."""
@@ -126,7 +126,7 @@ class Log:
 
 
 class Bridge(logging.Handler):
-    """Brings what libraries say to `logging` into the same stream."""
+    """Writes what libraries send to `logging` to the same stream."""
 
     def __init__(self, log: Log) -> None:
         super().__init__()
@@ -141,18 +141,18 @@ class Bridge(logging.Handler):
 
 
 def plain(template: object) -> str:
-    """What a library says, without its arguments: those may hold an exception's text, and with it anything."""
+    """A library's message without its arguments, redacted: those may hold an exception's text, and with it anything."""
     text = "an exception" if isinstance(template, BaseException) else str(template)
     return whole(text.strip()[:FIELD_CHARS])
 
 
 def whole(text: str) -> str:
-    """The text without halves of characters, which no line of JSON can hold: names of files may have them."""
+    """The text without lone surrogates, which no line of JSON can hold: names of files may have them."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def exception_fields(error: BaseException) -> dict[str, object]:
-    """What may be said of an exception: its class and where it arose."""
+    """What may be logged of an exception: its class and where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)[-5:]
     at = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
     return {"exception": type(error).__name__, "at": at}

@@ -1,7 +1,7 @@
-"""Where do a process's numbers go, so that the parent can add them up, and what if there is no room for them?
+"""Where does a process write its metrics, so that the parent can add them up, and what if the disk is full?
 
 Each process maps files of prometheus_client's form.  The library makes them longer than what is on disk, and on a full
-disk the first touch of such a page ends the process by SIGBUS.  Here every page has its room before it is touched.
+disk the first touch of such a page ends the process by SIGBUS.  Here every page is allocated before it is touched.
 Where there is none, or no folder, the file is held in memory: calls go on and are counted, the parent reads what was
 written last, and all of it again as soon as there is room.
 """
@@ -24,7 +24,7 @@ DEAD = 0  # the process id under which the sums of those that have ended stand
 
 
 class MetricFile(MmapedDict):
-    """The library's dictionary of numbers, on pages that are there."""
+    """The library's dictionary of numbers, on pages that are allocated."""
 
     held: ClassVar[list["MetricFile"]] = []  # in memory; the library keeps its files by process too
 
@@ -48,7 +48,7 @@ class MetricFile(MmapedDict):
         with contextlib.suppress(OSError):
             pages = mapped(self._fname, self._capacity)
             pages[8 : self._used] = self._m[8 : self._used]
-            pages[:8] = self._m[:8]  # last: a reader takes what this says is there
+            pages[:8] = self._m[:8]  # last: a reader trusts this length
             self._take(pages)
             self.held.remove(self)
         return self not in self.held
@@ -157,8 +157,8 @@ def write_again() -> bool:
     return not MetricFile.held
 
 
-def bury(folder: Path, pid: int) -> None:
-    """Add what a process that has ended counted to the sums of the dead, and remove its files.
+def merge_dead(folder: Path, pid: int) -> None:
+    """Add the counts of a process that has exited to the sums of the dead, and remove its files.
 
     Readers must wait meanwhile.  Where the sums cannot be written its files stay, and count.
     """

@@ -24,7 +24,7 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 
-from gateway.telemetry.metric_files import MetricValue, bury, write_again
+from gateway.telemetry.metric_files import MetricValue, merge_dead, write_again
 
 __all__ = ["CONTENT_TYPE", "CollectorRegistry", "Gathered", "Metrics", "exposition", "write_again"]
 
@@ -57,7 +57,7 @@ def new_histogram(
 
 
 class Metrics:
-    """The instruments; `child` finds one by its label values, at the price of a dictionary look-up."""
+    """The instruments; `child` finds one by its label values, at the cost of a dictionary lookup."""
 
     def __init__(self, registry: CollectorRegistry | None, known_model: Callable[[str], bool]) -> None:
         """Make every instrument; models that are not known share the label `other`."""
@@ -125,11 +125,11 @@ class Metrics:
         )
 
     def model(self, name: str) -> str:
-        """The label for a model: names come from callers, so only known ones are told apart."""
+        """The label for a model: names come from callers, so unknown ones share a label."""
         return name if name and self._known_model(name) else "other"
 
     def child(self, metric: M, *labels: str) -> M:
-        """The instrument for these label values, looked up once and kept."""
+        """The instrument for these label values, looked up once and cached."""
         key = (id(metric), labels)
         found = self._children.get(key)
         if found is None:
@@ -138,7 +138,7 @@ class Metrics:
 
 
 def write_to_files() -> None:
-    """Let the library keep numbers in files of ours."""
+    """Have the library store values in our files."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         values.ValueClass = MetricValue
 
@@ -165,11 +165,11 @@ class Gathered:
         return generate_latest(registry)
 
     def collect(self) -> Iterable[Metric]:
-        """What the library asks its collectors for."""
+        """The interface of the library's collectors."""
         with self._lock:
             return list(multiprocess.MultiProcessCollector.merge(map(str, self._folder.glob("*.db"))))  # type: ignore[no-untyped-call]
 
     def forget(self, pid: int) -> None:
-        """Take a dead worker's live gauges out and its files away; its counters stay.  Waits for a scrape under way."""
+        """Remove a dead worker's live gauges and its files; its counters stay.  Waits for a scrape in progress."""
         with self._lock:
-            bury(self._folder, pid)
+            merge_dead(self._folder, pid)

@@ -1,4 +1,4 @@
-"""Workers that share one cache store, and an upstream that says who asked, what, and for the how-manyth time."""
+"""Workers that share one cache store, and an upstream whose answer holds who asked, what, and a number."""
 
 import asyncio
 import contextlib
@@ -95,7 +95,7 @@ class Worker:
             self.cache_store, self, upstream=UPSTREAM, lease=self.memory_budget.lease, call_seconds=call_seconds
         )
 
-    def cached(self, name: str, result: str) -> None:
+    def count_cache(self, name: str, result: str) -> None:
         self.counted[name, result] += 1
 
     async def open(self, one: Call, ask: Ask) -> CacheResult:

@@ -79,7 +79,7 @@ async def test_answers_end_with_their_clients_ttl(one: Worker, state: Valkey) ->
     assert "miss" == (await one.get(call(client(cache_ttl_seconds=49)), ask))[0]
 
 
-async def test_what_is_too_large_is_passed_on_and_not_kept(state: Valkey) -> None:
+async def test_what_is_too_large_is_passed_on_and_not_stored(state: Valkey) -> None:
     """C5: an answer above the cap is refused by the cache and reaches its caller whole."""
     async with worker(state.url, value_bytes=10) as one:
         assert ("miss", said(call(), 1)) == await one.get(call(), Upstream())
@@ -149,7 +149,7 @@ async def test_a_cluster_keeps_answer_and_claim_together() -> None:
 
 
 async def test_streams_come_back(one: Worker, other: Worker) -> None:
-    """A kept stream has the bytes and the type that it had."""
+    """A cached stream has the bytes and the type that it had."""
     ask, asked = Upstream(pieces=5), stream()
     await one.get(asked, ask)
     await one.at_rest()

@@ -56,7 +56,7 @@ async def test_a_leader_that_takes_longer_than_a_lease_is_waited_for(state: Valk
 
 
 async def test_nobody_touches_anothers_claim(one: Worker, state: Valkey) -> None:
-    """A leader that lost its claim neither renews nor gives up that of its successor, and is wanted by nobody."""
+    """A leader that lost its claim neither renews nor releases that of its successor, and no one waits for it."""
     claim = await claimed(one)
     state.ask("SET", claim.keys[0], "another")
     state.ask("SET", claim.keys[1], 1)
@@ -66,7 +66,7 @@ async def test_nobody_touches_anothers_claim(one: Worker, state: Valkey) -> None
 
 
 async def test_a_lost_claim_is_taken_again(state: Valkey) -> None:
-    """C7 R3: a store that forgot everything hears of a living leader within its lease; others then wait for it again."""
+    """C7 R3: in a store that lost everything a living leader renews its claim in time; others then wait for it again."""
     async with worker(state.url, lease_seconds=0.3) as one, worker(state.url) as other:
         ask = Upstream()
         ask.open.clear()
@@ -82,7 +82,7 @@ async def test_a_lost_claim_is_taken_again(state: Valkey) -> None:
 
 
 async def test_a_claim_that_comes_too_late_is_given_back(one: Worker, state: Valkey) -> None:
-    """C7: a caller who leaves while looking leaves no claim behind that others would wait for."""
+    """C7: a caller who disconnects while asking leaves no claim behind that others would wait for."""
     state.freeze()
     looking = asyncio.create_task(one.cache_store.find_or_claim(NAME, 0))
     await asyncio.sleep(0.05)
@@ -120,7 +120,7 @@ async def test_no_claim_outlives_a_freeze_of_the_store(ends: str, claims: str, s
 
 
 async def test_a_claim_that_was_never_sent_is_not_given_up(one: Worker, state: Valkey) -> None:
-    """R6: while the store is away no call leaves anything to be told to it later."""
+    """R6: while the store is unavailable no call leaves a claim to be released later."""
     state.kill()
     await one.get(call(), Upstream())
     await until(lambda: not one.store.up)

@@ -75,7 +75,7 @@ async def test_a_caller_cancelled_at_once_leaves_nothing_behind(one: Worker, sta
     await until(lambda: not state.ask("KEYS", "gw:claim:*"))
 
 
-async def test_nobody_joins_what_is_being_given_up(one: Worker) -> None:
+async def test_nobody_joins_a_flight_that_is_being_cancelled(one: Worker) -> None:
     """C7: whoever asks while the last caller's upstream call is being cancelled starts anew instead of ending with it."""
     for turns in range(8):
         asked, ask = call(body=str(turns).encode()), Upstream()
@@ -106,7 +106,7 @@ async def test_a_worker_that_dies_frees_the_others_within_the_lease(state: Valke
 
 
 async def test_an_error_goes_to_all_followers(one: Worker) -> None:
-    """C7: what the leader is told everybody is told, and nothing is kept."""
+    """C7: the leader's error reaches all callers, and nothing is stored."""
     ask = Upstream(error=UpstreamBroke())
     ask.open.clear()
     tasks = callers([one], ask, 10)
@@ -118,7 +118,7 @@ async def test_an_error_goes_to_all_followers(one: Worker) -> None:
 
 
 async def test_what_may_not_be_stored_is_shared_in_its_worker_only(one: Worker, other: Worker, state: Valkey) -> None:
-    """C5: an answer that is not to be kept reaches those who waited; in the other worker one follower leads."""
+    """C5: an answer that is not storable reaches those who waited; in the other worker one follower leads."""
     ask = Upstream(storable=False)
     ask.open.clear()
     tasks = callers([one], ask, 10)
@@ -144,8 +144,8 @@ async def test_each_waiter_has_their_own_deadline(one: Worker) -> None:
     assert [said(call(), 1)] * 2 == [body for _, body in await asyncio.gather(*patient)]
 
 
-async def test_who_looks_for_all_of_a_worker_may_leave(one: Worker, other: Worker) -> None:
-    """C7: the follower who looks for another worker's answer runs out of time; the next one looks on."""
+async def test_the_follower_who_polls_for_its_worker_may_leave(one: Worker, other: Worker) -> None:
+    """C7: the follower who polls for another worker's answer runs out of time; the next one polls on."""
     ask = Upstream()
     ask.open.clear()
     leader = callers([one], ask, 1)

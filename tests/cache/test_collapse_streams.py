@@ -43,7 +43,7 @@ async def test_a_stream_goes_on_for_its_followers(one: Worker) -> None:
 
 
 async def test_a_stream_that_breaks_is_an_error_after_what_came(one: Worker, state: Valkey) -> None:
-    """U3, C5: a broken stream ends with its error for the leader, is only the error for others, and is not kept."""
+    """U3, C5: a broken stream ends with its error for the leader, is only the error for others, and is not stored."""
     ask = Upstream(pieces=2, error=UpstreamBroke())
     with leaving(await one.open(stream(), ask)) as leader:
         assert leader.flight is not None

@@ -1,8 +1,8 @@
-"""What do callers' wishes come to?"""
+"""What does a caller's `Cache-Control` mean?"""
 
 import pytest
 
-from gateway.cache.control import NEVER, CacheControl, read
+from gateway.cache.control import NEVER, CacheControl, parse
 
 
 @pytest.mark.parametrize(
@@ -25,5 +25,5 @@ from gateway.cache.control import NEVER, CacheControl, read
     ],
 )
 def test_wishes(header: str, directives: CacheControl) -> None:
-    """C9: the four words of the promise are honoured, and what is unclear counts as the stricter directives."""
-    assert directives == read(header)
+    """C9: the four promised directives are honoured, and what is unclear counts as the stricter one."""
+    assert directives == parse(header)

@@ -113,7 +113,7 @@ async def test_nobody_gets_anothers_answer_nor_part_of_one(one: Worker, other: W
         await each.at_rest()
 
 
-async def test_all_that_is_kept_is_whole(one: Worker, other: Worker, state: Valkey) -> None:
+async def test_all_that_is_stored_is_whole(one: Worker, other: Worker, state: Valkey) -> None:
     """A11, C5: after hang-ups and freezes, every value in the store is a complete answer under its full key."""
     chaos = Chaos(state, [one, other], seed=1)
     chaos.counted["left"] = ANSWERS * 3 // 4
@@ -125,7 +125,7 @@ async def test_all_that_is_kept_is_whole(one: Worker, other: Worker, state: Valk
         names = raw.keys("gw:cache:*")
         assert len(names) > 20
         for name in names:
-            kept = read(name.decode(), raw.get(name))
+            kept = decode(name.decode(), raw.get(name))
             assert kept is not None
             text, _, checksum = b"".join(map(bytes, kept.chunks)).rpartition(b"|")
             assert hashlib.sha256(text).hexdigest().encode() == checksum

@@ -90,7 +90,7 @@ async def test_whatever_reaches_the_upstream_is_in_the_key(what: str) -> None:
 
 
 async def test_another_upstream_is_asked_anew() -> None:
-    """C4: what one upstream said, such as the sandbox, is no answer of another's."""
+    """C4: an answer of one upstream, such as the sandbox, is never given as another's."""
     assert await name_of(BASE, UPSTREAM) != await name_of(BASE, "http://another")
 
 

@@ -1,4 +1,4 @@
-"""What is a caller told, and what is kept for whom?"""
+"""Which headers does a caller receive, and what is stored for whom?"""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from tests.support.valkey import Valkey, until
 
 
 async def test_the_headers_of_hits_and_misses(one: Worker) -> None:
-    """RFC 9211: a miss that will be kept says so, a hit says how long it will stay and how old it is."""
+    """RFC 9211: a miss that will be stored says so, a hit has its time to live and its age."""
     ask, asked = Upstream(), call(client(cache_ttl_seconds=3600))
     assert {"cache-status": "tokenhot-gateway; fwd=miss; stored"} == (await one.told(asked, ask))[1]
     await one.at_rest()
@@ -51,7 +51,7 @@ async def test_the_header_of_other_misses(asked: Any, ask: dict[str, Any], statu
     ],
     ids=["off", "no-store", "countTokens", "embedContent"],
 )
-async def test_what_is_never_looked_up(asked: Any, one: Worker, state: Valkey) -> None:
+async def test_what_never_reads_the_cache(asked: Any, one: Worker, state: Valkey) -> None:
     """C10: off unless configured, and only for what generates; the store is not even asked."""
     with leaving(await one.open(asked, Upstream())) as found:
         assert ("bypass", None) == (found.result, found.flight)
@@ -59,7 +59,7 @@ async def test_what_is_never_looked_up(asked: Any, one: Worker, state: Valkey) -
     assert [] == state.ask("KEYS", "*")
 
 
-async def test_followers_are_told_that_they_followed(one: Worker) -> None:
+async def test_followers_see_that_they_followed(one: Worker) -> None:
     """RFC 9211: `collapsed` says that another's upstream call brought the answer."""
     ask = Upstream()
     ask.open.clear()
@@ -88,7 +88,7 @@ async def test_answers_are_private_unless_both_share(one: Worker, other: Worker)
 
 
 async def test_the_ttl_is_that_of_the_answer(one: Worker) -> None:
-    """RFC 9211: of a shared answer that another client had kept for less, no caller is told that it stays for longer."""
+    """RFC 9211: a shared answer that another client stored for less has that shorter time to live for every caller."""
     ask, brief = Upstream(), call(client("a", cache="shared", cache_ttl_seconds=5))
     await one.get(brief, ask)
     await one.at_rest()
@@ -97,7 +97,7 @@ async def test_the_ttl_is_that_of_the_answer(one: Worker) -> None:
 
 
 async def test_only_if_cached_may_ask_for_a_young_one(one: Worker) -> None:
-    """C9: a kept answer older than the caller's max-age is none for them, and the upstream is left alone."""
+    """C9: a cached answer older than the caller's max-age is not used, and the upstream is not asked."""
     ask = Upstream()
     old = CachedAnswer(content_type="application/json", chunks=(b"old",), tokens=1, created=time.time() - 100)
     await one.cache_store.put(await name_of(call(), UPSTREAM), old, 3600)
@@ -125,7 +125,7 @@ async def test_max_age_asks_for_a_younger_answer_and_keeps_it(one: Worker, other
     assert 1 == len(ask.asked)
 
 
-async def test_no_cache_replaces_what_is_kept(one: Worker) -> None:
+async def test_no_cache_replaces_what_is_stored(one: Worker) -> None:
     """C9: the fresh answer is the one that others get from then on."""
     ask = Upstream()
     await one.get(call(), ask)

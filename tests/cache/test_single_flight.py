@@ -7,7 +7,7 @@ from collections import Counter
 
 from gateway.cache import SingleFlight
 from gateway.cache.answer import CachedAnswer
-from gateway.cache.single_flight import PIECE_BYTES, joined
+from gateway.cache.single_flight import CHUNK_BYTES, joined
 from gateway.memory.budget import MemoryBudget
 from tests.support.caching import kept
 from tests.support.gateway import STREAM, TEXT, Gateway
@@ -42,7 +42,7 @@ async def test_followers_go_on_one_after_the_other() -> None:
 
 def test_small_chunks_are_joined_and_large_ones_not_copied() -> None:
     """D9: the same bytes in few pieces; what is large passes as the view that it is."""
-    large = memoryview(bytes(PIECE_BYTES + 1))
+    large = memoryview(bytes(CHUNK_BYTES + 1))
     chunks = [b"a" * 300] * 1000 + [large] + [b"b"] * 3
     pieces = list(joined(chunks))
     assert b"".join(chunks) == b"".join(pieces)
@@ -52,7 +52,7 @@ def test_small_chunks_are_joined_and_large_ones_not_copied() -> None:
 
 
 async def test_a_stream_of_many_chunks_is_replayed_without_a_stall(caching: Gateway, state: Valkey) -> None:
-    """D9: 10 000 kept chunks reach a caller whole, and the loop stands still for less than 20 ms meanwhile."""
+    """D9: 10 000 cached chunks reach a caller whole, and the loop stands still for less than 20 ms meanwhile."""
     assert 200 == (await caching.http.post(STREAM, json=TEXT)).status_code
     await kept(state, 1)
     (name,) = state.ask("KEYS", "gw:cache:*")

@@ -1,4 +1,4 @@
-"""What if the store is full, away, or behind a thin link?  Calls go on, and what can be kept is."""
+"""What if the store is full, unavailable, or behind a slow link?  Calls go on, and what can be stored is."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ async def test_old_answers_make_room() -> None:
 
 
 @pytest.mark.parametrize("fault", ["dead", "frozen"])
-async def test_a_store_that_is_away_changes_no_answer(fault: str) -> None:
+async def test_a_store_that_is_unavailable_changes_no_answer(fault: str) -> None:
     """R6: the first calls wait for the store's patience, later ones not at all; every answer is the upstream's."""
     with valkey() as server:
         async with worker(server.url, timeout=0.2) as one:
@@ -99,7 +99,7 @@ async def thin_link(store: Valkey, bytes_per_second: float) -> AsyncIterator[str
         await until(lambda: not open_ones)
 
 
-async def test_many_pictures_at_once_do_not_make_the_store_look_away(one: Worker, state: Valkey) -> None:
+async def test_many_pictures_at_once_do_not_make_the_store_unavailable(one: Worker, state: Valkey) -> None:
     """R6: hits and stores that together take longer than the store's patience wait for each other, and all succeed."""
     names = [f"gw:cache:client:a:{{{number}}}" for number in range(24)]
     for name in names[::2]:
@@ -115,7 +115,7 @@ async def test_many_pictures_at_once_do_not_make_the_store_look_away(one: Worker
 
 
 async def test_a_large_answer_may_take_longer_than_a_get_or_claim(one: Worker, state: Valkey) -> None:
-    """R2 R6: what needs more than the store's patience to travel is stored and found, and the store is not away."""
+    """R2 R6: what takes longer than the store's timeout to travel is stored and found, and the store stays available."""
     name, large = "gw:cache:client:a:{1}", kept(bytes(6 * MEBIBYTE))
     async with thin_link(state, 12 * MEBIBYTE) as url, worker(url, timeout=0.25, value_seconds=5) as far:
         began = time.monotonic()

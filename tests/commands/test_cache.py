@@ -1,4 +1,4 @@
-"""What is kept, and is it forgotten when that is asked for?  On one server, the embedded one, and a cluster."""
+"""Which answers are cached, and does a purge delete them?  On one server, the embedded one, and a cluster."""
 
 import asyncio
 import time
@@ -38,7 +38,7 @@ def fill(url: str, count: int, scopes: Iterable[str] = SCOPES) -> None:
 
 
 def counts(settings: Settings, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
-    """What `cache stats` says of each scope."""
+    """What `cache stats` prints of each scope."""
     capsys.readouterr()
     assert 0 == run(settings, "stats", None)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -62,7 +62,7 @@ def test_one_clients_answers_are_forgotten(state: Valkey, capsys: pytest.Capture
     assert "kept" == state.ask("GET", "gw:{design}:limits")
 
 
-def test_who_shares_is_told_that_it_was_not_forgotten(
+def test_a_purge_of_a_client_that_shares_fails(
     tmp_path: Path, state: Valkey, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """C9: the answers of a client that shares are in the shared scope; a purge by its name fails, and says so."""
@@ -108,7 +108,7 @@ def test_the_embedded_store_is_borrowed(tmp_path: Path, capsys: pytest.CaptureFi
     asyncio.run(kept_meanwhile())
 
 
-def test_a_running_gateway_forgets_when_told(tmp_path: Path) -> None:
+def test_a_running_gateway_misses_after_a_purge(tmp_path: Path) -> None:
     """C9: `serve` goes on, on its embedded stores, while its answers are counted and one client's are forgotten."""
     with Served(tmp_path) as gateway:
         keys = {name: gateway.run("clients", "add", name, "--cache", "private").strip() for name in ("facts", "other")}
@@ -135,8 +135,8 @@ def test_every_server_of_a_cluster_is_walked(capsys: pytest.CaptureFixture[str])
         assert {"client:design-2": "30", "client:facts": "30", "shared": "30", "all": "90"} == counts(settings, capsys)
 
 
-def test_a_store_that_is_away_is_one_clear_line(tmp_path: Path) -> None:
-    """The command fails, and says what to look at."""
+def test_an_unavailable_store_is_one_clear_line(tmp_path: Path) -> None:
+    """The command fails, and says what to check."""
     settings = Settings(cache_redis_url=f"unix://{tmp_path}/nothing")
     for action in ("stats", "purge"):
         with pytest.raises(CommandError, match="GATEWAY_CACHE_REDIS_URL"):

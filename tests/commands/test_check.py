@@ -1,4 +1,4 @@
-"""Would it serve?  What `check` says of good and of broken parts."""
+"""Would it serve?  What `check` prints of good and of broken parts."""
 
 import asyncio
 from pathlib import Path
@@ -60,7 +60,7 @@ async def test_what_is_broken_is_red(
     red: str,
     advice: str,
 ) -> None:
-    """X3: the one broken part is red with what to do, the others are still looked at, and the exit status is 1."""
+    """X3: the one broken part is red with what to do, the others are still checked, and the exit status is 1."""
     status, lines = await checked({**good, "data_dir": tmp_path / "data", **broken}, capsys)
     reds = [line for line in lines if line.startswith("RED")]
     assert (1, 4, [red]) == (status, len(lines), [line.split()[1] for line in reds])

@@ -86,7 +86,7 @@ def test_add_makes_the_file_and_prints_the_key_alone(path: Path, capsys: pytest.
 
 
 def test_add_takes_every_key_of_the_file(path: Path) -> None:
-    """There is an option for each key, and what is said is what the file says; what is not said is not in it."""
+    """There is an option for each key; what is given is in the file, and what is not given is not in it."""
     line = """--requests-per-minute 120 --burst 20 --tokens-per-minute 500000 --tokens-per-day 20000000
         --images-per-day 2000 --concurrent 8 --cache private --cache-ttl 60 --expires 2027-06-30
         --models gemini-2.5-* veo-3 --disabled"""
@@ -149,14 +149,14 @@ def test_an_edit_keeps_the_manner_of_the_file(path: Path, mark: str, ends: str) 
 
 
 def test_mixed_line_ends_stay_mixed(path: Path) -> None:
-    """What no rule tells is left as it is: only the new lines are new."""
+    """All else in the file stays as it is: only the new lines are new."""
     path.write_bytes(mixed := LIVED_IN.replace("\n", "\r\n", 3).encode())
     add(path, "third", {})
     assert path.read_bytes().startswith(mixed)
 
 
 def test_list_shows_what_each_client_may(lived_in: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """K2: defaults are applied, states are told, and of a hash only its beginning is shown."""
+    """K2: defaults are applied, states are shown, and of a hash only its beginning is shown."""
     add(lived_in, "late", {"models": ["x", "y-*"], "cache": "shared", "expires": dt.date(2020, 1, 1)})
     revoke(lived_in, "nightly")
     late = clients(lived_in).by_name["late"].key_sha256[0]
@@ -218,7 +218,7 @@ def test_what_goes_wrong_is_one_line(
 def test_a_broken_file_is_left_alone(
     path: Path, capsys: pytest.CaptureFixture[str], action: str, content: str | None
 ) -> None:
-    """Whatever is wrong with the file is said, and nothing is written; only `add` does without one."""
+    """Whatever is wrong with the file is reported, and nothing is written; only `add` does without one."""
     if content is not None:
         path.write_text(content)
     if (content, action) != (None, "add x"):

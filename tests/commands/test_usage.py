@@ -130,8 +130,8 @@ def test_a_strange_time_is_wrong_use(settings: Settings) -> None:
             run(settings, since, "client", "table")
 
 
-def test_a_store_that_is_away_is_one_clear_line(settings: Settings, server: Valkey) -> None:
-    """The command fails, and says what to look at."""
+def test_an_unavailable_store_is_one_clear_line(settings: Settings, server: Valkey) -> None:
+    """The command fails, and says what to check."""
     server.kill()
     with pytest.raises(CommandError, match="GATEWAY_REDIS_URL"):
         run(settings, "1h", "client", "table")

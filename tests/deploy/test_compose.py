@@ -107,7 +107,7 @@ def test_z1_every_container_tells_its_health(name: str) -> None:
 
 
 def test_z1_only_two_doors_are_open() -> None:
-    """Z1, R8: callers' port and Grafana are published, on 127.0.0.1 unless told otherwise, and nothing else is."""
+    """Z1, R8: callers' port and Grafana are published, on 127.0.0.1 unless set otherwise, and nothing else is."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert {name: [resolved(port) for port in ports] for name, ports in published.items()} == {
         "proxy": ["127.0.0.1:8080:8080"],
@@ -172,7 +172,7 @@ def test_what_env_says_of_a_default_is_true() -> None:
             assert value.lower() == str(field.default).lower(), name
 
 
-def test_the_gateway_is_told_settings_that_it_knows() -> None:
+def test_the_gateway_gets_settings_that_it_knows() -> None:
     """Every GATEWAY_ variable is a setting, and every setting is there but those that containers fix."""
     told = {name.removeprefix("GATEWAY_").lower() for name in SERVICES["gateway"]["environment"]}
     fixed = {

@@ -1,4 +1,4 @@
-"""Do the dashboards tell?  Each panel says what it shows, and each expression has data while a real gateway is called."""
+"""Do the dashboards work?  Each panel has a title, and each expression has data while a real gateway is called."""
 
 import asyncio
 import itertools

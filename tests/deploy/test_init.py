@@ -28,7 +28,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def init(checkout: Path, umask: int = 0o022) -> str:
-    """Run it, and give what it says on stderr."""
+    """Run it, and return its stderr."""
     path = f"{checkout.parent / 'bin'}:{os.environ['PATH']}"
     argv = ["sh", "-c", f"umask {umask:04o}; exec sh deploy/init.sh"]
     done = subprocess.run(

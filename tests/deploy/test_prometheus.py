@@ -1,4 +1,4 @@
-"""Are the rules right?  Each alert fires when it should and not otherwise, and tells whoever is woken what to do."""
+"""Are the rules right?  Each alert fires when it should and not otherwise, and links to what to do."""
 
 import re
 import shutil
@@ -52,7 +52,7 @@ def paragraphs() -> dict[str, str]:
 
 
 def said_by(*words: str | Path) -> str:
-    """What a command says; fails when it fails."""
+    """What a command prints; fails when it fails."""
     done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
     assert 0 == done.returncode, done.stdout + done.stderr
     return done.stdout

@@ -71,7 +71,7 @@ async def test_z1_every_other_way_is_refused(monkeypatch: pytest.MonkeyPatch, li
     assert answer.startswith(b"HTTP/1.1 403 ")
 
 
-async def test_an_upstream_that_is_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_upstream_that_is_unreachable_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """U16: nothing was sent, and the gateway learns so."""
     async with relaying(monkeypatch, "https://127.0.0.1:1") as relay:
         assert (await say(relay, b"CONNECT 127.0.0.1:1 HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 502 ")

@@ -96,7 +96,7 @@ def test_r6_state_refuses_where_the_cache_makes_room(tmp_path: Path) -> None:
 
 
 def fill(store: str, folder: Path) -> tuple[bool, int]:
-    """Write more than fits; tell whether a write was refused, and how many that were accepted have gone."""
+    """Write more than fits; whether a write was refused, and how many that were accepted have gone."""
     accepted, refused = [], False
     with started(store, folder) as socket, Redis(unix_socket_path=str(socket), password=PASSWORD) as redis:
         for number in range(80):
@@ -110,7 +110,7 @@ def fill(store: str, folder: Path) -> tuple[bool, int]:
 
 
 async def test_a_gateway_is_content_with_these_stores(tmp_path: Path, upstream: Upstream) -> None:
-    """R8: calls that are limited, counted and kept need nothing that the stores refuse."""
+    """R8: calls that are limited, counted and cached need nothing that the stores refuse."""
     folders = [tmp_path / "state", tmp_path / "cache"]
     for folder in folders:
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""A real `serve` for Prometheus to watch, and calls that end in every way a dashboard tells apart."""
+"""A real `serve` for Prometheus to watch, and calls that end in every way a dashboard distinguishes."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ class Watched:
     clients_file: Path
 
     async def good_calls(self) -> list[int]:
-        """Answers, kept answers, streams, pictures out and in; the statuses."""
+        """Answers, cached answers, streams, pictures out and in; the statuses."""
         calls = [("design", GENERATE, HELLO), ("design", STREAM, HELLO), ("design", PICTURE, EDIT)]
         return await self._make([*calls, *2 * [("news", GENERATE, HELLO)]])
 
@@ -97,6 +97,6 @@ def watched(folder: Path, upstream: str) -> Iterator[Watched]:
 
 
 def event(log: Path, name: str) -> dict[str, Any] | None:
-    """The first line of a log that tells of this."""
+    """The first line of a log with this."""
     found = [line for line in log.read_text().splitlines() if f'"event":"{name}"' in line]
     return dict(json.loads(found[0])) if found else None

@@ -17,6 +17,6 @@ def server() -> Iterator[Valkey]:
 
 @pytest.fixture
 async def one(server: Valkey) -> AsyncIterator[Gate]:
-    """One worker's limits on it; patient, since these tests are not about a store that is away."""
+    """One worker's limits on it; with a long timeout, since these tests are not about an unavailable store."""
     async with gate(server.url, timeout=5) as worker:
         yield worker

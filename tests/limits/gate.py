@@ -128,7 +128,7 @@ def change(server: Valkey, name: str = "design", **levels: float) -> None:
 
 
 def leases(server: Valkey, name: str = "design") -> int:
-    """How many calls the store takes to be under way."""
+    """How many calls the store counts as in flight."""
     both = """local fields = redis.call('HLEN', KEYS[2])
         for _, name in ipairs({'state', 'seen', 'unread'}) do fields = fields - redis.call('HEXISTS', KEYS[2], name) end
         return {redis.call('ZCARD', KEYS[1]), fields}"""

@@ -1,4 +1,4 @@
-"""May a call begin?  All limits in one decision, all or nothing, and what the caller is told."""
+"""May a call begin?  All limits in one decision, all or nothing, and the headers of the caller."""
 
 import asyncio
 import time
@@ -69,7 +69,7 @@ async def test_a_refusal_says_what_and_for_how_long(one: Gate) -> None:
 
 
 @pytest.mark.parametrize("limits", [{"requests_per_minute": 7}, {"tokens_per_minute": 5000}, {"tokens_per_day": 5000}])
-async def test_whoever_waits_as_told_gets_in(one: Gate, server: Valkey, limits: dict[str, Any]) -> None:
+async def test_a_caller_who_waits_for_retry_after_gets_in(one: Gate, server: Valkey, limits: dict[str, Any]) -> None:
     """L10: one caller that waits for `retry_after` is admitted at its first try, again and again."""
     design = client(**limits)
     for _ in range(20):
@@ -168,7 +168,7 @@ async def test_a_full_worker_refuses_before_the_body(one: Gate) -> None:
 
 
 @pytest.mark.parametrize("jump", [-3_600_000, 3_600_000])
-async def test_a_jumping_clock_locks_nobody_out(one: Gate, server: Valkey, jump: int) -> None:
+async def test_a_jumping_clock_locks_no_client_out(one: Gate, server: Valkey, jump: int) -> None:
     """L6: an hour back or ahead is at most one burst extra, no lock-out, and no live call is taken for lost."""
     design = client(requests_per_minute=600, concurrent=50)
     for _ in range(20):

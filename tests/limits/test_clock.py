@@ -1,4 +1,4 @@
-"""A clock that steps: no day's budget begins anew by it, and nobody is shut out for longer than a day is."""
+"""A clock that steps: no day's budget begins anew by it, and no client is shut out for longer than a day."""
 
 from collections.abc import Callable
 
@@ -85,7 +85,7 @@ def test_an_hour_forward_and_back_gives_two_days_two_budgets(day: Day) -> None:
 
 
 @pytest.mark.parametrize("ahead", [2 * DAY, 40 * DAY, 3650 * DAY])
-def test_a_clock_that_was_far_ahead_shuts_nobody_out(day: Day, ahead: int) -> None:
+def test_a_clock_that_was_far_ahead_shuts_no_client_out(day: Day, ahead: int) -> None:
     """L6: what was counted then counts for today, and is forgotten at midnight as ever."""
     assert 0 == day.at(MIDNIGHT + ahead).spend(1000)
     assert 3 == day.at(MIDNIGHT - HOUR).spend(1)
@@ -93,8 +93,8 @@ def test_a_clock_that_was_far_ahead_shuts_nobody_out(day: Day, ahead: int) -> No
     assert 0 == day.at(MIDNIGHT + 1).spend(1)
 
 
-def test_who_is_refused_hears_when_the_budget_begins(day: Day) -> None:
-    """L10: while the clock is behind the budget's day, waiting as told is waiting until that is over."""
+def test_a_refusal_says_when_the_budget_begins(day: Day) -> None:
+    """L10: while the clock is behind the budget's day, `retry-after` is the time until that is over."""
     day.at(MIDNIGHT + MINUTE).spend(1000)
     assert 3 == day.at(MIDNIGHT - HOUR).spend(1)
     assert DAY + HOUR == day.levels.midnight == day.levels.wait
@@ -129,7 +129,7 @@ def local(wall: Callable[[], float]) -> FallbackLimiter:
 
 @pytest.mark.parametrize("back", [1, 60, 3600, 80_000])
 def test_a_worker_alone_begins_no_day_anew_either(back: int) -> None:
-    """L6: the same holds while the store is away, on this machine's clock."""
+    """L6: the same holds while the store is unavailable, on this machine's clock."""
     midnight, now = MIDNIGHT / 1000, MIDNIGHT / 1000 + min(back, 3600) / 2
     alone = local(lambda: now)
     alone.admit(DESIGN, Estimate(tokens_out=1000), 0)
@@ -146,7 +146,7 @@ def test_a_worker_alone_begins_no_day_anew_either(back: int) -> None:
 
 
 def test_a_worker_alone_forgets_a_clock_that_was_far_ahead() -> None:
-    """L6: nobody waits for years."""
+    """L6: no caller waits for years."""
     now = MIDNIGHT / 1000 + 86_400 * 400
     alone = local(lambda: now)
     alone.admit(DESIGN, Estimate(tokens_out=1000), 0)

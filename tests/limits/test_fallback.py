@@ -1,4 +1,4 @@
-"""The shares of a worker while the state store is away, on clocks that a test sets."""
+"""The shares of a worker while the state store is unavailable, on clocks that a test sets."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class Clocks:
 
 
 def test_requests_drain_and_the_wait_is_true() -> None:
-    """L4, L10: a share refills at its pace, and whoever waits as told gets in, not sooner."""
+    """L4, L10: a share refills at its pace, and whoever waits for `retry-after` gets in, not sooner."""
     clocks, design = Clocks(), client(requests_per_minute=20, burst=4)
     for _ in range(2):
         clocks.admit(design)

@@ -52,7 +52,7 @@ def settle(server: Valkey, scripts: dict[str, Script], call: str) -> None:
 
 @pytest.mark.parametrize(("first", "then"), [(OLD, NEW), (NEW, OLD), (NEW, NEW)], ids=["upgrade", "rollback", "same"])
 def test_one_version_up_and_down(server: Valkey, first: dict[str, Script], then: dict[str, Script]) -> None:
-    """Upgrades: calls under way, budgets and records go over from one version to the other, and nothing is lost."""
+    """Upgrades: calls in flight, budgets and records go over from one version to the other, and nothing is lost."""
     for call in ("a", "b", "c"):
         admit(server, first, call)
     settle(server, first, "a")
@@ -95,8 +95,8 @@ WRITE = """local clock = redis.call('TIME')
 
 
 @pytest.mark.parametrize("how", LATER)
-async def test_a_state_that_cannot_be_read_stops_nobody(one: Gate, server: Valkey, how: str) -> None:
-    """Rollbacks: calls go on, what was there is set aside and said by every sweep until the day after is over."""
+async def test_a_state_that_cannot_be_read_stops_no_call(one: Gate, server: Valkey, how: str) -> None:
+    """Rollbacks: calls go on, what was there is set aside and reported by every sweep until the day after is over."""
     server.ask("EVAL", WRITE % LATER[how], 1, key("design", "limits"))
     (written,) = server.raw("HMGET", key("design", "limits"), "state")
     permit = await one.admit(DESIGN)

@@ -106,7 +106,7 @@ async def test_the_ledger_holds_at_saturation(
 
 @pytest.mark.parametrize(("mode", "during"), [("local", {200}), ("closed", {503})])
 async def test_a_frozen_store_under_load(tmp_path: Path, upstream: Upstream, mode: str, during: set[int]) -> None:
-    """R2, R9, R10, L4: only calls that were under way wait, no longer than the timeout; two lines an outage; usage comes
+    """R2, R9, R10, L4: only calls that were in flight wait, no longer than the timeout; two lines an outage; usage comes
     after it; no 5xx in local mode.
     """
     with valkey() as store:
@@ -136,7 +136,7 @@ async def test_a_frozen_store_under_load(tmp_path: Path, upstream: Upstream, mod
 
 @pytest.mark.parametrize(("mode", "during"), [("local", 200), ("closed", 503)])
 async def test_a_full_store(tmp_path: Path, upstream: Upstream, mode: str, during: int) -> None:
-    """R6: a state store that is full is away: calls go to their worker's share or are refused as told, one line each way."""
+    """R6: a full state store is unavailable: calls go to their worker's share or are refused, as configured; one line each."""
     with valkey(maxmemory="6mb", maxmemory_policy="noeviction") as store:
         async with running(tmp_path, upstream.url, redis_url=store.url, state_lost=mode) as gateway:
             store.ask("SETRANGE", "ballast", 8_000_000, "x")
@@ -202,7 +202,7 @@ async def test_callers_who_left_are_waited_for_within_bounds(tmp_path: Path, ups
 
 @pytest.mark.parametrize("terms", ["requests_per_minute = 7", "tokens_per_minute = 3000"])
 async def test_whoever_obeys_retry_after_gets_in(tmp_path: Path, upstream: Upstream, terms: str) -> None:
-    """L10: told to wait, and having waited, a caller is admitted at its first try, each of ten times."""
+    """L10: having waited for `retry-after`, a caller is admitted at its first try, each of ten times."""
     with valkey() as store:
         async with running(tmp_path, upstream.url, redis_url=store.url, clients={"design": terms}) as gateway:
             waits: list[int] = []

@@ -20,7 +20,7 @@ def expire(server: Valkey, by_ms: int = 20_000) -> None:
 
 
 async def test_a_dead_workers_calls_come_back_as_lost(one: Gate, server: Valkey) -> None:
-    """L9, A2, A7: the next visit of any other worker finds them, frees their places, and writes one record for each."""
+    """L9, A2, A7: the next heartbeat of any other worker finds them, frees their places, and writes one record for each."""
     design = client(concurrent=3, tokens_per_day=10**6)
     dead = [await one.admit(design) for _ in range(3)]
     expire(server)
@@ -38,7 +38,7 @@ async def test_a_dead_workers_calls_come_back_as_lost(one: Gate, server: Valkey)
 
 
 async def test_a_quiet_clients_lost_calls_are_swept(one: Gate, server: Valkey) -> None:
-    """L9: the parent's sweep finds them, and tells what is used of each budget."""
+    """L9: the parent's sweep finds them, and returns the usage of each budget."""
     design, other = client(tokens_per_day=10**6, images_per_day=7), client("other", tokens_per_day=5)
     await one.admit(design, image_output=True)
     expire(server)
@@ -68,7 +68,7 @@ async def test_settling_a_lost_call_changes_nothing(one: Gate, server: Valkey) -
 
 
 async def test_a_live_workers_leases_are_renewed(server: Valkey) -> None:
-    """A7: a call that lasts many times its lease is still under way."""
+    """A7: a call that lasts many times its lease is still in flight."""
     design = client(concurrent=1)
     async with (
         gate(server.url, lease_seconds=LEASE, timeout=5) as worker,
@@ -102,8 +102,8 @@ async def test_a_store_that_stood_still_ages_no_lease(server: Valkey) -> None:
     assert ["ok"] * 4 == [record["outcome"] for record in records(server)]
 
 
-async def test_a_visit_tidies_up(one: Gate, server: Valkey) -> None:
-    """Settled ids are forgotten after an hour, records after 90 days, and a client that nobody visits altogether."""
+async def test_a_heartbeat_tidies_up(one: Gate, server: Valkey) -> None:
+    """Settled ids are forgotten after an hour, records after 90 days, and all of a client that has no calls."""
     design = client()
     await (await one.admit(design)).settle(used(1), "ok")
     server.ask("ZADD", key("design", "settled"), 5, "long-ago")

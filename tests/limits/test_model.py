@@ -39,7 +39,7 @@ def clocked(script: Script) -> Script:
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """A call under way."""
+    """A call in flight."""
 
     expiry: float
     tokens: int
@@ -49,7 +49,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Bucket:
-    """What is in it: of calls that have ended, which drains first, and of each call under way, from all alike."""
+    """What is in it: of calls that have ended, which drains first, and of each call in flight, from all alike."""
 
     ended: float = 0
     held: dict[str, float] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Bucket:
 
 @dataclass
 class Model:
-    """What the limits should do, said plainly; times in ms."""
+    """A model of what the limits should do; times in ms."""
 
     seen: float | None = None
     at: float | None = None
@@ -272,7 +272,7 @@ class Scripts(RuleBasedStateMachine):
 
     @rule()
     def freeze_the_store(self) -> None:
-        """The store is away until it is back, and nothing has changed."""
+        """The store is unavailable until it is back, and nothing has changed."""
 
         async def ask() -> None:
             impatient = Store(self.server.url, timeout=0.01)
@@ -287,7 +287,7 @@ class Scripts(RuleBasedStateMachine):
 
     @invariant()
     def same_state(self) -> None:
-        """A6, A7, A8: levels, leases and records are the model's, and nothing is reserved when nothing is under way."""
+        """A6, A7, A8: levels, leases and records are the model's, and nothing is reserved when nothing is in flight."""
         leases = dict(self.server.ask("ZRANGE", key("design", "leases"), 0, -1, "WITHSCORES"))
         assert {call: lease.expiry for call, lease in self.model.leases.items()} == leases
         assert set(leases) == set(self.server.ask("HKEYS", key("design", "limits"))) - {"state", "seen"}

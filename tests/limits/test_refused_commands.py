@@ -1,4 +1,4 @@
-"""A store whose user may not do all that calls need: it is away and says what is missing, and no call counts twice."""
+"""A store whose user may not do all that calls need: it is unavailable, the log names what is missing, and no call counts twice."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ def guarded() -> Iterator[Valkey]:
 
 @pytest.fixture(autouse=True)
 def allow(guarded: Valkey) -> None:
-    """As the guide says, and nothing kept."""
+    """As the guide says, and nothing stored."""
     guarded.ask("ACL", "SETUSER", "gw", "reset", "on", ">s", "~gw:*", "-@all", *(f"+{word}" for word in NEEDED))
     guarded.ask("FLUSHALL")
     guarded.ask("SCRIPT", "FLUSH")
@@ -50,7 +50,7 @@ def as_gw(server: Valkey) -> str:
 
 
 def forbid(server: Valkey, command: str) -> None:
-    """Take one command away."""
+    """Forbid one command."""
     server.ask("ACL", "SETUSER", "gw", f"-{command}")
 
 
@@ -102,8 +102,8 @@ async def test_everything_works_with_exactly_these_commands(guarded: Valkey) -> 
 
 
 @pytest.mark.parametrize("denied", BY_LIMITS)
-async def test_what_is_missing_is_said(guarded: Valkey, denied: str) -> None:
-    """R6: each command taken away alone makes the state store unavailable, by its name, until it is given again."""
+async def test_a_missing_permission_is_named(guarded: Valkey, denied: str) -> None:
+    """R6: each forbidden command alone makes the state store unavailable, by its name, until it is allowed again."""
     forbid(guarded, denied)
     told: list[tuple[bool, str]] = []
     store = Store(as_gw(guarded), probe=PROBE, timeout=2, on_change=lambda up, why: told.append((up, why)))
@@ -117,7 +117,7 @@ async def test_what_is_missing_is_said(guarded: Valkey, denied: str) -> None:
 
 
 @pytest.mark.parametrize("denied", BY_CACHE)
-async def test_what_is_missing_for_answers_is_said(guarded: Valkey, denied: str) -> None:
+async def test_a_missing_permission_for_answers_is_named(guarded: Valkey, denied: str) -> None:
     """R6: the same of the cache's store, which needs less."""
     forbid(guarded, denied)
     store = Store(as_gw(guarded), probe=PROBES["cache"], full_is_unavailable=False, timeout=2)
@@ -127,7 +127,7 @@ async def test_what_is_missing_for_answers_is_said(guarded: Valkey, denied: str)
 
 
 @pytest.mark.parametrize("pattern", ["~gw:{d*", "~other:*", "%R~gw:*"])
-async def test_keys_that_are_missing_are_said(guarded: Valkey, pattern: str) -> None:
+async def test_missing_keys_are_named(guarded: Valkey, pattern: str) -> None:
     """R6: so are keys that the user may not use, or may only read."""
     guarded.ask("ACL", "SETUSER", "gw", "resetkeys", pattern)
     store = Store(as_gw(guarded), probe=PROBE, timeout=2)
@@ -138,7 +138,7 @@ async def test_keys_that_are_missing_are_said(guarded: Valkey, pattern: str) -> 
 
 @pytest.mark.parametrize("denied", SETTLING)
 async def test_no_call_counts_twice_and_no_place_is_lost(guarded: Valkey, denied: str) -> None:
-    """A2 A7: a command is taken away while calls are under way; their ends wait, the client goes on, all count once."""
+    """A2 A7: a command is forbidden while calls are in flight; their settlements wait, the client goes on, all count once."""
     design = client(concurrent=4, tokens_per_day=10**6)
     async with (
         gate(as_gw(guarded), lease_seconds=1, timeout=2) as one,

@@ -1,4 +1,4 @@
-"""The store hears of every call's end once, also where it refuses, is half away, or the gateway closes."""
+"""Every call is settled once, also where the store refuses, is half unavailable, or the gateway closes."""
 
 import asyncio
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ async def test_an_error_reply_loses_nothing(guarded: Valkey, denied: str) -> Non
 
 
 async def test_what_is_refused_again_waits_for_the_next_beat(server: Valkey) -> None:
-    """L9: what the store refuses over and over is told once a beat, so that leases of other clients are renewed."""
+    """L9: what the store refuses over and over is sent once per heartbeat, so that leases of other clients are renewed."""
     bystander = client("bystander")
     async with gate(server.url, lease_seconds=0.5, timeout=5) as one:
         permit = await one.admit(client())
@@ -67,7 +67,7 @@ async def test_what_is_refused_again_waits_for_the_next_beat(server: Valkey) -> 
         running.cancel()
 
 
-async def test_closing_waits_for_what_is_being_told(server: Valkey) -> None:
+async def test_closing_waits_for_what_is_being_sent(server: Valkey) -> None:
     """A7, L5: admissions that are cancelled as the gateway closes leave no lease."""
     design = client(requests_per_minute=6000)
     async with gate(server.url, timeout=5) as one:
@@ -88,8 +88,8 @@ async def test_closing_waits_for_what_is_being_told(server: Valkey) -> None:
     assert ["ok"] == [record["outcome"] for record in records(server)]
 
 
-async def test_what_was_heard_long_ago_is_not_told_again(server: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A2: a settlement that the store may have forgotten is dropped and counted; one it never heard is told all the same."""
+async def test_what_was_received_long_ago_is_not_sent_again(server: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A2: a settlement that the store may have forgotten is dropped and counted; one it never received is sent all the same."""
     design = client()
     async with gate(server.url, timeout=1) as one:
         await (await one.admit(design)).settle(used(0), "ok")  # from now on the server knows the script

@@ -8,15 +8,15 @@ from .conftest import Caller, text_of
 
 
 def test_text_quotes_the_prompt(caller: Caller) -> None:
-    """A text model answers with the prompt in it, ends with STOP and says which model spoke."""
+    """A text model answers with the prompt in it, ends with STOP and names the model."""
     answer = caller.said("Wie heißt der Fuchs? 🦊")
     assert "“Wie heißt der Fuchs? 🦊”" in text_of(answer)
     assert "STOP" == answer["candidates"][0]["finishReason"]
     assert "gemini-2.5-flash" == answer["modelVersion"]
 
 
-def test_same_question_same_words_another_nonce(caller: Caller) -> None:
-    """A9: the words are decided by the prompt, and every answer can be told from every other."""
+def test_same_question_same_text_another_nonce(caller: Caller) -> None:
+    """A9: the text is decided by the prompt, and every answer is unique."""
     first, second = caller.said("twice"), caller.said("twice")
     assert text_of(first) == text_of(second)
     assert first["responseId"] != second["responseId"]

@@ -34,7 +34,7 @@ def spoiled(caller: Caller, spec: str, **options: Any) -> httpx.Response:
     ],
 )
 def test_errors_in_the_vendors_shape(caller: Caller, spec: str, status: int, code: str) -> None:
-    """U9: any status, in new-api's shape; a fault that does not exist is said to be none."""
+    """U9: any status, in new-api's shape; a fault that does not exist is reported."""
     for method in ("generateContent", SSE):
         response = spoiled(caller, spec, method=method)
         error = response.json()["error"]

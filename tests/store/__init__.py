@@ -1,1 +1,1 @@
-"""Tests of the way to a store."""
+"""Tests of the store client: connections, failover, faults, parsing."""

@@ -1,4 +1,4 @@
-"""By which doors is a store reached?  Over TCP and TLS, with a password, on the loop of the tests and on the workers'."""
+"""How is a store reached?  Over TCP and TLS, with a password, on the loop of the tests and on the workers'."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ async def used(server: Valkey, folder: Path, *, tls: bool) -> None:
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_a_store_behind_a_door(tmp_path: Path, run: Callable[[Any], None], tls: bool) -> None:
-    """R8: scripts in one pipeline, large values and a password work over each; a wrong password is a store away."""
+    """R8: scripts in one pipeline, large values and a password work over each; a wrong password makes the store unavailable."""
     with valkey() as server:
         server.ask("ACL", "SETUSER", "gateway", "on", ">secret", "~*", "+@all")
         run(used(server, tmp_path, tls=tls))

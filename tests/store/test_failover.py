@@ -1,4 +1,4 @@
-"""Servers that come, go, change places and do not know yet what they hold: the store finds the one that is right."""
+"""Failover: servers start, stop, swap roles or do not know their slots yet, and the store finds the right one."""
 
 import asyncio
 from pathlib import Path
@@ -14,10 +14,10 @@ from tests.support.valkey import cluster, free_port, member, until, valkey
 from tests.test_store import store
 
 
-async def test_a_server_that_still_loads_is_away() -> None:
-    """R3, R6: while a server reads its log it is away, as it says itself, and then it is back."""
+async def test_a_server_that_still_loads_is_unavailable() -> None:
+    """R3, R6: while a server loads its log it is unavailable, by its own reply, and then it recovers."""
     with valkey(appendonly="yes", appendfsync="no", key_load_delay="500") as server:
-        for number in range(2500):  # it looks up from its reading after every 1024
+        for number in range(2500):  # it answers commands after every 1024 that it loads
             server.ask("SET", number, number)
         async with store(server.url, timeout=5) as one:
             await one.ping()
@@ -53,8 +53,8 @@ async def test_whoever_answers_at_an_address_by_now_is_asked(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("lost_before", [False, True], ids=["first", "found"])
-async def test_a_cluster_without_slots_is_away_until_it_has_some(tmp_path: Path, lost_before: bool) -> None:
-    """R1: servers that are not a cluster yet, met by the first command or by a probe, make nobody wait; then all is well."""
+async def test_a_cluster_without_slots_is_unavailable_until_it_has_some(tmp_path: Path, lost_before: bool) -> None:
+    """R1: servers that are not a cluster yet, met by the first command or by a probe, make no caller wait; then it recovers."""
     port = free_port()
     async with store(f"redis+cluster://127.0.0.1:{port}", timeout=1) as one:
         if lost_before:
@@ -62,14 +62,14 @@ async def test_a_cluster_without_slots_is_away_until_it_has_some(tmp_path: Path,
         with member(tmp_path, port) as node:
             for _ in range(2):
                 await _refused(one)
-                await asyncio.sleep(0.6)  # it is looked at twice
+                await asyncio.sleep(0.6)  # it is probed twice
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             await until(lambda: one.up)
             assert b"OK" == await one.command("SET", "k", "v")
     assert [False, True] == [up for up, _ in one.changes]
 
 
-async def test_a_slot_that_no_server_holds_is_a_lost_store() -> None:
+async def test_a_slot_that_no_server_holds_makes_the_store_unavailable() -> None:
     """R2: whoever asks for a key that has no home fails at once, and so do those who ask beside it, until it has one."""
     with cluster() as ports:
         nodes: list[Any] = [Redis(port=port) for port in ports]

@@ -1,4 +1,4 @@
-"""Whatever goes wrong on the way to a store, nobody waits for ever, and it is said once and in words."""
+"""Whatever fails between us and a store, no caller waits for ever, and it is reported once, in plain text."""
 
 import asyncio
 import contextlib
@@ -59,7 +59,7 @@ class Broken(SingleNode):
 @pytest.mark.parametrize(
     "error", [TypeError("an option"), UnicodeError("label"), RuntimeError("no loop"), KeyError("n")]
 )
-async def test_nobody_waits_for_what_nobody_expects(state: Valkey, at: str, error: Exception) -> None:
+async def test_no_caller_waits_after_an_unexpected_error(state: Valkey, at: str, error: Exception) -> None:
     """R5: any exception on the way to a server ends the commands that wait, in time, and it is tried again and recovers."""
     async with store(state.url, timeout=0.25) as one:
         one._nodes = broken = Broken(StoreUrl.parse(state.url), at, error)
@@ -74,7 +74,7 @@ async def test_nobody_waits_for_what_nobody_expects(state: Valkey, at: str, erro
     assert str(error) not in one.changes[0][1]
 
 
-async def test_what_cannot_be_said_harms_nobody(state: Valkey) -> None:
+async def test_a_command_that_cannot_be_encoded_fails_alone(state: Valkey) -> None:
     """R5: a part that is no text fails its own pipeline, unsent; the store and the next commands are fine."""
     async with store(state.url, timeout=5) as one:
         await one.ping()
@@ -85,7 +85,7 @@ async def test_what_cannot_be_said_harms_nobody(state: Valkey) -> None:
             assert b"OK" == await one.command("SET", "k", "v")
         await until(lambda: one.errors)
     assert [] == one.changes
-    assert [("set", "cannot be said (UnicodeEncodeError)")] == one.errors
+    assert [("set", "cannot be encoded (UnicodeEncodeError)")] == one.errors
 
 
 @contextlib.asynccontextmanager
@@ -101,8 +101,8 @@ async def saying(what: bytes) -> AsyncIterator[str]:
         yield f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
 
 
-async def test_whoever_waits_when_it_is_closed_is_told() -> None:
-    """R5: a connection that is still being made when the store closes leaves nobody behind."""
+async def test_commands_that_wait_when_it_is_closed_fail() -> None:
+    """R5: a connection that is still being made when the store closes leaves no command waiting."""
     async with saying(b"") as url:
         one = Store(url.replace("//", "//u:p@"), timeout=30)
         waiting = [one.command("GET", "k") for _ in range(3)]
@@ -123,7 +123,7 @@ async def behind_tls(folder: Path) -> AsyncIterator[int]:
 
 
 async def told(url: str) -> list[tuple[bool, str]]:
-    """What a store says while it is asked again and again."""
+    """What a store reports while commands are sent again and again."""
     async with store(url, timeout=0.25) as one:
         for _ in range(6):
             with pytest.raises(StoreUnavailable):
@@ -144,8 +144,8 @@ async def told(url: str) -> list[tuple[bool, str]]:
         ("unix:///nonexistent/s", "there is no such socket"),
     ],
 )
-async def test_who_is_not_there_is_told_once_in_words(url: str, words: str) -> None:
-    """R9: one line for the whole outage, in words of ours that hold no address."""
+async def test_an_unreachable_store_is_reported_once_in_plain_text(url: str, words: str) -> None:
+    """R9: one line for the whole outage, in a text of ours that holds no address."""
     assert [(False, words)] == await told(url.format(free=free_port()))
 
 
@@ -165,15 +165,15 @@ async def test_who_is_not_there_is_told_once_in_words(url: str, words: str) -> N
         (b"$-5\r\n$zz\r\n", "what answers there is no store"),
     ],
 )
-async def test_who_refuses_is_told_once_in_words(reply: bytes, words: str) -> None:
-    """R6 R9: a server that refuses pings is away, said in one line that says what to mend."""
+async def test_a_store_that_refuses_is_reported_once_in_plain_text(reply: bytes, words: str) -> None:
+    """R6 R9: a server that refuses PING is unavailable, and one line says what to fix."""
     async with saying(reply) as url:
         (change,) = await told(url)
     assert words in change[1]
 
 
-async def test_a_wrong_password_or_certificate_is_told_once_in_words(tmp_path: Path, state: Valkey) -> None:
-    """R9 U13: credentials and certificates that do not fit are away, and nothing is said of what they are."""
+async def test_a_wrong_password_or_certificate_is_reported_once_in_plain_text(tmp_path: Path, state: Valkey) -> None:
+    """R9 U13: with a wrong password or certificate the store is unavailable, and no secret is in the text."""
     wrong = state.url.replace("unix://", "unix://default:hunter2@")
     state.ask("ACL", "SETUSER", "default", "resetpass", ">secret", "+@all")
     try:
@@ -203,7 +203,7 @@ def test_a_library_s_text_is_never_handed_on() -> None:
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_a_name_is_looked_up_once_at_a_time(run: Callable[[Any], None]) -> None:
-    """R9: a resolver that takes its time is asked once, nobody waits for it longer than for a store, nothing complains."""
+    """R9: a slow resolver is asked once, no caller waits for it longer than for a store, nothing is logged."""
 
     async def look() -> None:
         loop, asked, complaints = asyncio.get_running_loop(), [], []
@@ -233,7 +233,7 @@ def test_a_name_is_looked_up_once_at_a_time(run: Callable[[Any], None]) -> None:
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_round_trips_are_measured_finely(state: Valkey, run: Callable[[Any], None]) -> None:
-    """Metrics: a round trip of less than a millisecond is told as what it took, on the workers' loop too."""
+    """Metrics: a round trip of less than a millisecond is measured exactly, on the workers' loop too."""
 
     async def measure() -> None:
         seen: list[float] = []
@@ -251,7 +251,7 @@ def test_round_trips_are_measured_finely(state: Valkey, run: Callable[[Any], Non
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="no Redis here")
 @pytest.mark.parametrize("binary", ["", "redis-server"])
 async def test_a_forbidden_command_is_named(binary: str) -> None:
-    """R6: what an ACL forbids is said by its name, on Valkey and on Redis 7."""
+    """R6: a command that an ACL forbids is named, on Valkey and on Redis 7."""
     with valkey(shutil.which(binary) or "" if binary else "") as server:
         server.ask("ACL", "SETUSER", "default", "-set")
         one = Watched(server.url, timeout=2)

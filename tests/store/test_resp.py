@@ -1,4 +1,4 @@
-"""What has the server said?  However its bytes are cut."""
+"""What did the server reply?  The parser finds it however the bytes are cut."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ VALUES = st.recursive(
 
 
 def spoken(value: Any) -> bytes:
-    """A value as a server says it."""
+    """A value as a server encodes it."""
     match value:
         case None:
             return b"$-1\r\n"
@@ -73,7 +73,7 @@ def test_a_picture_is_not_read_again_with_each_piece() -> None:
         (b"-OOM command not allowed when used memory > 'maxmemory'.", ResponseError),
     ],
 )
-def test_errors_are_told_apart(said: bytes, kind: type[ResponseError]) -> None:
+def test_kinds_of_errors_are_distinguished(said: bytes, kind: type[ResponseError]) -> None:
     """Of all errors those have a class of their own after which something else is asked; the text stays."""
     (error,) = RespParser().feed(said + b"\r\n")
     assert kind is type(error)
@@ -92,7 +92,7 @@ def test_what_is_no_reply_is_an_error(said: bytes) -> None:
 
 @contextlib.asynccontextmanager
 async def speaker(folder: Path, *answers: bytes) -> AsyncIterator[str]:
-    """A server that says these things, one to each connection's first words, and the last to all others."""
+    """A server that sends these replies, one to each connection's first bytes, and the last to all others."""
     left = list(answers)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -105,7 +105,7 @@ async def speaker(folder: Path, *answers: bytes) -> AsyncIterator[str]:
 
 
 async def test_a_reply_that_nobody_asked_for_ends_the_connection(tmp_path: Path) -> None:
-    """R4: what comes too much is nobody's, least of all the next caller's."""
+    """R4: a reply too many goes to no caller, least of all to the next one."""
     async with speaker(tmp_path, b"$1\r\na\r\n$5\r\nstray\r\n", b"$1\r\nb\r\n") as url:
         store = Store(url, timeout=5)
         assert b"a" == await store.command("GET", "k")
@@ -115,8 +115,8 @@ async def test_a_reply_that_nobody_asked_for_ends_the_connection(tmp_path: Path)
         await store.aclose()
 
 
-async def test_a_server_of_another_kind_is_away(tmp_path: Path) -> None:
-    """R1: a web server on the store's port costs nobody an error, and is found out at once."""
+async def test_a_server_of_another_kind_is_unavailable(tmp_path: Path) -> None:
+    """R1: a web server on the store's port raises no unexpected error, and is detected at once."""
     async with speaker(tmp_path, b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:
         store = Store(url, timeout=5)
         with pytest.raises(StoreUnavailable, match="what answers there is no store"):

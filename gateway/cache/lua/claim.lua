@@ -1,9 +1,9 @@
--- claim.lua: keep a claim for longer, or take it again where the store has lost it, or give it up; but not another's.
+-- claim.lua: renew a claim, or take it again where the store has lost it, or release it; but not another's.
 --
 -- KEYS[1]  the claim's key
 -- KEYS[2]  one character where others wait for the answer
--- ARGV[1]  the claim
--- ARGV[2]  ms that it lasts from now; 0 gives it up
+-- ARGV[1]  the claim's token
+-- ARGV[2]  ms that it lasts from now; 0 releases it
 -- Returns 1 when others wait for it.
 
 local held = redis.call("GET", KEYS[1])

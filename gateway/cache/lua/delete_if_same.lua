@@ -1,9 +1,9 @@
--- delete_if_same.lua: forget an answer that is damaged, unless another has taken its place.
+-- delete_if_same.lua: delete an answer that is damaged, unless another has replaced it.
 --
 -- KEYS[1]  the answer
 -- ARGV[1]  its first bytes: when it was made, and its checksum
 -- ARGV[2]  its length
--- Returns 1 when it is forgotten now.
+-- Returns 1 when it was deleted.
 
 if redis.call("STRLEN", KEYS[1]) ~= tonumber(ARGV[2]) then
     return 0

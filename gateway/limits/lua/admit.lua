@@ -1,6 +1,6 @@
 -- admit.lua: may this call begin?  Takes from every limit of the client, or from none.
 --
--- Concurrency is the number of leases; renew_and_reap.lua looks after them.
+-- Concurrency is the number of leases; renew_and_reap.lua renews and reaps them.
 --
 -- KEYS, ARGV 1   as in state.lua, with which this begins; drain.lua follows
 -- ARGV     2 {call, tokens, images, worker, model, method, request id}, in MessagePack
@@ -35,8 +35,8 @@ if refused == 0 then
   redis.call("ZADD", leases, now + lease_ms, id)
   local lease = cmsgpack.pack(now, requests_took, requests[SHARE], tokens_took, tokens[SHARE])
   local more = cmsgpack.pack(FORMAT, day - today, requests[SINCE], tokens[SINCE])
-  redis.call("HSET", kept(id, lease .. ARGV[2] .. more))
+  redis.call("HSET", stored(id, lease .. ARGV[2] .. more))
 elseif now < at then -- the clock went back: the buckets drain from here on
-  redis.call("HSET", kept())
+  redis.call("HSET", stored())
 end
 return cmsgpack.pack({ refused, wait, requests[LEVEL], tokens[LEVEL], tokens_day, images_day, midnight })

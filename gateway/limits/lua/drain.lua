@@ -1,11 +1,11 @@
--- drain.lua: what of it is there by now?  Behind state.lua.
+-- drain.lua: how much of each bucket has drained by now?  Runs behind state.lua.
 --
 -- A limit per minute is a bucket: its level rises by what a call takes and falls at the limit's pace.  It decides as
 -- GCRA does; in units, it outlives a changed limit and a jumping clock; without a limit it stands still.  Of its level,
--- `held` is of calls under way and drains last, from all alike: `share` of what they took is still there, or nothing if
+-- `held` is of calls in flight and drains last, from all alike: `share` of what they took is still there, or nothing if
 -- `since` was another when they began.  So what a call gives back never drained before, and no token counts twice.
 -- A day's budget counts up until midnight UTC.  A clock that goes back begins no day anew: what was counted for the
--- next day goes on counting for it.  Was it further ahead, it was wrong, and nobody is to wait until then.
+-- next day goes on counting for it.  Was it further ahead, it was wrong, and no call is to wait until then.
 
 local LEVEL, HELD, SHARE, SINCE = 1, 2, 3, 4 -- of a bucket
 

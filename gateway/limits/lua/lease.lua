@@ -1,18 +1,18 @@
 -- lease.lua: what is known of a call in flight, and how does it end?  Behind state.lua, settle.lua and
 -- renew_and_reap.lua begin with this.
 --
--- A store may refuse any step of an end, as an ACL does; whoever comes again goes on from there.  In `settled` stands
+-- A store may refuse any step of a settlement, as an ACL does; the next attempt goes on from there.  `settled` holds
 -- when the call was recorded, or 0 where that was refused and nothing has happened.  What is recorded is never recorded
--- again: of its end only its place may be left.
+-- again: only its place may be left to be given back.
 
-local function ended(id) -- whether it is recorded; if not, it is taken for it from now on
+local function ended(id) -- whether the call is recorded; if not, it is marked as recorded from now on
   if redis.call("ZADD", settled, "NX", now, id) == 1 then return false end
   if tonumber(redis.call("ZSCORE", settled, id)) > 0 then return true end
   redis.call("ZADD", settled, now, id)
   return false
 end
 
-local function forget(id) -- its place
+local function forget(id) -- give its place back
   redis.call("ZREM", leases, id)
   redis.call("HDEL", limits, id)
 end
@@ -38,7 +38,7 @@ end
 
 local function failed(reply) return type(reply) == "table" end
 
-local function release(bucket, lease, at) -- a call is no longer under way; returns what it took and is there
+local function release(bucket, lease, at) -- a call is no longer in flight; returns what it took and has not drained yet
   local took, share, since = lease[2 * at], lease[2 * at + 1], lease[8 + at]
   local own = took * bucket[SHARE] / share
   if since and since ~= bucket[SINCE] or not since and lease[1] < bucket[SINCE] then own = 0 end

@@ -1,5 +1,5 @@
 #!lua
--- names.lua: which clients are there, and which were there within 90 days?  What is kept of them outlives the file.
+-- names.lua: which clients are there, and which were there within 90 days?  Their state outlives the clients file.
 --
 -- KEYS     1 clients (zset: name, ms when it was last in the clients file)
 -- ARGV     the names in the file

@@ -1,6 +1,6 @@
 -- probe.lua: every command of the scripts here, each once and on keys of their kinds.
 --
--- KEYS  as in state.lua, but nobody's, and one more as a sweep has them
+-- KEYS  as in state.lua, but of no client, and one more as a sweep has them
 
 local limits, leases, settled, usage, sweep = unpack(KEYS)
 try("TIME")

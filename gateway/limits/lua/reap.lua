@@ -1,13 +1,13 @@
--- reap.lua: which calls have nobody any more?  Behind lease.lua, for renew_and_reap.lua.
+-- reap.lua: which calls have lost their worker?  Runs behind lease.lua, for renew_and_reap.lua.
 --
 -- A lease is the record that its call began: when nobody renews it, its worker is gone, and the call ends here as
--- `lost`, charged as reserved.  One that cannot be read is a place all the same, of a call that nobody knows anything of.
+-- `lost`, charged as reserved.  One that cannot be read is a place all the same, of a call of which nothing is known.
 
-local function reap() -- {{model, method} of each lost call...}, or nil and why the store refuses
+local function reap() -- {{model, method} of each lost call...}, or nil and the store's error
   local lost, gone = {}, redis.call("ZRANGEBYSCORE", leases, "-inf", now, "LIMIT", 0, 100)
-  if #gone > 0 then -- where its place may not be taken back, no call is recorded
+  if #gone > 0 then -- where the store refuses to give a place back, no call is recorded
     forget("")
-    redis.call("HSET", kept())
+    redis.call("HSET", stored())
   end
   for _, id in ipairs(gone) do
     if not ended(id) then
@@ -24,7 +24,7 @@ local function reap() -- {{model, method} of each lost call...}, or nil and why 
     end
     forget(id)
   end
-  if #lost > 0 then redis.call("HSET", kept()) end
+  if #lost > 0 then redis.call("HSET", stored()) end
   return lost
 end
 

@@ -1,11 +1,11 @@
--- renew_and_reap.lua: who is still under way?  Renews leases, takes back those that ran out (reap.lua), and tidies up.
+-- renew_and_reap.lua: which calls are still in flight?  Renews leases, reaps expired ones (reap.lua), and tidies up.
 --
 -- KEYS, ARGV 1   as in state.lua, with which this begins; drain.lua, lease.lua and reap.lua follow
 -- ARGV     2... calls whose leases are renewed
--- Returns  {tokens_day, images_day, {{model, method} of each lost call...}, format}: first what is used of today's
+-- Returns  {tokens_day, images_day, {{model, method} of each lost call...}, format}: first the usage of the day's
 --          budgets; after 100 lost calls there may be more; format: 0 something could not be read, 1 ours, 2 a newer one
 
--- Nobody came for so long: the store was away, or its clock jumped.  That ages no lease.
+-- Where no worker came for long, the store was unavailable or its clock jumped.  That ages no lease.
 local unseen = now - (tonumber(redis.call("HGET", limits, "seen")) or 0)
 local still = unseen < 0 or unseen > lease_ms * 2 / 3
 table.remove(ARGV, 1)
@@ -17,7 +17,7 @@ if redis.call("ZCARD", leases) > 0 then redis.call("HSET", limits, "seen", now) 
 local lost, refused = reap()
 if refused then return refused end
 
--- Settled calls are kept for an hour, records for 90 days, and so is all of a client that is no longer visited.
+-- Ids of settled calls are kept for an hour, records for 90 days, and so is all state of a client without calls.
 redis.call("ZREMRANGEBYSCORE", settled, "-inf", now - 3600000)
 redis.call("XTRIM", usage, "MINID", "~", string.format("%.0f", now - 7776000000))
 for _, key in ipairs(KEYS) do

@@ -1,9 +1,9 @@
 -- settle.lua: a call has ended.  Gives its place back, corrects what was reserved to what was used, and appends its
--- record to the client's stream; once, whoever asks again, and not at all for a call that was recorded as lost.
+-- record to the client's stream; once, however often it runs, and not at all for a call that was recorded as lost.
 --
 -- Of a reservation that was too large the rest is given back, as far as it has not drained; what was too small is
 -- charged, also past the limit.  Budgets are corrected for the day of admission only.  A call without a
--- lease was admitted while the store was away: it is recorded, and charged to the day's budgets.
+-- lease was admitted while the store was unavailable: it is recorded, and charged to the day's budgets.
 -- A void call never began: what it took is given back, nothing is recorded, and it can no longer be admitted.
 --
 -- KEYS, ARGV 1   as in state.lua, with which this begins; drain.lua and lease.lua follow
@@ -35,11 +35,11 @@ if math.floor(begun / 86400000) + ahead == day then
   tokens_day, images_day = math.max(0, tokens_day + more), math.max(0, images_day + more_images)
 end
 
-local reply = redis.pcall("HSET", kept())
+local reply = redis.pcall("HSET", stored())
 if not failed(reply) and outcome ~= "" then
   reply = record(id, begun, request, model, method, outcome, source, spent, tokens_in, tokens_out, images)
 end
-if failed(reply) then -- as if nobody had come, who will come again
+if failed(reply) then -- undo: the settlement will be sent again
   redis.pcall("HSET", limits, "state", state)
   redis.call("ZADD", settled, 0, id)
   return reply

@@ -1,13 +1,14 @@
 #!lua
--- state.lua: what has a client taken by now?  With this begin all scripts that limit.
+-- state.lua: what has a client taken by now?  All scripts of the limits begin with this text.
 --
--- The clock is the server's.  What is kept grows at its end only, so that older and newer versions read each other's;
--- what cannot be read is set aside as `unread`.  `#!lua` lets a full or read-only server refuse the script as a whole.
+-- The clock is the server's.  The stored state grows at its end only, so that older and newer versions read each
+-- other's; what cannot be read is set aside as `unread`.  `#!lua` lets a full or read-only server refuse the script as
+-- a whole.
 --
 -- KEYS     1 limits (hash: state, seen, unread, and of each call its lease)   2 leases (zset: call, expiry)
 --          3 settled (zset: call, time)   4 usage (stream); all times in ms
 -- ARGV     1 {requests_per_minute, burst, tokens_per_minute, tokens_per_day, images_per_day, concurrent (0 = no limit),
---             ms of a lease}, in MessagePack, which costs both ends less than words
+--             ms of a lease}, in MessagePack, which costs both ends less than text
 
 local limits, leases, settled, usage = unpack(KEYS)
 local pace, burst, token_pace, day_tokens, day_images, concurrent, lease_ms = unpack(cmsgpack.unpack(ARGV[1]))
@@ -39,7 +40,7 @@ if not known then
 end
 local at, day, tokens_day, images_day, requests, tokens = unpack(it, 1, 6)
 
-local function kept(...) -- what HSET is told, and with it what else belongs into that hash
+local function stored(...) -- the arguments of HSET: the state, and what else belongs into that hash
   it[1], it[2], it[3], it[4], it[7] = now, day, tokens_day, images_day, it[7] or FORMAT
   return limits, "state", cmsgpack.pack(unpack(it)), ...
 end

@@ -1,7 +1,7 @@
 #!lua
--- probe.lua: does the server do what calls need?  With this begin the probes of what is kept in it.
+-- probe.lua: does the server do what calls need?  The probes of limits and cache begin with this text.
 --
--- `try` tries one command; `verdict` is the reply: OK, or an error that says in words what is refused.
+-- `try` tries one command; `verdict` is the reply: OK, or an error that lists the commands that are refused.
 
 local refused = {}
 local function try(command, ...)

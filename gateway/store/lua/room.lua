@@ -1,8 +1,8 @@
 #!lua flags=no-writes
--- room.lua: how full is the server that holds this key?  Also where it is full, and where INFO is forbidden.
+-- room.lua: how full is the server that holds this key?  It runs also where the server is full.
 --
 -- KEYS     1 any key that lives there
--- Returns  {bytes used, bytes allowed}; {0, 0} where nobody may know or nothing bounds it
+-- Returns  {bytes used, bytes allowed}; {0, 0} where INFO is forbidden or no maximum is set
 
 local info = redis.pcall("INFO", "memory")
 if type(info) ~= "string" then return { 0, 0 } end

@@ -1,4 +1,4 @@
-"""The state store is away: refused, frozen, restarted, full, read-only.  Nobody hangs, nothing is counted twice."""
+"""The state store is unavailable: refused, frozen, restarted, full, read-only.  No call hangs or counts twice."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ def _fill(server: Valkey) -> None:
     ],
     ids=["dead", "frozen", "full", "read-only"],
 )
-async def test_each_worker_admits_its_share_and_tells_later(lose: Any, find: Any) -> None:
+async def test_each_worker_admits_its_share_and_settles_later(lose: Any, find: Any) -> None:
     """R2, R3, R6, L4: the first call waits 250 ms at most, later ones not at all; records are written on return."""
     design = client(requests_per_minute=60, tokens_per_day=10**7)
     with valkey(**FULL, appendonly="yes") as server:
@@ -118,7 +118,7 @@ async def test_pulses_count_nothing_twice(server: Valkey) -> None:
 
 
 async def test_a_settlement_that_arrives_twice_counts_once(server: Valkey) -> None:
-    """A2: one that a frozen store took all the same is told again, and that is nobody's fault."""
+    """A2: one that a frozen store took all the same is sent again, and that changes nothing."""
     design = client(tokens_per_day=10**6)
     async with gate(server.url, timeout=0.05) as one:
         await (await one.admit(design)).settle(used(3), "ok")  # from now on the server knows the script
@@ -218,8 +218,8 @@ async def test_killing_the_store_under_load(appendonly: str) -> None:
     assert burst <= admissions <= burst * (1 + losses) + (time.monotonic() - started) * burst / 60
 
 
-async def test_a_flickering_store_gives_no_fresh_start(server: Valkey) -> None:
-    """L4: what a worker has let through while the store was away still counts when it is away again."""
+async def test_a_flapping_store_gives_no_fresh_start(server: Valkey) -> None:
+    """L4: what a worker admitted while the store was unavailable still counts in its next outage."""
     design = client(requests_per_minute=10)
     async with gate(server.url, timeout=0.05) as one:
         for _ in range(3):
