@@ -61,8 +61,8 @@ async def test_a_store_that_is_unavailable_changes_no_answer(fault: str) -> None
                 assert ("miss", said(call(), number)) == await one.get(call(), ask)
             assert time.monotonic() - began < 1  # a hundred times the store's patience would be 20
             assert "miss" == (await one.get(call(cache_control="no-cache"), ask))[0]
-            told = (await one.told(call(), ask))[1]
-            assert {"cache-status": "tokenhot-gateway; fwd=miss"} == told, "it is not said to be stored"
+            headers = (await one.answer_of(call(), ask))[1]
+            assert {"cache-status": "tokenhot-gateway; fwd=miss"} == headers, "it is not marked as stored"
             getattr(server, {"dead": "start", "frozen": "thaw"}[fault])()
             await until(lambda: one.store.up)
             await one.get(call(body=b"again"), ask)
