@@ -31,7 +31,7 @@ def server() -> Iterator[Valkey]:
 
 
 class Watched(Store):
-    """A store that remembers what it told."""
+    """A store that remembers what it reported."""
 
     def __init__(self, url: str, **options: Any) -> None:
         self.changes: list[tuple[bool, str]] = []
@@ -84,7 +84,7 @@ async def test_what_is_slow_delays_nothing_quick(server: Valkey) -> None:
 
 @pytest.mark.parametrize("connections", [1, 4])
 async def test_cancelled_callers_leave_no_answer_behind(server: Valkey, connections: int) -> None:
-    """R4: with half of the callers leaving at any moment, nobody ever gets the reply of another."""
+    """R4: with half of the callers leaving at any moment, no caller ever gets the reply of another."""
     chance = random.Random(7)
     async with store(server.url, timeout=10, connections=connections) as one:
 
@@ -171,7 +171,7 @@ async def test_a_frozen_store_costs_the_first_callers_250_ms(server: Valkey) -> 
 
 
 async def test_a_store_that_was_never_there_is_found_when_it_comes() -> None:
-    """R1: refused at start, found within a second of its coming; nothing but two changes is said."""
+    """R1: refused at start, found within a second of its coming; nothing but two changes is reported."""
     with valkey() as server:
         server.kill()
         async with store(server.url) as one:
@@ -199,8 +199,8 @@ async def test_a_store_that_was_never_there_is_found_when_it_comes() -> None:
     ],
     ids=["full", "read-only", "no-replicas", "forbidden", "no-scripts", "no-new-scripts"],
 )
-async def test_a_store_that_takes_no_writes_is_away(break_it: Any, mend: Any, code: str) -> None:
-    """R6: full, read-only and the like answer pings and reads, and are away until a script may write, not in between."""
+async def test_a_store_that_takes_no_writes_is_unavailable(break_it: Any, mend: Any, code: str) -> None:
+    """R6: full, read-only and the like answer pings and reads, and are unavailable until a script may write."""
     with valkey(maxmemory="6mb") as server:
         async with store(server.url) as one:
             await one.ping()
@@ -217,7 +217,7 @@ async def test_a_store_that_takes_no_writes_is_away(break_it: Any, mend: Any, co
 
 
 async def test_an_endless_script_is_no_endless_wait(server: Valkey) -> None:
-    """R6: BUSY is away like all others."""
+    """R6: BUSY is unavailable like all others."""
     server.ask("CONFIG", "SET", "busy-reply-threshold", "10")
     async with store(server.url) as one, store(server.url) as other:
         with pytest.raises(StoreUnavailable):
@@ -230,7 +230,7 @@ async def test_an_endless_script_is_no_endless_wait(server: Valkey) -> None:
 
 
 async def test_a_full_cache_is_still_a_cache() -> None:
-    """R6: where a full store is of use, a refused write is an error of that write alone, and it is said once."""
+    """R6: where a full store is of use, a refused write is an error of that write alone, reported once."""
     with valkey(maxmemory="6mb") as server:
         async with store(server.url, full_is_unavailable=False) as one:
             server.ask("SETRANGE", "ballast", 7_999_999, "x")
@@ -243,8 +243,8 @@ async def test_a_full_cache_is_still_a_cache() -> None:
         assert ["set"] == [operation for operation, _ in one.errors]
 
 
-async def test_a_mistake_in_a_script_is_not_a_lost_store(server: Valkey) -> None:
-    """R9: a bug fails its own command, which may have done half of its work; it is said, and everybody else goes on."""
+async def test_a_mistake_in_a_script_does_not_make_the_store_unavailable(server: Valkey) -> None:
+    """R9: a bug fails its own command, which may have done half of its work; it is reported, and all others go on."""
     async with store(server.url) as one:
         wrong, right = one.script(Script.of("wrong", "return nothing.at.all"), ["k"], []), one.command("SET", "k", "v")
         with pytest.raises(StoreUnavailable) as failed:
@@ -257,7 +257,7 @@ async def test_a_mistake_in_a_script_is_not_a_lost_store(server: Valkey) -> None
 
 
 async def test_nothing_is_left_when_a_store_is_closed(server: Valkey) -> None:
-    """R5: what was under way fails, no task and no connection remains."""
+    """R5: what was in flight fails, no task and no connection remains."""
     before = asyncio.all_tasks()
     one = Watched(server.url)
     await one.ping()

@@ -194,8 +194,11 @@ async def test_state_of_another_version_is_logged_once(tmp_path: Path, monkeypat
             assert 1 == len(sweep.lines())
             server.ask("HSET", "gw:{quiet}:limits", "state", "too")
             await until(lambda: len(sweep.lines()) == 2)
-        told = [(line["event"], line["level"], line["clients"], line["of"]) for line in sweep.lines()]
-    assert [("state_unread", "error", ["design"], 1), ("state_unread", "error", ["design", "quiet"], 2)] == told
+        logged_events = [(line["event"], line["level"], line["clients"], line["of"]) for line in sweep.lines()]
+    assert [
+        ("state_unread", "error", ["design"], 1),
+        ("state_unread", "error", ["design", "quiet"], 2),
+    ] == logged_events
 
 
 def _fill(server: Valkey, percent: int) -> None:
@@ -219,8 +222,8 @@ async def test_a_store_that_fills_up_is_logged_in_time(tmp_path: Path, monkeypat
             server.ask("DEL", "ballast")
             await until(lambda: len(lines()) == 2)
             assert 0 < (sweep.gauge("store_full_ratio", store="state") or 0) < 0.7
-        told = [(line["event"], line["level"], line["store"]) for line in lines()]
-    assert [("store_filling", "warning", "state"), ("store_has_room", "info", "state")] == told
+        logged_events = [(line["event"], line["level"], line["store"]) for line in lines()]
+    assert [("store_filling", "warning", "state"), ("store_has_room", "info", "state")] == logged_events
     assert 80 <= lines()[0]["full_percent"] <= 95
 
 

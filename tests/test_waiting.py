@@ -117,7 +117,10 @@ async def test_a_leader_worker_that_is_killed(tmp_path: Path) -> None:
             headers = {"x-goog-api-key": key, "connection": "close"}
             await asyncio.sleep(1.5)  # until both workers have read the new key
             calls = [http.post(served.url + GENERATE, json=TEXT, headers=headers) for _ in range(40)]
-            tasks = [asyncio.create_task(call) for call in calls]
+            tasks = []
+            for call in calls:
+                tasks.append(asyncio.create_task(call))
+                await asyncio.sleep(0.02)  # a worker takes all that wait at once, and both are to have some
             await until(lambda: heard.heads)
             await asyncio.sleep(1)
             assert 1 == len(heard.heads)

@@ -19,7 +19,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from gateway import __version__, asgi
-from gateway.app.housekeeping import follow_key, keep_house
+from gateway.app.housekeeping import run_housekeeping, watch_key
 from gateway.asgi import probes
 from gateway.auth import Auth
 from gateway.background import Background, Report
@@ -145,8 +145,8 @@ def create(
     `dialects` are spoken.
     """
     clients, catalogue = watched_clients(settings), Catalogue.load()
-    way = build_transport(settings) if transport is None else HttpxTransport(transport)
-    key = UpstreamKey(watched_key(settings), Trial(way, settings.upstream_url))
+    outbound = build_transport(settings) if transport is None else HttpxTransport(transport)
+    key = UpstreamKey(watched_key(settings), Trial(outbound, settings.upstream_url))
     metrics = Metrics(registry, lambda model: model in catalogue.models or model in clients.value.literal_models)
     if log is None:
         log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
@@ -158,7 +158,7 @@ def create(
     state_store = watched_store(settings.redis_url or NOWHERE, "state", metrics, log)
     limits = build_limits(settings, state_store, catalogue, ledger)
     cache_url = settings.cache_redis_url or settings.redis_url or NOWHERE
-    cache_store = watched_store(cache_url, "cache", metrics, log, **KEEPING)
+    cache_store = watched_store(cache_url, "cache", metrics, log, **CACHE_OPTIONS)
     cache = build_cache(settings, cache_store, ledger, memory_budget, report)
     pipeline = Pipeline(
         router=Router(dialects),

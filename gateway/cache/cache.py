@@ -103,9 +103,9 @@ class Cache:
 
     async def _lookup(self, found: CacheResult) -> None:
         call = found.call
-        directives = control.read(call.cache_control)
+        directives = control.parse(call.cache_control)
         if call.client.cache == "off" or not directives.store or not call.operation.cacheable:
-            found.flight = None if directives.ask else self._over(error=NotCached())
+            found.flight = None if directives.ask else self._ended(error=NotCached())
             return
         found.missed()
         max_age = min(directives.max_age, call.client.cache_ttl_seconds)
@@ -122,7 +122,7 @@ class Cache:
             flight.join()
             self._lead(question, flight, None)
         else:
-            await self._share(question)
+            await self._join_or_lead(question)
 
     async def aclose(self) -> None:
         """Cancel the calls in flight; answers that are already whole are still stored, within the store's timeout."""

@@ -38,7 +38,7 @@ def refusal(client: Client, limit: str, seconds: float) -> RateLimited:
     )
 
 
-def refused(client: Client, levels: Levels, headers: list[tuple[bytes, bytes]]) -> RateLimited:
+def refusal_of(client: Client, levels: Levels, headers: list[tuple[bytes, bytes]]) -> RateLimited:
     """The error that admit.lua's reply means, where it refuses; it carries what is left of the limits."""
     error = refusal(client, LIMITS[int(levels.refused) - 1], levels.wait / 1000)
     error.limit_headers = headers

@@ -166,7 +166,7 @@ class Limits:
             headers.append((b"ratelimit-policy", client_limits.policy))
             headers.append((b"ratelimit", standing(client_limits.quotas, levels)))
         if levels.refused > 0:  # an error that this frame named would be a cycle, and the body wait for the collector
-            raise self._limited(refused(client_limits.client, levels, headers))
+            raise self._limited(refusal_of(client_limits.client, levels, headers))
         return headers
 
     def _admit_locally(self, client_limits: ClientLimits, permit: Permit) -> LocalReservation:

@@ -177,7 +177,7 @@ class Pipeline:
             try:
                 await source.find()
             finally:
-                self._ledger.looked(entry, source.result, source.waited_seconds)
+                self._ledger.cache_result(entry, source.result, source.waited_seconds)
             yield source
         except UpstreamRefused as error:
             if error.fault.kind != "model" or error.fault.status != 503 or exchange.reply.started:
@@ -218,7 +218,7 @@ class Pipeline:
                     await reply.write(shape.ending(body))
                 reply.cut()
             else:
-                entry.began()
+                entry.first_byte_sent()
                 headers = [*exchange.headers(JSON), *error.headers, *shape.headers(error)]
                 await reply.refuse(status, headers, body, unread=exchange.unread)
         except ClientGone:  # meanwhile

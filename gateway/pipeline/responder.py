@@ -33,7 +33,7 @@ class Responder:
         return self._reply.started
 
     async def begin(self, status: int, content_type: str) -> None:
-        self._entry.began()
+        self._entry.first_byte_sent()
         self._exchange.events = content_type == SSE
         await self._reply.begin(status, self._exchange.headers(content_type))
 
@@ -48,7 +48,7 @@ class Responder:
         if len(body) <= SLICE_BYTES:
             self._small = status, content_type, body
             return
-        self._entry.began()
+        self._entry.first_byte_sent()
         headers = self._exchange.headers(content_type)
         self._last = await self._reply.all_but_last(status, headers, body, self.memory)
 
@@ -56,7 +56,7 @@ class Responder:
         """Send the last byte."""
         if self._small is not None:
             status, content_type, body = self._small
-            self._entry.began()
+            self._entry.first_byte_sent()
             await self._reply.whole(status, self._exchange.headers(content_type), body)
         elif not self._reply.finished:
             await self._reply.write(self._last, last=True)

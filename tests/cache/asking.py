@@ -106,10 +106,10 @@ class Worker:
 
     async def get(self, one: Call, ask: Upstream) -> tuple[str, bytes]:
         """How an answer came, and all of it."""
-        result, _, body = await self.told(one, ask)
+        result, _, body = await self.answer_of(one, ask)
         return result, body
 
-    async def told(self, one: Call, ask: Upstream) -> tuple[str, dict[str, str], bytes]:
+    async def answer_of(self, one: Call, ask: Upstream) -> tuple[str, dict[str, str], bytes]:
         """The same with the headers, as they are when the first byte is sent."""
         headers: dict[str, str] = {}
         body = []

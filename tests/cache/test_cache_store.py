@@ -105,7 +105,7 @@ async def test_what_is_being_stored_at_the_end_is_stored(one: Worker, state: Val
 async def test_clocks_that_differ(one: Worker, state: Valkey) -> None:
     """C9: an answer of a replica whose clock is ahead is new, not older than nothing, and ends by the store's clock."""
     await one.cache_store.put(await name_of(call(), UPSTREAM), kept(age=-30), 3600)
-    result, headers, _ = await one.told(call(), Upstream())
+    result, headers, _ = await one.answer_of(call(), Upstream())
     assert ("hit", "0", "tokenhot-gateway; hit; ttl=3600") == (result, headers["age"], headers["cache-status"])
     assert state.ask("PTTL", await name_of(call(), UPSTREAM)) <= 3_600_000
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis import Redis
 
-from gateway.cache.answer import read
+from gateway.cache.answer import decode
 from gateway.call import Call
 from tests.cache.asking import SSE, Seen, Worker, call, client, leaving, stream
 from tests.support.valkey import Valkey

@@ -16,11 +16,11 @@ from tests.support.valkey import Valkey, until
 async def test_the_headers_of_hits_and_misses(one: Worker) -> None:
     """RFC 9211: a miss that will be stored says so, a hit has its time to live and its age."""
     ask, asked = Upstream(), call(client(cache_ttl_seconds=3600))
-    assert {"cache-status": "tokenhot-gateway; fwd=miss; stored"} == (await one.told(asked, ask))[1]
+    assert {"cache-status": "tokenhot-gateway; fwd=miss; stored"} == (await one.answer_of(asked, ask))[1]
     await one.at_rest()
     kept = CachedAnswer(content_type="application/json", chunks=(b"{}",), tokens=9, created=time.time() - 60.5)
     await one.cache_store.put(await name_of(asked, UPSTREAM), kept, 3600)
-    assert {"cache-status": "tokenhot-gateway; hit; ttl=3540", "age": "60"} == (await one.told(asked, ask))[1]
+    assert {"cache-status": "tokenhot-gateway; hit; ttl=3540", "age": "60"} == (await one.answer_of(asked, ask))[1]
     with leaving(await one.open(asked, ask)) as found:
         assert found.hit is not None
         await found.done()  # at once: it owes nothing
@@ -38,7 +38,7 @@ async def test_the_headers_of_hits_and_misses(one: Worker) -> None:
 )
 async def test_the_header_of_other_misses(asked: Any, ask: dict[str, Any], status: str, one: Worker) -> None:
     """RFC 9211, to the letter of the interface."""
-    assert {"cache-status": f"tokenhot-gateway; {status}"} == (await one.told(asked, Upstream(**ask)))[1]
+    assert {"cache-status": f"tokenhot-gateway; {status}"} == (await one.answer_of(asked, Upstream(**ask)))[1]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ async def test_followers_see_that_they_followed(one: Worker) -> None:
     """RFC 9211: `collapsed` says that another's upstream call brought the answer."""
     ask = Upstream()
     ask.open.clear()
-    leader, follower = (asyncio.create_task(one.told(call(), ask)) for _ in range(2))
+    leader, follower = (asyncio.create_task(one.answer_of(call(), ask)) for _ in range(2))
     await until(lambda: ask.asked)
     ask.open.set()
     assert "tokenhot-gateway; fwd=miss; collapsed" == (await follower)[1]["cache-status"]
@@ -93,7 +93,7 @@ async def test_the_ttl_is_that_of_the_answer(one: Worker) -> None:
     await one.get(brief, ask)
     await one.at_rest()
     long = call(client("b", cache="shared", cache_ttl_seconds=3600))
-    assert "tokenhot-gateway; hit; ttl=5" == (await one.told(long, ask))[1]["cache-status"]
+    assert "tokenhot-gateway; hit; ttl=5" == (await one.answer_of(long, ask))[1]["cache-status"]
 
 
 async def test_only_if_cached_may_ask_for_a_young_one(one: Worker) -> None:

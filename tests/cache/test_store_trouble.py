@@ -61,8 +61,8 @@ async def test_a_store_that_is_unavailable_changes_no_answer(fault: str) -> None
                 assert ("miss", said(call(), number)) == await one.get(call(), ask)
             assert time.monotonic() - began < 1  # a hundred times the store's patience would be 20
             assert "miss" == (await one.get(call(cache_control="no-cache"), ask))[0]
-            told = (await one.told(call(), ask))[1]
-            assert {"cache-status": "tokenhot-gateway; fwd=miss"} == told, "it is not said to be stored"
+            headers = (await one.answer_of(call(), ask))[1]
+            assert {"cache-status": "tokenhot-gateway; fwd=miss"} == headers, "it is not marked as stored"
             getattr(server, {"dead": "start", "frozen": "thaw"}[fault])()
             await until(lambda: one.store.up)
             await one.get(call(body=b"again"), ask)
@@ -104,14 +104,14 @@ async def test_many_pictures_at_once_do_not_make_the_store_unavailable(one: Work
     names = [f"gw:cache:client:a:{{{number}}}" for number in range(24)]
     for name in names[::2]:
         await one.cache_store.put(name, kept(bytes(MEBIBYTE)), 60)
-    async with thin_link(state, 30 * MEBIBYTE) as url, worker(url, timeout=0.4, value_seconds=0.4) as far:
+    async with thin_link(state, 10 * MEBIBYTE) as url, worker(url, timeout=1, value_seconds=1) as far:
         began = time.monotonic()
         found = asyncio.gather(*(far.cache_store.find(name, 0) for name in names[::2]))
         stored = asyncio.gather(*(far.cache_store.put(name, kept(bytes(MEBIBYTE)), 60) for name in names[1::2]))
         assert [MEBIBYTE] * 12 == [each.size for each in await found if each]
         assert all(await stored)
         assert far.store.up
-        assert time.monotonic() - began > 0.4
+        assert time.monotonic() - began > 1
 
 
 async def test_a_large_answer_may_take_longer_than_a_get_or_claim(one: Worker, state: Valkey) -> None:

@@ -70,9 +70,9 @@ def test_a_purge_of_a_client_that_shares_fails(
     file.write_text(clients_toml({"design": "a", "facts": "b"}, {"design": 'cache = "shared"'}))
     settings = Settings(redis_url=state.url, clients_file=file)
     fill(state.url, 1)
-    with pytest.raises(CommandError, match="design shares") as told:
+    with pytest.raises(CommandError, match="design shares") as failure:
         run(settings, "purge", "design")
-    assert 1 == told.value.exit_status
+    assert 1 == failure.value.exit_status
     assert "1 answer forgotten\n" == capsys.readouterr().out, "its own, from before it shared"
     assert 0 == run(settings, "purge", "facts")
     assert {"shared": "1", "client:design-2": "1", "all": "2"} == counts(settings, capsys)

@@ -174,7 +174,7 @@ def test_what_env_says_of_a_default_is_true() -> None:
 
 def test_the_gateway_gets_settings_that_it_knows() -> None:
     """Every GATEWAY_ variable is a setting, and every setting is there but those that containers fix."""
-    told = {name.removeprefix("GATEWAY_").lower() for name in SERVICES["gateway"]["environment"]}
+    given = {name.removeprefix("GATEWAY_").lower() for name in SERVICES["gateway"]["environment"]}
     fixed = {
         "host",
         "port",
@@ -185,8 +185,8 @@ def test_the_gateway_gets_settings_that_it_knows() -> None:
         "upstream_key",
         "upstream_key_file",
     }
-    assert told | fixed == set(Settings.model_fields)
-    assert not told & fixed
+    assert given | fixed == set(Settings.model_fields)
+    assert not given & fixed
 
 
 def test_x1_docker_waits_longer_than_the_gateway() -> None:

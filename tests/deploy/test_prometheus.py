@@ -53,7 +53,7 @@ def paragraphs() -> dict[str, str]:
 
 def said_by(*words: str | Path) -> str:
     """What a command prints; fails when it fails."""
-    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=50, check=False)
     assert 0 == done.returncode, done.stdout + done.stderr
     return done.stdout
 

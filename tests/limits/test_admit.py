@@ -96,13 +96,15 @@ async def test_headers_tell_what_is_left(one: Gate) -> None:
 
     await one.admit(design, headers, chars=4 * 976)
 
-    told = dict(headers)
+    ratelimits = dict(headers)
     assert (
-        told[b"ratelimit-policy"]
+        ratelimits[b"ratelimit-policy"]
         == b'"requests";q=60;w=60, "tokens";q=100000;w=60, "tokens-day";q=20000;w=86400, "images-day";q=9;w=86400'
     )
-    assert told[b"ratelimit"].startswith(b'"requests";r=59;t=1, "tokens";r=98000;t=2, "tokens-day";r=18000;t='), told
-    midnight = int(told[b"ratelimit"].rpartition(b"t=")[2])
+    assert ratelimits[b"ratelimit"].startswith(b'"requests";r=59;t=1, "tokens";r=98000;t=2, "tokens-day";r=18000;t='), (
+        ratelimits
+    )
+    midnight = int(ratelimits[b"ratelimit"].rpartition(b"t=")[2])
     assert abs(86400 - time.time() % 86400 - midnight) < 5
 
 

@@ -60,7 +60,7 @@ def test_tokens_are_given_back_until_they_have_drained() -> None:
     clocks.local.settle(design, first, 1000, 0)
     clocks.admit(design, 3000)  # full again
 
-    clocks.pass_time(35)  # 1000 of an ended call drain first, then half of what the two under way hold
+    clocks.pass_time(35)  # 1000 of an ended call drain first, then half of what the two in flight hold
     clocks.local.settle(design, second, 0, 0)  # gives back 1000, which is what it has left
 
     clocks.admit(design, 4500)

@@ -122,10 +122,10 @@ async def test_a_frozen_store_under_load(tmp_path: Path, upstream: Upstream, mod
             admitted = gateway.metric("gateway_requests_total", outcome="ok")
             await until(lambda: len(records(store)) == admitted)
             await until(lambda: "recovered" in events(gateway))
-            told = events(gateway)
+            logged = events(gateway)
 
         assert 0 == leases(store)
-        assert ["degraded", "recovered"] == told
+        assert ["degraded", "recovered"] == logged
         assert during == {status for _, status in first + later}
         assert 0.15 < max(seconds for seconds, _ in first) < 2  # 0.25 s and what an answer takes
         assert len(later) > 50
@@ -146,8 +146,8 @@ async def test_a_full_store(tmp_path: Path, upstream: Upstream, mode: str, durin
             assert 200 == (await gateway.http.post(GENERATE, json=TEXT)).status_code
             await until(lambda: len(records(store)) == (6 if mode == "local" else 1))
             await until(lambda: "recovered" in events(gateway))
-            told = events(gateway)
-    assert ["degraded", "recovered"] == told
+            logged = events(gateway)
+    assert ["degraded", "recovered"] == logged
 
 
 async def leave(gateway: Gateway, path: str, text: str, seconds: float = 0.3) -> None:

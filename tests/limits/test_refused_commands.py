@@ -105,15 +105,15 @@ async def test_everything_works_with_exactly_these_commands(guarded: Valkey) -> 
 async def test_a_missing_permission_is_named(guarded: Valkey, denied: str) -> None:
     """R6: each forbidden command alone makes the state store unavailable, by its name, until it is allowed again."""
     forbid(guarded, denied)
-    told: list[tuple[bool, str]] = []
-    store = Store(as_gw(guarded), probe=PROBE, timeout=2, on_change=lambda up, why: told.append((up, why)))
+    outages: list[tuple[bool, str]] = []
+    store = Store(as_gw(guarded), probe=PROBE, timeout=2, on_change=lambda up, why: outages.append((up, why)))
     with pytest.raises(StoreUnavailable, match=f"may not run .*{denied.upper()}"):
         await store.verify()
     assert denied.upper() in store.why
     permit_again(guarded, denied)
     await until(lambda: store.up)
     await store.aclose()
-    assert [False, True] == [up for up, _ in told]
+    assert [False, True] == [up for up, _ in outages]
 
 
 @pytest.mark.parametrize("denied", BY_CACHE)

@@ -32,7 +32,7 @@ async def test_an_error_reply_loses_nothing(guarded: Valkey, denied: str) -> Non
         await permit.settle(used(7), "ok")
         alone = await one.admit(design)
         await alone.settle(used(7), "ok")
-        await asyncio.sleep(0.3)  # beats in which it is told again
+        await asyncio.sleep(0.3)  # heartbeats in which it is sent again
         assert not running.done()
         assert [] == records(guarded)
         guarded.ask("ACL", "SETUSER", "gw", f"+{denied}")
@@ -40,7 +40,7 @@ async def test_an_error_reply_loses_nothing(guarded: Valkey, denied: str) -> Non
         running.cancel()
 
         assert 0 == one.dropped_records == one.late_settlements
-        assert [False, True] == one.changes  # a store that cannot be told of ends is given no beginnings
+        assert [False, True] == one.changes  # a store that takes no settlements is given no admissions
     assert {permit.id: "ok", alone.id: "ok"} == {record["call"]: record["outcome"] for record in records(guarded)}
     assert 14 == state(guarded)["tokens_day"]
     assert 0 == leases(guarded)
@@ -60,8 +60,8 @@ async def test_what_is_refused_again_waits_for_the_next_beat(server: Valkey) -> 
         async with gate(server.url, lease_seconds=0.5, timeout=5) as parent:
             await parent.limits.sweep([bystander])
             assert [] == parent.lost_calls
-        told = server.ask("INFO", "errorstats")["errorstat_WRONGTYPE"]["count"]
-        assert 5 <= told <= 60
+        errors = server.ask("INFO", "errorstats")["errorstat_WRONGTYPE"]["count"]
+        assert 5 <= errors <= 60
         server.ask("RENAME", "kept", key("design", "limits"))
         await until(lambda: len(records(server)) == 1)
         running.cancel()
@@ -96,7 +96,7 @@ async def test_what_was_received_long_ago_is_not_sent_again(server: Valkey, monk
         heard, unheard = await one.admit(design), await one.admit(design)
         server.freeze()
         await heard.settle(used(1), "ok")  # it has gone out
-        await unheard.settle(used(2), "ok")  # by now the store is known to be away
+        await unheard.settle(used(2), "ok")  # by now the store is known to be unavailable
         server.thaw()
         await until(lambda: one.store.up)
         monkeypatch.setattr(settlements, "REMEMBERED_SECONDS", 0)

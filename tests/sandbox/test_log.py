@@ -75,7 +75,7 @@ def test_a_hang_up_is_noticed_at_once(caller: Caller, address: tuple[str, int], 
     with raw_call(address, f"{PATH}:{method}", body):
         while not (records := caller.log()) or not records[0]["body_bytes"]:
             time.sleep(0.005)
-        assert None is records[0]["end"], "a call under way is in the log, not ended"
+        assert None is records[0]["end"], "a call in flight is in the log, not ended"
         left = time.time()
     record = caller.ended()
     assert "cancelled" == record["end"]

@@ -122,7 +122,7 @@ async def behind_tls(folder: Path) -> AsyncIterator[int]:
             yield port
 
 
-async def told(url: str) -> list[tuple[bool, str]]:
+async def changes_of(url: str) -> list[tuple[bool, str]]:
     """What a store reports while commands are sent again and again."""
     async with store(url, timeout=0.25) as one:
         for _ in range(6):
@@ -146,7 +146,7 @@ async def told(url: str) -> list[tuple[bool, str]]:
 )
 async def test_an_unreachable_store_is_reported_once_in_plain_text(url: str, words: str) -> None:
     """R9: one line for the whole outage, in a text of ours that holds no address."""
-    assert [(False, words)] == await told(url.format(free=free_port()))
+    assert [(False, words)] == await changes_of(url.format(free=free_port()))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ async def test_an_unreachable_store_is_reported_once_in_plain_text(url: str, wor
 async def test_a_store_that_refuses_is_reported_once_in_plain_text(reply: bytes, words: str) -> None:
     """R6 R9: a server that refuses PING is unavailable, and one line says what to fix."""
     async with saying(reply) as url:
-        (change,) = await told(url)
+        (change,) = await changes_of(url)
     assert words in change[1]
 
 
@@ -177,14 +177,14 @@ async def test_a_wrong_password_or_certificate_is_reported_once_in_plain_text(tm
     wrong = state.url.replace("unix://", "unix://default:hunter2@")
     state.ask("ACL", "SETUSER", "default", "resetpass", ">secret", "+@all")
     try:
-        ((_, why),) = await told(wrong)
+        ((_, why),) = await changes_of(wrong)
     finally:
         state.ask("ACL", "SETUSER", "default", "nopass")
     assert "it refuses our user name or password" in why
     async with behind_tls(tmp_path) as port:
-        ((_, why),) = await told(f"rediss://127.0.0.1:{port}")
+        ((_, why),) = await changes_of(f"rediss://127.0.0.1:{port}")
         assert why.startswith("its certificate is not accepted")
-        ((_, why),) = await told(f"redis://127.0.0.1:{port}")
+        ((_, why),) = await changes_of(f"redis://127.0.0.1:{port}")
         assert why in {"what answers there is no store", "it closes the connection", "no reply in time"}
         named = Store(f"rediss://localhost:{port}?ssl_ca_certs={tmp_path / 'ca.pem'}", timeout=5)
         await named.ping()  # the certificate is of the name, whatever address it was found at
