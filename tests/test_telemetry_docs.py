@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "telemetry.md").read_text()
 NEVER = {"sandbox_not_replaced"}  # SIGHUP replaces workers alone
 REPORTS = ("report", "_report")  # what `Log.event` is called where it was handed on
-HANDED_ON = {("Children", "report"), ("stores.watch", None)}  # to whom it is, and as which argument
+HANDED_ON = {("ProcessPool", "report"), ("stores.watch", None)}  # to whom it is, and as which argument
 
 Row = dict[str, str]
 Readers = tuple[set[str], set[str], dict[str, list[str]]]
@@ -158,7 +158,7 @@ def names(first: ast.expr, kinds: set[str]) -> set[str]:
 def written() -> dict[str, Event]:
     """Every event that the code can write."""
     found: defaultdict[str, Event] = defaultdict(Event)
-    kinds = first_texts("Children")
+    kinds = first_texts("ProcessPool")
     for call in calls():
         is_report = ast.unparse(call.func).rpartition(".")[2] in REPORTS
         is_named = bool(call.args) and isinstance(call.args[0], ast.Constant | ast.JoinedStr)

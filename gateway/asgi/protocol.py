@@ -280,10 +280,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stop_watching_head()
         if self.transport.is_closing():
             return
-        request_id = request_id_of(Headers(self.headers if self._received else []))
+        headers = Headers(self.headers if self._received else [])
+        request_id = request_id_of(headers)
         if self._received and isinstance(self.app, Counting):  # a connection made in advance and never used is no call
             self.app.refused(request_id, error, self.client[0] if self.client else None)
-        shape = errors.shape_for((self.url or b"").partition(b"?")[0], (name for name, _ in self.headers or ()))
+        shape = errors.shape_for(self.url.partition(b"?")[0] if self._received else b"", headers)
         body = shape.write(error, request_id)
         lines = [
             *self.server_state.default_headers,
