@@ -17,7 +17,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     bills: Literal["tokens", "request", "task", "nothing"] = "nothing"
     expects_usage: bool = False  # an answer without usage is counted as missing
     cacheable: bool = False
-    repeatable: bool = True  # may be sent again after a 429 or 503; never what creates a task
+    repeatable: bool = True  # may be sent again after a 429, 503 or 529; never what creates a task
     task: Literal["creates", "reads"] | None = None
     lists: bool = False  # answered from the upstream's own list of models
     upstream_headers: frozenset[bytes] = frozenset()  # of the caller's, that cross

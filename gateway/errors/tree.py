@@ -267,7 +267,7 @@ class Draining(Overloaded):
 
 
 class StateLost(Overloaded):
-    """The state store is away and the operator chose to refuse rather than to guess."""
+    """The state store is unavailable and the operator chose to refuse rather than to guess."""
 
     reason, message, wait = "STATE_LOST", "The gateway cannot check limits right now.", 2
 

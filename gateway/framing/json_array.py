@@ -26,7 +26,7 @@ class Objects:
         self.closed = False  # the array's own end has been seen
         self.pending = 0  # bytes held, for the memory budget
         self._before: list[bytes] = []
-        self._pieces: list[bytes] = []  # of the object under way
+        self._pieces: list[bytes] = []  # of the object in progress
         self._depth = 0  # of braces
         self._opened = False
         self._in_string = False

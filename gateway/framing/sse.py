@@ -27,14 +27,14 @@ class SentEvent:
 
 
 class Events:
-    """Splits one stream.  Holds the event under way and nothing else."""
+    """Splits one stream.  Holds the event in progress and nothing else."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []  # of the line under way: joined once, at its end
-        self._lines: list[bytes] = []  # whole data lines of the event under way
+        self._pieces: list[bytes] = []  # of the line in progress: joined once, at its end
+        self._lines: list[bytes] = []  # whole data lines of the event in progress
         self._held = [0, 0]  # bytes of the two
-        self._continued = False  # the event under way has lines without `data:`
-        self._bare: Objects | None = None  # JSON under way that no `data:` announced
+        self._continued = False  # the event in progress has lines without `data:`
+        self._bare: Objects | None = None  # JSON in progress that no `data:` announced
         self._begun = False  # a byte order mark may stand in the first line only
 
     @property

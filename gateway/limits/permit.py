@@ -48,7 +48,7 @@ class Permit:
     at: int  # ms, this machine's clock
     estimate: Estimate
     end: Callable[["Permit", Charge, str], Awaitable[None]]
-    reservation: LocalReservation | None = None  # when the store was away
+    reservation: LocalReservation | None = None  # when the store was unavailable
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)  # what is left of the limits, for the caller
     settled: bool = False
 

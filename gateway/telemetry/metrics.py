@@ -94,7 +94,7 @@ class Metrics:
 
     def _add_gauges(self, registry: CollectorRegistry) -> None:
         gauge = partial(new_gauge, registry)
-        self.in_flight = gauge("in_flight_requests", "Calls under way.", "client", workers="livesum")
+        self.in_flight = gauge("in_flight_requests", "Calls in flight.", "client", workers="livesum")
         self.buffered = gauge("buffered_bytes", "Bytes of bodies held.", workers="livesum")
         self.buffered_limit = gauge("buffered_bytes_limit", "Bytes of bodies that may be held.", workers="livesum")
         self.buffered_share = gauge("buffered_ratio", "Bytes held of those that may be, in the fullest worker.")

@@ -118,7 +118,7 @@ async def test_models_that_share_a_label_share_its_breakers(gateway: Gateway) ->
 
 @pytest.mark.parametrize("terms", ["", 'cache = "private"'], ids=["asked by the call", "asked by a flight"])
 async def test_whose_patience_ended(tmp_path: Path, upstream: Upstream, terms: str) -> None:
-    """Issue 5: only our own deadline speaks against the upstream, not a caller's shorter one, nor one who hangs up."""
+    """U9: only our own deadline speaks against the upstream, not a caller's shorter one, nor one who hangs up."""
     async with running(tmp_path, upstream.url, call_timeout_seconds=2, clients={"design": terms}) as gateway:
 
         def attempts(outcome: str) -> float:

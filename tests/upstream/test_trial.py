@@ -86,7 +86,7 @@ async def key_used(gateway: Gateway, heard: Wire) -> str:
     ("verdict", "words"), CASES, ids=[f"{verdict}-{number}" for number, (verdict, _) in enumerate(CASES)]
 )
 async def test_a_new_key_is_judged(tmp_path: Path, state: Valkey, secret: Path, verdict: str, words: bytes) -> None:
-    """Issue 9: refused or untried it leaves the old one in force, said once; judged well later it is taken."""
+    """S6: refused or untried it leaves the old one in force, said once; judged well later it is taken."""
     judge = Judge(words)
     async with (
         wire(judge) as heard,
@@ -112,7 +112,7 @@ async def test_a_new_key_is_judged(tmp_path: Path, state: Valkey, secret: Path, 
 
 
 async def test_an_upstream_that_is_away_is_asked_again(tmp_path: Path, state: Valkey, secret: Path) -> None:
-    """Issue 9: with nobody listening the old key stays; once somebody does, the new one is taken."""
+    """S6: with nobody listening the old key stays; once somebody does, the new one is taken."""
     judge = Judge(answer(b"{}"))
     async with wire(judge) as first:
         url = first.url
@@ -128,7 +128,7 @@ async def test_an_upstream_that_is_away_is_asked_again(tmp_path: Path, state: Va
 
 @pytest.mark.parametrize("content", ["", "  \n", "sk a", "sk-ca\nnary", "sk-\u00fc", "\0", "x" * 2000])
 async def test_what_is_no_key_is_not_even_tried(tmp_path: Path, state: Valkey, secret: Path, content: str) -> None:
-    """Issue 9: a half-written file is refused as it is; and the old key's coming back ends it."""
+    """S6: a half-written file is refused as it is; and the old key's coming back ends it."""
     judge = Judge(answer(b"{}"))
     async with (
         wire(judge) as heard,
@@ -144,7 +144,7 @@ async def test_what_is_no_key_is_not_even_tried(tmp_path: Path, state: Valkey, s
 
 
 async def test_the_old_key_back_ends_the_trial(tmp_path: Path, state: Valkey, secret: Path) -> None:
-    """Issue 9: a refused key that is taken back is asked about no more."""
+    """S6: a refused key that is taken back is asked about no more."""
     judge = Judge(answer(b"{}", status="401 Unauthorized"))
     async with (
         wire(judge) as heard,
