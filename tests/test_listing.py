@@ -50,7 +50,7 @@ def names(page: Mapping[str, Any]) -> list[str]:
 
 
 async def test_the_whole_list_passes_unchanged(shared: Gateway, upstream: Upstream) -> None:
-    """interface.md: what the client may use is written as the upstream wrote it, and the last page names no next."""
+    """Interface: what the client may use is written as the upstream wrote it, and the last page names no next."""
     own = (await upstream.http.get(LIST, headers={"authorization": "Bearer sk-canary-upstream-4711"})).json()
     (page,) = await pages(shared, "design", 1000)
     assert own == page
@@ -62,7 +62,7 @@ async def test_the_whole_list_passes_unchanged(shared: Gateway, upstream: Upstre
 
 
 async def test_pages_end(shared: Gateway) -> None:
-    """clients.md 9: pages follow each other until one has no `nextPageToken`, and none but an only one is empty."""
+    """SDKs: pages follow each other until one has no `nextPageToken`, and none but an only one is empty."""
     everything, narrow, nothing = [await pages(shared, name, 2) for name in CLIENTS]
     whole = [name for page in everything for name in names(page)]
     assert len(whole) == len(set(whole)) > 10
@@ -79,7 +79,7 @@ async def test_pages_end(shared: Gateway) -> None:
 
 
 async def test_both_shapes_of_the_same_list(shared: Gateway) -> None:
-    """clients.md 9: Gemini's list for whoever shows the signs of a Google SDK, else OpenAI's, of the same models."""
+    """SDKs: Gemini's list for whoever shows the signs of a Google SDK, else OpenAI's, of the same models."""
     key = shared.keys["narrow"]
     google = [
         {"headers": {"x-goog-api-key": key}},
@@ -113,7 +113,7 @@ async def test_one_model(shared: Gateway) -> None:
 
 
 async def test_head_is_answered_like_get(shared: Gateway) -> None:
-    """interface.md: HEAD works on the lists, without a body."""
+    """Interface: HEAD works on the lists, without a body."""
     got, head = await shared.http.get(LIST), await shared.http.head(LIST)
     assert (200, b"") == (head.status_code, head.content)
     assert got.headers["content-length"] == head.headers["content-length"]
@@ -122,7 +122,7 @@ async def test_head_is_answered_like_get(shared: Gateway) -> None:
 async def test_a_list_is_kept_for_a_minute(
     shared: Gateway, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """interface.md: within 60 s the upstream is asked once for all clients, shapes and single models."""
+    """Interface: within 60 s the upstream is asked once for all clients, shapes and single models."""
     for name in CLIENTS:
         await openai_list(shared, name)
     assert 200 == (await shared.http.get(f"{LIST}/gemini-2.5-pro")).status_code
@@ -145,7 +145,7 @@ async def test_an_error_of_the_upstream_passes_and_is_not_kept(shared: Gateway, 
 
 
 async def test_our_own_key_refused(tmp_path: Path, upstream: Upstream, state: Valkey) -> None:
-    """interface.md: the upstream's 401 is about our key, so it is never told to the caller as theirs."""
+    """Interface: the upstream's 401 is about our key, so it is never told to the caller as theirs."""
     async with running(tmp_path, upstream.url, redis_url=state.url, upstream_key="sk-wrong") as gateway:
         response = await gateway.http.get(LIST)
         assert 1 == gateway.metric("gateway_upstream_key_refused_total")

@@ -137,7 +137,7 @@ async def seen(client: genai.Client, names: list[str]) -> dict[str, Any]:
 
 
 async def test_googles_sdk_for_python(tmp_path: Path) -> None:
-    """clients.md: for every odd answer, what comes through the gateway is what comes directly."""
+    """SDKs: for every odd answer, what comes through the gateway is what comes directly."""
     async with both(tmp_path) as (gateway, url, names):
         results = []
         for base in (url, gateway.url):
@@ -171,7 +171,7 @@ console.log(JSON.stringify(results));
 
 
 async def test_googles_sdk_for_javascript(tmp_path: Path) -> None:
-    """clients.md: the same with the other SDK, which also takes a byte order mark and deeper nesting."""
+    """SDKs: the same with the other SDK, which also takes a byte order mark and deeper nesting."""
     modules = os.environ.get("TEST_NODE_MODULES", "")
     if not modules or shutil.which("node") is None:
         pytest.skip("needs node, and TEST_NODE_MODULES naming a folder that holds @google/genai")

@@ -93,7 +93,7 @@ async def test_a_body_over_the_limit_is_refused_by_its_length(
 
 
 async def test_a_length_over_the_limit_comes_before_a_limit_of_calls(tmp_path: Path, state: Valkey) -> None:
-    """interface.md, order of checks: a client whose calls are all under way is told of its body first."""
+    """Interface, order of checks: a client whose calls are all under way is told of its body first."""
     asked, one = asyncio.Event(), {"design": "concurrent = 1"}
 
     async def play(*_: object) -> None:

@@ -21,7 +21,7 @@ ALLOWED = re.compile(
     r"/v1beta/models(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}:(?:generateContent|streamGenerateContent|countTokens|embedContent|batchEmbedContents))?"
 )
 
-# clients.md: the base URL given, and the paths that the SDKs make of it.
+# What SDKs do: the base URL given, and the paths that the SDKs make of it.
 BASE_URL_MISTAKES = [
     (b"http://gw", [b"/v1/models", b"/v1beta/models", b"/models"]),
     (b"http://gw/", [b"/v1/models", b"/v1beta/models", b"//v1beta/models", b"//models", b"/models"]),
