@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gateway.errors.tree import Overloaded
 from gateway.memory.budget import MemoryBudget, MemoryLease
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey, until
+from tests.support.wire import answer, saying, wire
 
 LIMIT = 1_650_000
 PICTURE = {"contents": [{"parts": [{"text": "x" * 50_000}]}]}
@@ -166,3 +168,24 @@ async def test_a_body_without_room_is_refused_by_its_head(tmp_path: Path, upstre
         assert 1_400_000 == gateway.app.parts.memory_budget.held
         for writer in (first, second):
             writer.transport.abort()
+
+
+async def test_a_cached_answer_leaves_its_callers_request_counted(tmp_path: Path, state: Valkey) -> None:
+    """D8: what a flight holds is counted once, so the slices that leave give back nothing of the request's own bytes."""
+    body = json.dumps({"contents": [{"parts": [{"text": "x" * 600_000}]}]}).encode()
+    picture = {"inlineData": {"mimeType": "image/png", "data": "A" * 15_000_000}}
+    usage = {"totalTokenCount": 9}
+    said = json.dumps(
+        {"candidates": [{"content": {"parts": [picture]}, "finishReason": "STOP"}], "usageMetadata": usage}
+    )
+    async with wire(saying(answer(said.encode()), close=False)) as upstream:
+        terms = {"design": 'cache = "private"'}
+        async with running(tmp_path, upstream.url, redis_url=state.url, clients=terms) as gateway:
+            budget, host = gateway.app.parts.memory_budget, f"x-goog-api-key: {gateway.key}\r\nhost: x"
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]), limit=1024)
+            writer.write(f"POST {GENERATE} HTTP/1.1\r\n{host}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+            await reader.readuntil(b"\r\n\r\n")
+            await until(lambda: budget.held == len(body) + len(said))  # the caller reads no further
+            writer.transport.abort()
+            await gateway.at_rest()
+            assert 0 == budget.held

@@ -104,3 +104,18 @@ async def test_old_children_stay_when_new_ones_cannot_start() -> None:
         await found.replace()
         assert before == found._alive
     assert ["worker_not_started", "worker_not_replaced"] == [event for event, _ in reports]
+
+
+async def test_a_failed_replacement_leaves_no_child_too_many() -> None:
+    """X1: a new child that dies before it is ready is not started again; the old ones keep their places, and no more."""
+    reports = Reports()
+    async with children(reports, *python(SERVES + "time.sleep(60)")) as found:
+        assert await found.start(2, {})
+        before = set(found._alive)
+        whole, found._argv = found._argv, python("raise SystemExit(3)")
+        await found.replace()
+        found._argv = whole
+        await until(lambda: before == found._alive)
+        await found.replace()
+        await until(lambda: len(found._alive) == 2 and not before & found._alive)
+    assert ["worker_not_replaced"] == [event for event, _ in reports]

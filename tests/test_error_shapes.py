@@ -1,6 +1,7 @@
 """Is every error written so that the callers of each API read it?"""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,11 @@ async def test_strangers_on_a_wrong_path(tmp_path: Path, path: str, headers: Any
         broken = await http.post(path, json=TEXT, headers=headers | {"x-long": "x" * 40_000})
         assert 431 == broken.status_code
         assert unknown.json().keys() == broken.json().keys()
+
+
+@pytest.mark.parametrize("path", [b"/models/" * 32_000, b"/v1beta" + b"/" * 256_000, b"/x/videos" * 28_000])
+def test_no_path_takes_long(path: bytes) -> None:
+    """D9: however long a path is and whatever it repeats, its signs are seen in one pass."""
+    began = time.process_time()
+    shape_for(path, ())
+    assert time.process_time() - began < 2

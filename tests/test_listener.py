@@ -91,7 +91,11 @@ async def test_a_head_behind_a_large_body(gateway: Gateway) -> None:
     assert received.endswith(b'"}')
 
 
-@pytest.mark.parametrize("pieces", [[b""], [b"GET / HTT", b"P/1.1\r\nhost:"]], ids=["silent", "slow"])
+@pytest.mark.parametrize(
+    "pieces",
+    [[b""], [b"\r\n"], [b"\r\n\r\n", b"\n"], [b"GET / HTT", b"P/1.1\r\nhost:"]],
+    ids=["silent", "line break", "line breaks", "slow"],
+)
 async def test_a_slow_head_has_a_deadline(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, pieces: list[bytes]
 ) -> None:

@@ -36,6 +36,7 @@ class GatewayProtocol(HttpToolsProtocol):
     flush_seconds: ClassVar[float] = 30  # for the last bytes of an answer on a connection that is to close
     stall_seconds: ClassVar[float] = 30  # for a caller to take what has been sent, before more is
 
+    url = b""  # uvicorn sets it when a request begins, which line breaks alone never do
     lost = False  # the caller has disconnected
     on_gone: Callable[[], None] | None = None  # set by the call that is being served
 
@@ -280,11 +281,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stop_watching_head()
         if self.transport.is_closing():
             return
-        headers = Headers(self.headers if self._received else [])
+        headers = Headers(self.headers or [])
         request_id = request_id_of(headers)
         if self._received and isinstance(self.app, Counting):  # a connection made in advance and never used is no call
             self.app.refused(request_id, error, self.client[0] if self.client else None)
-        shape = errors.shape_for(self.url.partition(b"?")[0] if self._received else b"", headers)
+        shape = errors.shape_for(self.url[: heads.MAX_TARGET_BYTES].partition(b"?")[0], headers)
         body = shape.write(error, request_id)
         lines = [
             *self.server_state.default_headers,

@@ -60,7 +60,13 @@ class SingleFlight:
         self.held += len(chunk)
         self._more.set()
 
-    async def whole(self, status: int, content_type: str, body: bytes | memoryview) -> None:
+    async def whole(
+        self,
+        status: int,
+        content_type: str,
+        body: bytes | memoryview,
+        memory: MemoryLease | None = None,  # noqa: ARG002  they stay counted: others may want them
+    ) -> None:
         """Take an answer that came whole."""
         await self.begin(status, content_type)
         await self.write(body)

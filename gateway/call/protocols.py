@@ -59,8 +59,10 @@ class Sink(Protocol):
     async def write(self, chunk: bytes | memoryview) -> None:
         """Take the next piece."""
 
-    async def whole(self, status: int, content_type: str, body: bytes | memoryview) -> None:
-        """Take an answer that came whole; its bytes may leave `memory` as they go."""
+    async def whole(
+        self, status: int, content_type: str, body: bytes | memoryview, memory: MemoryLease | None = None
+    ) -> None:
+        """Take an answer that came whole; `memory` counts its bytes, which may leave it as they go."""
 
 
 class Meter(Protocol):

@@ -12,7 +12,7 @@ from gateway.errors.openai import OPENAI
 from gateway.errors.shape import ErrorShape
 from gateway.errors.task import TASK
 
-_GOOGLE_PATH = re.compile(rb"/v1beta\b|/models/[^?]*(?::|%3[Aa])")
+_GOOGLE_VERSION = re.compile(rb"/v1beta\b")
 _OPENAI_TAIL = re.compile(
     rb".*/(?:(?:chat/)?completions|embeddings|responses(?:/.*)?|images/(?:generations|edits|variations)"
     rb"|audio/(?:transcriptions|translations|speech)|videos(?:/.*)?|dashboard/billing/.*|files|fine_tuning.*|fine-tunes"
@@ -25,7 +25,9 @@ def shape_for(path: bytes, header_names: Iterable[bytes]) -> ErrorShape:
     names = frozenset(header_names)
     if b"/messages" in path or b"anthropic-version" in names:
         return ANTHROPIC
-    if _GOOGLE_PATH.search(path) or any(name.startswith(b"x-goog-") for name in names):
+    _, _, behind_models = path.partition(b"/models/")
+    names_action = b":" in behind_models or b"%3a" in behind_models.lower()
+    if names_action or _GOOGLE_VERSION.search(path) or any(name.startswith(b"x-goog-") for name in names):
         return GOOGLE
     if b"/video/generations" in path:
         return TASK

@@ -10,7 +10,10 @@ from gateway.errors.tree import GatewayError
 
 
 class TaskShape(OpenAIShape):
-    """`{"code", "message", "data": null, "error": {...}}`; headers and endings are OpenAI's."""
+    """`{"code", "message", "data": null, "error": {...}}`; headers and endings are OpenAI's.
+
+    What the upstream wrote in either of the two shapes passes as it is: its callers know both.
+    """
 
     def write(self, error: GatewayError, request_id: str = "", client: str | None = None) -> bytes:  # noqa: ARG002
         return json.dumps(_said(error_object(error))).encode()

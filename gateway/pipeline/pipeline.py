@@ -109,6 +109,15 @@ class Pipeline:
         deadline = arrived + server_timeout(request, self._call_seconds)
         call = entry.call = call_of(route, plan, request, body, client=client, deadline=deadline)
         entry.permit = await self._limits.admit(call)  # 429, 503
+        try:
+            await self._answer(exchange, call)  # 502, 503, 504
+        except UpstreamRefused as error:
+            if error.fault.kind != "model" or error.fault.status != 503 or exchange.reply.started:
+                raise
+            raise await self._unknown_model(call) or error from None  # 404
+
+    async def _answer(self, exchange: Exchange, call: Call) -> None:
+        entry = exchange.entry
         async with Deadline(call, entry, exchange.reply, self._orphaned, stream_seconds=self._stream_seconds) as wait:
             responder = Responder(exchange, wait)
             async with self._source(exchange, call) as source:
@@ -179,10 +188,6 @@ class Pipeline:
             finally:
                 self._ledger.cache_result(entry, source.result, source.waited_seconds)
             yield source
-        except UpstreamRefused as error:
-            if error.fault.kind != "model" or error.fault.status != 503 or exchange.reply.started:
-                raise
-            raise await self._unknown_model(call) or error from None
         finally:
             source.leave()
 

@@ -106,7 +106,7 @@ class Relay:
         if meter.state == "failed":  # a 2xx all the same, so its status and bytes are the caller's
             entry.fail(UpstreamError())
             body = self._upstream.redacted(body)
-        await sink.whole(answer.status, framing.content_type, body)
+        await sink.whole(answer.status, framing.content_type, body, sink.memory)
 
     async def _stream(self, answer: Answer, framing: Framing, meter: Meter, entry: Entry, sink: Sink) -> None:
         """Pass a stream on.  Raises `Failed` when it breaks; what was counted until then stands in the entry.

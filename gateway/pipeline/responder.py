@@ -41,7 +41,9 @@ class Responder:
         self._deadline.extend()
         await self._reply.write(chunk)
 
-    async def whole(self, status: int, content_type: str, body: bytes | memoryview) -> None:
+    async def whole(
+        self, status: int, content_type: str, body: bytes | memoryview, memory: MemoryLease | None = None
+    ) -> None:
         if self._deadline.gone:
             raise ClientGone
         self._deadline.end()
@@ -50,7 +52,7 @@ class Responder:
             return
         self._entry.first_byte_sent()
         headers = self._exchange.headers(content_type)
-        self._last = await self._reply.all_but_last(status, headers, body, self.memory)
+        self._last = await self._reply.all_but_last(status, headers, body, memory)
 
     async def finish(self) -> None:
         """Send the last byte."""

@@ -149,7 +149,7 @@ class ProcessPool:
     async def _add(self) -> bool:
         if (child := await self._start_one()) is None:
             return False
-        self._keepers.start(self._kind, self._keep(child))
+        self._keepers.start(self._kind, self._keep(child) if child.has_served else self._reap(child))
         return child.has_served
 
     async def _start_one(self) -> ChildProcess | None:

@@ -9,6 +9,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
+from gateway.framing import decoded
+
 MAX_MESSAGE_CHARS = 16_000
 MAX_CODE_CHARS = 128
 MAX_DEPTH = 12  # of errors within errors
@@ -19,6 +23,9 @@ WORDS = (
     "reason",
 )  # fmt: skip
 CODES = ("code", "Code", "error_code", "errorCode")
+
+
+_JSON = msgspec.json.Decoder[Any]()
 
 
 class Cause(NamedTuple):
@@ -34,8 +41,8 @@ class Cause(NamedTuple):
 
 def cause_of(parsed: Any, depth: int = 0) -> Cause:
     """Find what a parsed body says."""
-    if isinstance(parsed, list):
-        return next((cause for one in parsed[:8] if (cause := cause_of(one, depth)).message), Cause())
+    if isinstance(parsed, list) and depth < MAX_DEPTH:
+        return next((cause for one in parsed[:8] if (cause := cause_of(one, depth + 1)).message), Cause())
     if isinstance(parsed, str):
         return _quoted(parsed, Cause(message=parsed), depth)
     if not isinstance(parsed, dict) or depth >= MAX_DEPTH:
@@ -79,16 +86,23 @@ def _quoted(text: str, outer: Cause, depth: int) -> Cause:
 
 
 def _read(text: str, begin: int, end: int) -> Any:
-    try:
-        return json.JSONDecoder(strict=False).raw_decode(text, begin)[0]
-    except (ValueError, RecursionError):
-        pass
-    try:  # as Python prints it
-        if text[begin - 2 : begin] in ("b'", 'b"'):
-            return json.loads(ast.literal_eval(text[begin - 2 : end + 1]))
-        return ast.literal_eval(text[begin:end])
-    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-        return None
+    """What a text holds, as JSON or as Python prints it, in characters that can be written again."""
+    for reads in (_as_json, _as_python):
+        try:
+            return decoded(_JSON, json.dumps(reads(text, begin, end), default=str).encode())
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            continue
+    return None
+
+
+def _as_json(text: str, begin: int, _: int) -> Any:
+    return json.JSONDecoder(strict=False).raw_decode(text, begin)[0]
+
+
+def _as_python(text: str, begin: int, end: int) -> Any:
+    if text[begin - 2 : begin] in ("b'", 'b"'):
+        return json.loads(ast.literal_eval(text[begin - 2 : end + 1]))
+    return ast.literal_eval(text[begin:end])
 
 
 def _first(parsed: Mapping[str, Any], names: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ from gateway.framing import decoded
 from gateway.upstream.causes import Cause, cause_of
 from gateway.upstream.redact import redacted
 
-MAX_WORDS = 2_000
+MAX_WORDS, MAX_CHARS = 2_000, 32_000
 MAX_READ_BYTES = 256 * 1024  # a larger error body is not looked into: it is nobody's message
 QUOTA_SPENT, MODEL_NOT_FOUND = "insufficient_user_quota", "model_not_found"  # the vendor's codes
 OVERLOADED = frozenset({429, 503, 529})
@@ -37,8 +37,9 @@ _RETRY_AFTER = re.compile(r"\d{1,9}|\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT",
 
 def fault_of(status: int, content_type: str, body: bytes, secret: str, retry_after: str = "") -> Fault:
     """Read an error.  `retry_after` is the header's value; the secret stands nowhere in what is returned."""
-    body = redacted(body, secret)
-    parsed = _parsed(body)
+    is_large = len(body) > MAX_READ_BYTES  # nobody's message: at most its beginning is passed on
+    body = redacted(body[:MAX_READ_BYTES], secret)
+    parsed = None if is_large else _parsed(body)
     plain = msgspec.json.encode(parsed)  # without escapes, which could hide the secret
     clean = redacted(plain, secret)
     if clean is not plain:
@@ -47,7 +48,11 @@ def fault_of(status: int, content_type: str, body: bytes, secret: str, retry_aft
     quoted_number = cause.quoted and cause.number is not None
     code = str(cause.number) if quoted_number else cause.code or CODES.get(cause.status, "")
     message, word, named, details = _without(
-        secret, cause.message or _plain_text(content_type, body, parsed), cause.status, cause.code, cause.details
+        secret,
+        (cause.message or _plain_text(content_type, body, parsed))[:MAX_CHARS],
+        cause.status,
+        cause.code,
+        cause.details,
     )
     return Fault(
         status=status,
@@ -67,7 +72,7 @@ def fault_of(status: int, content_type: str, body: bytes, secret: str, retry_aft
 
 def code_within(body: bytes) -> str:
     """The vendor's own code of an error body, or its cause's number; "" when there is none."""
-    cause = cause_of(_parsed(body))
+    cause = cause_of(_parsed(body) if len(body) <= MAX_READ_BYTES else None)
     if cause.quoted and cause.number is not None:
         return str(cause.number)
     return cause.code or CODES.get(cause.status, "")
@@ -110,7 +115,7 @@ def _seconds(header: str, cause: Cause) -> float | None:
 
 def _parsed(body: bytes) -> Any:
     try:
-        return decoded(_JSON, body) if len(body) <= MAX_READ_BYTES else None
+        return decoded(_JSON, body)
     except ValueError:
         return None
 

@@ -59,7 +59,7 @@ class Trial:
             pass
         except GatewayError:  # it broke off, or nobody can read it
             unreadable = True
-        if fault_of(incoming.status, "", body, key).kind in {"key", "balance"}:
+        if incoming.status >= 400 and fault_of(incoming.status, "", body, key).kind in {"key", "balance"}:
             return "refused"
         return "unreached" if unreadable or incoming.status == PROXY_REFUSES else "taken"
 

@@ -372,3 +372,34 @@ def test_retry_delay(delay: Any, seconds: float | None) -> None:
 def test_upstream_code(body: bytes, code: str) -> None:
     """U19: the vendor's code tells an unknown model from an overload."""
     assert code == code_of(body)
+
+
+HALVES = [
+    r'{"error":{"message":"bad \ud83d half","code":"overloaded"}}',
+    r"{'error': {'message': 'bad \ud83d half', 'code': 'overloaded', 'details': [{'x': '\ud83d'}]}}",
+]
+
+
+@pytest.mark.parametrize("quoted", HALVES)
+@pytest.mark.parametrize(("status", "kind"), [(401, "key"), (503, "overloaded"), (500, "other")])
+def test_half_a_character_in_a_quoted_error(quoted: str, status: int, kind: str) -> None:
+    """U12: halves of surrogate pairs within an error's text are read like any text, and neither raise nor are lost."""
+    body = json.dumps({"error": {"message": f"upstream said {quoted}"}}).encode()
+    fault = fault_of(status, "application/json", body, SECRET)
+    assert kind == fault.kind
+    assert "bad" in fault.message
+    assert b"half" in SHAPE.pass_on(fault)
+
+
+@pytest.mark.parametrize("body", [b"[" * 5000, b"[" * 900 + b"]" * 900, b'{"error":' * 900 + b"1" + b"}" * 900])
+def test_nesting_without_end(body: bytes) -> None:
+    """D9: an error of any depth is an error, and never a failure of ours."""
+    assert "key" == fault_of(401, "application/json", body, SECRET).kind
+
+
+def test_a_large_error_is_read_in_part() -> None:
+    """U12: of an error of megabytes the beginning is looked at, and no key stands in what passes."""
+    for body in (SECRET.encode() * 200_000, b"x" * 8_000_000, b'{"error":{"message":"' + b"y" * 9_000_000 + b'"}}'):
+        fault = fault_of(502, "text/plain", body, SECRET)
+        assert len(fault.message) <= 32_000
+        assert SECRET.encode() not in SHAPE.pass_on(fault)
