@@ -23,7 +23,7 @@ run: install     ## start the gateway; with no upstream key, on the sandbox
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh deploy/demo.sh
 
 test: install    ## run the whole suite
-	$(BIN)/python -m pytest -n 4
+	$(BIN)/python -m pytest -n 3
 
 lint: install    ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -160,9 +160,9 @@ async def test_a_slow_reader_gets_what_is_there(caching: Gateway, state: Valkey)
         return json.dumps(saying(f"{wish} sandbox-size: 8000000 ")).encode()
 
     async def read_late(path: str, wish: str) -> bytes:
-        more = f"x-server-timeout: 1\r\nconnection: close\r\ncache-control: {wish}\r\n"
+        more = f"x-server-timeout: 4\r\nconnection: close\r\ncache-control: {wish}\r\n"
         reader, writer = await asking_slowly(caching, path, body(wish), more)
-        await asyncio.sleep(1.5)  # past the deadline
+        await asyncio.sleep(4.5)  # past the deadline
         rest = await reader.read(-1)
         writer.close()
         return rest

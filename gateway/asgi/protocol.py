@@ -281,8 +281,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stop_watching_head()
         if self.transport.is_closing():
             return
-        headers = Headers(self.headers or [])
-        request_id = request_id_of(headers)
+        request_id = request_id_of(headers := Headers(self.headers or []))
         if self._received and isinstance(self.app, Counting):  # a connection made in advance and never used is no call
             self.app.refused(request_id, error, self.client[0] if self.client else None)
         shape = errors.shape_for(self.url[: heads.MAX_TARGET_BYTES].partition(b"?")[0], headers)
