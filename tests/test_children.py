@@ -13,6 +13,7 @@ import pytest
 
 from gateway.processes.process_pool import ProcessPool
 
+LEAVES = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # whatever we were started with
 SERVES = "import os, sys, time; os.write(int(sys.argv[3]), b'1'); "
 
 
@@ -109,7 +110,7 @@ async def test_old_children_stay_when_new_ones_cannot_start() -> None:
 async def test_a_failed_replacement_leaves_no_child_too_many() -> None:
     """X1: a new child that dies before it is ready is not started again; the old ones keep their places, and no more."""
     reports = Reports()
-    async with children(reports, *python(SERVES + "time.sleep(60)")) as found:
+    async with children(reports, *python(LEAVES + SERVES + "time.sleep(60)")) as found:
         assert await found.start(2, {})
         before = set(found._alive)
         whole, found._argv = found._argv, python("raise SystemExit(3)")
