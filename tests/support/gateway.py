@@ -47,8 +47,8 @@ class Gateway:
         return self.keys["design"]
 
     def lines(self) -> list[dict[str, Any]]:
-        """Every line logged so far."""
-        return [json.loads(line) for line in self.log_file.read_text().splitlines()]
+        """Every line logged so far; one that is still being written is none yet."""
+        return [json.loads(line) for line in self.log_file.read_text().rpartition("\n")[0].splitlines()]
 
     async def entries(self, count: int) -> list[dict[str, Any]]:
         """The next `count` access lines; waits for them, since an entry closes after the last byte."""
