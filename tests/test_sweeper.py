@@ -33,7 +33,7 @@ class Sweep:
 
     def lines(self) -> list[dict[str, Any]]:
         """What it has logged."""
-        return [json.loads(line) for line in self.log_file.read_text().splitlines()]
+        return [json.loads(line) for line in self.log_file.read_text().rpartition("\n")[0].splitlines()]
 
     def gauge(self, name: str, **labels: str) -> float | None:
         """What it has published."""

@@ -98,5 +98,5 @@ def watched(folder: Path, upstream: str) -> Iterator[Watched]:
 
 def event(log: Path, name: str) -> dict[str, Any] | None:
     """The first line of a log with this."""
-    found = [line for line in log.read_text().splitlines() if f'"event":"{name}"' in line]
+    found = [line for line in log.read_text().rpartition("\n")[0].splitlines() if f'"event":"{name}"' in line]
     return dict(json.loads(found[0])) if found else None
