@@ -12,7 +12,7 @@ from gateway.config import Catalogue
 
 CHARS_PER_TOKEN = 4
 TOKENS_PER_PICTURE = 258
-TOKENS_PER_OTHER_MEDIUM = 60 * 32  # as a minute of audio: the length of a clip cannot be told from its bytes
+TOKENS_PER_OTHER_MEDIUM = 60 * 32  # as a minute of audio: the length of a clip is not seen in its bytes
 
 MAX_ANSWERS = 8  # Google's own bound of candidateCount; a request that exceeds it is not answered with more
 

@@ -118,7 +118,7 @@ class ModelList:
 
     def _came(self, query: str, asked: asyncio.Task[gemini.lists.Page]) -> None:
         del self._asked[query]
-        if asked.cancelled() or asked.exception() is not None:  # told to those who wait
+        if asked.cancelled() or asked.exception() is not None:  # those who wait receive it
             return
         if len(self._kept) >= MAX_PAGES:
             self._kept.clear()

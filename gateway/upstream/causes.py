@@ -1,6 +1,6 @@
 """What went wrong, as an error body tells it, in whatever shape?
 
-Google's own, the vendor's, those of web frameworks, of OAuth and of RFC 9457.  Relays put an error that they were told
+Google's own, the vendor's, those of web frameworks, of OAuth and of RFC 9457.  Relays put an error that they received
 themselves into the text of theirs, as JSON or as Python prints it, and so do theirs: the innermost one is the cause.
 """
 
@@ -36,7 +36,7 @@ class Cause(NamedTuple):
     number: int | None = None  # the code, where it is one
     status: str = ""
     details: list[Any] | None = None
-    quoted: bool = False  # told within the text of another error
+    quoted: bool = False  # read within the text of another error
 
 
 def cause_of(parsed: Any, depth: int = 0) -> Cause:

@@ -45,8 +45,6 @@ def fault_of(status: int, content_type: str, body: bytes, secret: str, retry_aft
     if clean is not plain:
         parsed = _parsed(clean)
     cause = cause_of(parsed)
-    quoted_number = cause.quoted and cause.number is not None
-    code = str(cause.number) if quoted_number else cause.code or CODES.get(cause.status, "")
     message, word, named, details = _without(
         secret,
         (cause.message or _plain_text(content_type, body, parsed))[:MAX_CHARS],
@@ -56,7 +54,7 @@ def fault_of(status: int, content_type: str, body: bytes, secret: str, retry_aft
     )
     return Fault(
         status=status,
-        kind=_kind(status, code),
+        kind=_kind(status, _code_of(cause)),
         code=named,
         message=message,
         details=details,
@@ -72,7 +70,10 @@ def fault_of(status: int, content_type: str, body: bytes, secret: str, retry_aft
 
 def code_within(body: bytes) -> str:
     """The vendor's own code of an error body, or its cause's number; "" when there is none."""
-    cause = cause_of(_parsed(body) if len(body) <= MAX_READ_BYTES else None)
+    return _code_of(cause_of(_parsed(body) if len(body) <= MAX_READ_BYTES else None))
+
+
+def _code_of(cause: Cause) -> str:
     if cause.quoted and cause.number is not None:
         return str(cause.number)
     return cause.code or CODES.get(cause.status, "")

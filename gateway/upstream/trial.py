@@ -79,7 +79,7 @@ class UpstreamKey:
         return self._file.problem or self._untaken
 
     async def refresh(self) -> Literal["same", "changed", "failed"]:
-        """Look whether the file has changed, and take its key if the upstream does.  A failure is told once."""
+        """Look whether the file has changed, and take its key if the upstream does.  A failure is reported once."""
         change = self._file.refresh()
         if change == "changed":
             self._untaken, self._again_at = None, 0.0

@@ -116,8 +116,8 @@ class GeminiMeter:
         self._seen = True
         self._by_reference |= lean.hides  # for all that is known
         self._usage.see(answer.usage_metadata or answer.usageMetadata)
-        told = answer.error or (ABSENT if candidates or not self._generates else _other_error(answer))
-        if told and not _is_empty(lenient(_ANY, told)):
+        error = answer.error or (ABSENT if candidates or not self._generates else _other_error(answer))
+        if error and not _is_empty(lenient(_ANY, error)):
             self._failed = True
         feedback = lenient(_FEEDBACK, answer.prompt_feedback or answer.promptFeedback) or _NOTHING
         self._blocked |= enum_token(feedback.block_reason or feedback.blockReason) not in UNSET

@@ -105,12 +105,12 @@ class UsageReader:
             return Usage(images_out=images_out)
         prompt, cached = self._count("prompt"), self._count("cached")
         output, thoughts, tool = self._count("output"), self._count("thoughts"), self._count("tool")
-        told = self._counts.get("total", 0)
+        total = self._counts.get("total", 0)
         fresh = max(0, prompt - cached)
-        beyond = told - (fresh + cached + output + thoughts + tool)  # where all stand beside each other
-        for within, tool_within in READINGS if told and beyond < 0 else ():
+        beyond = total - (fresh + cached + output + thoughts + tool)  # where all stand beside each other
+        for within, tool_within in READINGS if total and beyond < 0 else ():
             read = output - thoughts * within, fresh - tool * tool_within
-            if min(read) >= 0 and cached + thoughts + tool + sum(read) == told:
+            if min(read) >= 0 and cached + thoughts + tool + sum(read) == total:
                 output, fresh = read
                 break
         if beyond > 0 and output and not prompt:
