@@ -35,6 +35,13 @@ def state(valkey_server: Valkey) -> Valkey:
 
 
 @pytest.fixture
+def server() -> Iterator[Valkey]:
+    """An empty server of its own, for tests that stop it, fill it or change its settings."""
+    with valkey() as one:
+        yield one
+
+
+@pytest.fixture
 async def upstream() -> AsyncIterator[Upstream]:
     """A sandbox that misbehaves on demand."""
     async with sandbox() as running_sandbox:

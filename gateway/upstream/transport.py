@@ -2,7 +2,7 @@
 
 An answer ends with its last declared byte: waiting for the word that nothing follows would cost one more switch of
 threads.  A cancelled call closes its connection within milliseconds, and hyper never serves stray bytes of one answer
-to the next caller; `tests/upstream/` holds it to both.
+to the next caller; `tests/unit/upstream/` holds it to both.
 """
 
 from collections.abc import AsyncIterator

@@ -1,0 +1,1 @@
+"""What fails around the gateway, or is made to hurt it."""
