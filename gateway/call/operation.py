@@ -17,8 +17,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     bills: Literal["tokens", "request", "task", "nothing"] = "nothing"
     expects_usage: bool = False  # an answer without usage is counted as missing
     cacheable: bool = False
+    cache_seconds: int | None = None  # kept no longer than that, whatever the client's own time is
     repeatable: bool = True  # may be sent again after a 429, 503 or 529; never what creates a task
     task: Literal["creates", "reads"] | None = None
     lists: bool = False  # answered from the upstream's own list of models
-    upstream_headers: frozenset[bytes] = frozenset()  # of the caller's, that cross
+    optional: bool = False  # the upstream may not have it at all: its 404, 405 or 501 is remembered for a while
+    upstream_headers: frozenset[bytes] = frozenset()  # of the caller's, that cross; `name-*` is an open list
+    private_headers: frozenset[bytes] = frozenset()  # of such a list, that do not cross
     answer_headers: frozenset[str] = frozenset()  # of the upstream's, that come back

@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # calls are made of these
     from gateway.errors import ErrorShape
     from gateway.memory import MemoryLease
 
-State = Literal["open", "complete", "failed"]
+State = Literal["open", "complete", "failed", "complete with error"]
 
 
 class Event(NamedTuple):
@@ -33,6 +33,10 @@ class Framing(Protocol):
     @property
     def pending(self) -> int:
         """Bytes held back until they make a whole event."""
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the upstream has said that nothing more comes, as `[DONE]` does."""
 
     def feed(self, chunk: bytes) -> list[Frame]: ...
 
@@ -77,7 +81,14 @@ class Meter(Protocol):
 
     @property
     def state(self) -> State:
-        """`complete` by the dialect's own sign; `failed`: an error instead of an answer, or of its rest."""
+        """`complete` by the dialect's own sign; `failed`: an error instead of an answer, or of its rest.
+
+        `complete with error`: an answer that says in its own way that it failed, and so may end cleanly.
+        """
+
+    @property
+    def served_model(self) -> str:
+        """The model that the answer names; "" where it names none."""
 
     @property
     def storable(self) -> bool:

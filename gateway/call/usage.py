@@ -16,6 +16,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tokens: Mapping[tuple[Kind, Modality], int] = msgspec.field(default_factory=dict)  # kinds do not overlap
     total: int = 0  # what is charged: the upstream's own total, else the sum
     images_out: int = 0
+    cache_writes_5m: int = (
+        0  # of the input tokens: written into the provider's cache, which costs more, by its lifetime
+    )
+    cache_writes_1h: int = 0
     source: Source = "none"
 
     @property

@@ -63,11 +63,10 @@ class ConflictingKeys(Refused):
 
 
 class ModelMissing(Refused):
-    """The path names no model, as in the vendor's own sample."""
+    """No model is named: in the path, as in the vendor's own sample, or in the body."""
 
     reason = "MODEL_MISSING"
-    message = "The path names no model."
-    hint = "Call /v1beta/models/{model}:generateContent, for example with gemini-2.5-flash."
+    message = "The path names no model. Call /v1beta/models/{model}:generateContent, for example with gemini-2.5-flash."
 
 
 class KeyMissing(Refused):

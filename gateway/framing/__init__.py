@@ -1,11 +1,12 @@
 """How does an answer fall into events, and how do events become bytes again?"""
 
-from gateway.framing.framing import JSON, SSE, Events, Undecided, Whole, is_json
-from gateway.framing.legible import Legible, TooManyObjects, decoded, is_whole, legible, lenient
+from gateway.framing.framing import JSON, SSE, AsItCame, Events, Undecided, Whole, is_json, is_sse
+from gateway.framing.legible import Legible, TooManyObjects, decoded, is_whole, legible, lenient, whole_characters
 
 __all__ = [
     "JSON",
     "SSE",
+    "AsItCame",
     "Events",
     "Legible",
     "TooManyObjects",
@@ -13,7 +14,9 @@ __all__ = [
     "Whole",
     "decoded",
     "is_json",
+    "is_sse",
     "is_whole",
     "legible",
     "lenient",
+    "whole_characters",
 ]

@@ -23,6 +23,11 @@ def is_json(content_type: str) -> bool:
     return kind == JSON or kind.endswith("+json")
 
 
+def is_sse(content_type: str) -> bool:
+    """Whether this header value names server-sent events."""
+    return content_type.partition(";")[0].strip().lower() == SSE
+
+
 class Whole:
     """An answer of one piece of JSON, whatever it is called."""
 
@@ -30,6 +35,7 @@ class Whole:
         self.content_type = content_type if is_json(content_type) and PLAIN_TYPE.fullmatch(content_type) else JSON
         self._pieces: list[bytes] = []
         self.pending = 0
+        self.terminated = False
 
     def feed(self, chunk: bytes) -> list[Frame]:
         self._pieces.append(chunk)
@@ -43,12 +49,13 @@ class Whole:
 
 
 class Events:
-    """SSE to SSE: each event as it came."""
+    """SSE to SSE: each event as it came, of which Google's SDKs read the data alone."""
 
     content_type = SSE
+    terminated = False
 
-    def __init__(self) -> None:
-        self._events = sse.Events()
+    def __init__(self, policy: sse.Policy = sse.DATA_ONLY) -> None:
+        self._events = sse.Events(policy)
 
     @property
     def pending(self) -> int:
@@ -62,6 +69,32 @@ class Events:
 
     def _frames(self, events: list[sse.SentEvent]) -> list[Frame]:
         return [(event.frame, Event(b"", event.data)) for event in events]
+
+
+class NamedEvents(Events):
+    """SSE to SSE with names and comments.  `[DONE]` is held back to the end: SDKs read no further, whatever comes."""
+
+    def __init__(self, *, done: bool) -> None:
+        """`done`: the dialect has `[DONE]`."""
+        super().__init__(sse.Policy(names=True, comments=True, done=done))
+        self._done = b""
+
+    @property
+    def terminated(self) -> bool:  # type: ignore[override]  # of the others it is constant
+        return bool(self._done)
+
+    def end(self) -> list[Frame]:
+        frames = super().end()
+        return [*frames, (self._done, None)] if self._done else frames
+
+    def _frames(self, events: list[sse.SentEvent]) -> list[Frame]:
+        frames: list[Frame] = []
+        for event in events:
+            if event.data == sse.DONE:
+                self._done = event.frame
+            else:
+                frames.append((event.frame, Event(event.name, event.data) if event.data else None))
+        return frames
 
 
 class EventsToArray(Events):
@@ -84,6 +117,7 @@ class Array:
     """A JSON array, object by object as each is whole: an error among them must not pass in part."""
 
     content_type = JSON
+    terminated = False
 
     def __init__(self) -> None:
         self._objects = json_array.Objects()
@@ -119,18 +153,22 @@ class ArrayToEvents(Array):
 
 
 class Undecided:
-    """A stream whose content type cannot be relied on: its first byte that is no white space says what it is."""
+    """An answer whose content type cannot be relied on: its first byte that is no white space says what it is."""
 
     def __init__(self, content_type: str, *, sse: bool) -> None:
         """`sse`: the caller wants server-sent events, else a JSON array."""
         self.content_type = SSE if sse else JSON
-        self._sse, self._said_type = sse, content_type.partition(";")[0].strip().lower()
+        self._sse, self._said_type = sse, content_type
         self._begun = b""  # of a byte order mark
         self._framing: Framing | None = None
 
     @property
     def pending(self) -> int:
         return self._framing.pending if self._framing else len(self._begun)
+
+    @property
+    def terminated(self) -> bool:
+        return self._framing is not None and self._framing.terminated
 
     def feed(self, chunk: bytes) -> list[Frame]:
         if self._framing is None:
@@ -140,6 +178,7 @@ class Undecided:
                 self._begun = text
                 return []
             self._framing, chunk = self._decided(text[:1]), text
+            self.content_type = self._framing.content_type
         return self._framing.feed(chunk)
 
     def end(self) -> list[Frame]:
@@ -150,6 +189,22 @@ class Undecided:
     def _decided(self, first: bytes) -> Framing:
         if first in b"{[":
             return ArrayToEvents() if self._sse else Array()
-        if self._said_type == SSE or first in FIELDS:
+        if is_sse(self._said_type) or first in FIELDS:
             return Events() if self._sse else EventsToArray()
+        raise UpstreamBroke("The upstream answered with something that is not JSON.")
+
+
+class AsItCame(Undecided):
+    """JSON or server-sent events, whichever the upstream answers with, in the form in which they came."""
+
+    def __init__(self, content_type: str, *, done: bool) -> None:
+        """`done`: the dialect's events end with `[DONE]`."""
+        super().__init__(content_type, sse=is_sse(content_type))
+        self._done = done
+
+    def _decided(self, first: bytes) -> Framing:
+        if is_sse(self._said_type) or first in FIELDS:
+            return NamedEvents(done=self._done)
+        if first in b"{[":
+            return Whole(self._said_type)
         raise UpstreamBroke("The upstream answered with something that is not JSON.")

@@ -99,11 +99,15 @@ def mended(text: bytes) -> bytes:
     text = text.removeprefix(_BOM)
     if not text.isascii():
         text = text.decode(errors="replace").encode()
-    if rb"\ud" in text or rb"\uD" in text:
-        text = _replaced(_HALF, rb"\ufffd", text)
+    text = whole_characters(text)
     if b"NaN" in text or b"Infinity" in text:
         text = _replaced(_NO_NUMBER, b"null", text)
     return text
+
+
+def whole_characters(text: bytes) -> bytes:
+    """The same message, as long, with a replacement character for each half of a surrogate pair."""
+    return _replaced(_HALF, rb"\ufffd", text) if rb"\ud" in text or rb"\uD" in text else text
 
 
 def shallow(text: bytes) -> bytes:

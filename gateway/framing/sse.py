@@ -1,8 +1,9 @@
 """Where does one server-sent event end and the next begin?
 
-Bytes in, whole events out, wherever the chunks are cut.  Only `data:` lines survive: comments, `event:`, `id:` and
-`retry:` lines, empty events and `[DONE]` break Google's SDKs.  Lines end with LF, CRLF or CR and with nothing else,
-so that U+2028 inside a text splits nothing.
+Bytes in, whole events out, wherever the chunks are cut.  `data:` lines survive; a `Policy` says what else does, since
+each dialect's SDKs break on something else.  `id:` and `retry:` lines and events without data survive nowhere: some
+SDKs take each for an event, and its empty data for JSON.  Lines end with LF, CRLF or CR and with nothing else, so that
+U+2028 inside a text splits nothing.
 
 JSON that stands there without `data:`, as the errors of some relays do, is taken for what it is, and so is JSON that
 goes on over lines of which only the first has it: Google's SDKs read them too, one the former and one the latter.
@@ -10,6 +11,7 @@ goes on over lines of which only the first has it: Google's SDKs read them too, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.framing.json_array import Objects
 
@@ -18,20 +20,37 @@ CONTINUED = (b" ", b"\t", b'"', b"}", b"]")  # how a line of JSON begins, and no
 BOM = b"\xef\xbb\xbf"
 
 
+DONE = b"[DONE]"
+
+
+class Policy(NamedTuple):
+    """What survives beside `data:` lines."""
+
+    names: bool = False  # `event:` lines
+    comments: bool = False  # between events
+    done: bool = False  # `[DONE]`, as an event of that data
+
+
+DATA_ONLY = Policy()  # all that Google's SDKs can read
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentEvent:
     """One event: as it is passed on, and what it says."""
 
-    frame: bytes  # its data lines as they came, and exactly one empty line
-    data: bytes  # its payload, joined as the specification says
+    frame: bytes  # its lines as they came, and exactly one empty line
+    data: bytes  # its payload, joined as the specification says; b"" of a comment
+    name: bytes = b""
 
 
 class Events:
     """Splits one stream.  Holds the event in progress and nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy = DATA_ONLY) -> None:
+        self._policy = policy
         self._pieces: list[bytes] = []  # of the line in progress: joined once, at its end
-        self._lines: list[bytes] = []  # whole data lines of the event in progress
+        self._lines: list[bytes] = []  # whole lines of the event in progress that survive
+        self._name, self._has_data = b"", False  # of the event in progress
         self._held = [0, 0]  # bytes of the two
         self._continued = False  # the event in progress has lines without `data:`
         self._bare: Objects | None = None  # JSON in progress that no `data:` announced
@@ -76,15 +95,25 @@ class Events:
             line = line.removeprefix(BOM)
         if line.startswith(b"data:") or line.rstrip(b"\r\n") == b"data":
             self._bare = None
-            self._lines.append(line)
-            self._held[1] += len(line)
+            self._keep(line)
+            self._has_data = True
             return ()
-        if self._lines and line.startswith(CONTINUED):
+        if self._has_data and line.startswith(CONTINUED):
             self._continued = True
             return self._take(b"data: " + line)
         if self._bare or line.startswith((b"{", b"[")):
             return [*self._dispatch(), *self._take_bare(line)]
+        if self._policy.names and line.startswith(b"event:"):
+            self._name = _value(line, len(b"event:"))
+            self._keep(line)
+            return ()
+        if self._policy.comments and line.startswith(b":") and not self._lines:
+            return (SentEvent(frame=line + _end_of(line), data=b""),)
         return self._dispatch() if line[:1] in b"\r\n" else ()
+
+    def _keep(self, line: bytes) -> None:
+        self._lines.append(line)
+        self._held[1] += len(line)
 
     def _take_bare(self, line: bytes) -> list[SentEvent]:
         self._bare = self._bare or Objects()
@@ -98,21 +127,27 @@ class Events:
         return [SentEvent(frame=event(one.object), data=one.object) for one in found]
 
     def _dispatch(self) -> Sequence[SentEvent]:
-        if not self._lines:
+        lines, name, has_data, continued = self._lines, self._name, self._has_data, self._continued
+        self._lines, self._held[1], self._name, self._has_data, self._continued = [], 0, b"", False, False
+        if not has_data:
             return ()
-        data = b"\n".join([_payload(line) for line in self._lines])
-        frame = event(data) if self._continued else b"".join([*self._lines, self._line_end()])
-        self._lines, self._held[1], self._continued = [], 0, False
-        return () if data.strip() in (b"", b"[DONE]") else (SentEvent(frame=frame, data=data),)
+        data = b"\n".join([_value(line, len(b"data:")) for line in lines if line.startswith(b"data")])
+        said = data.strip()
+        if not said or (said == DONE and not self._policy.done):
+            return ()
+        frame = event(data, name) if continued else b"".join([*lines, _end_of(lines[-1])])
+        return (SentEvent(frame=frame, data=said if said == DONE else data, name=name),)
 
 
-def event(data: bytes) -> bytes:
+def event(data: bytes, name: bytes = b"") -> bytes:
     """An event that holds this JSON, on one line: a line break in JSON is white space, and some SDKs read one line."""
-    return b"data: " + data.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\n"
+    named = b"event: " + name + b"\n" if name else b""
+    return named + b"data: " + data.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\n"
 
 
-def _payload(line: bytes) -> bytes:
-    return line[6 if line[5:6] == b" " else 5 : -len(_end_of(line))]
+def _value(line: bytes, at: int) -> bytes:
+    """What a field says, whose name and colon are so long; one blank behind them does not count."""
+    return line[at + (line[at : at + 1] == b" ") : -len(_end_of(line))]
 
 
 def _end_of(line: bytes) -> bytes:

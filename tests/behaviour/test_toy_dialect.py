@@ -28,7 +28,7 @@ class ToyMeter:
     """Each event says a word, the last one what it cost."""
 
     state: State = "open"
-    storable = False
+    storable, served_model = False, ""
     usage = Usage()
 
     def see(self, event: Event) -> None:

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Raw
 
 from gateway.call import Demand
-from gateway.dialects.gemini.wire import ABSENT, Content, count_of, many
+from gateway.dialects.gemini.wire import Content
+from gateway.dialects.values import ABSENT, count_of, many
 from gateway.framing import Legible, decoded, legible
 
 MIN_MEDIA_BYTES = 512  # of a string that nobody could read around: less is no medium

@@ -7,7 +7,6 @@ holds too many values passes unread: its usage is not known, and it neither ends
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -16,7 +15,8 @@ from gateway.call import Event, State, Usage
 from gateway.dialects.gemini.inline import Inline
 from gateway.dialects.gemini.links import Links
 from gateway.dialects.gemini.usage_reader import UsageReader
-from gateway.dialects.gemini.wire import ABSENT, Content, count_of, enum_token
+from gateway.dialects.gemini.wire import Content
+from gateway.dialects.values import ABSENT, count_of, enum_token, is_empty
 from gateway.framing import Legible, TooManyObjects, decoded, is_whole, legible, lenient
 
 SLICE_CHARS = 16 * 1024
@@ -46,6 +46,8 @@ class Envelope(msgspec.Struct, gc=False):
     usageMetadata: Raw = ABSENT
     prompt_feedback: Raw = ABSENT
     promptFeedback: Raw = ABSENT
+    model_version: Raw = ABSENT
+    modelVersion: Raw = ABSENT
     error: Raw = ABSENT
     errors: Raw = ABSENT
     detail: Raw = ABSENT
@@ -80,7 +82,6 @@ _CANDIDATE = msgspec.json.Decoder(Candidate)
 _ENDING = msgspec.json.Decoder(Ending)
 _FEEDBACK = msgspec.json.Decoder(Feedback)
 _TEXT = msgspec.json.Decoder(str)
-_ANY = msgspec.json.Decoder[Any]()
 
 
 _NOTHING = Feedback()
@@ -90,6 +91,7 @@ class GeminiMeter:
     """The meter of one call; `pictures`: each candidate should bring one; `keeps`: the answer may be kept at all."""
 
     def __init__(self, *, generates: bool, pictures: bool = False, keeps: bool = True) -> None:
+        self.served_model = ""
         self._failed = False
         self._keeps = keeps
         self._pictures = pictures
@@ -116,8 +118,9 @@ class GeminiMeter:
         self._seen = True
         self._by_reference |= lean.hides  # for all that is known
         self._usage.see(answer.usage_metadata or answer.usageMetadata)
+        self.served_model = self.served_model or lenient(_TEXT, answer.model_version or answer.modelVersion) or ""
         error = answer.error or (ABSENT if candidates or not self._generates else _other_error(answer))
-        if error and not _is_empty(lenient(_ANY, error)):
+        if error and not is_empty(error):
             self._failed = True
         feedback = lenient(_FEEDBACK, answer.prompt_feedback or answer.promptFeedback) or _NOTHING
         self._blocked |= enum_token(feedback.block_reason or feedback.blockReason) not in UNSET
@@ -203,15 +206,3 @@ def _other_error(answer: Envelope) -> Raw:
     if answer.usage_metadata or answer.usageMetadata or answer.prompt_feedback or answer.promptFeedback:
         return ABSENT
     return answer.errors or answer.detail or answer.message or answer.msg or answer.Error
-
-
-def _is_empty(value: Any) -> bool:
-    """Whether a value says nothing: relays write a whole error without a word in it where there is none."""
-    left = [value]
-    while left:
-        one = left.pop()
-        if isinstance(one, dict | list):
-            left += one.values() if isinstance(one, dict) else one
-        elif one:
-            return False
-    return True

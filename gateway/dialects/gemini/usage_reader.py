@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Raw
 
 from gateway.call import Kind, Modality, Usage
-from gateway.dialects.gemini.wire import ABSENT, count_of, enum_token
+from gateway.dialects.values import ABSENT, count_of, enum_token
 from gateway.framing import lenient
 
 # Spelt without case and underscores, since both casings occur.

@@ -6,16 +6,11 @@ as integers.
 """
 
 from collections.abc import Iterator
-from typing import TypeVar
 
 import msgspec
 from msgspec import Raw
 
-ABSENT = Raw()
-INT32_MAX = 2**31 - 1  # what a count can be on Google's wire
-MAX_NUMBER_BYTES = 24
-
-T = TypeVar("T")
+from gateway.dialects.values import ABSENT, enum_token, many
 
 
 class Blob(msgspec.Struct, gc=False):
@@ -60,30 +55,3 @@ class Content(msgspec.Struct, gc=False):
             yield part
             if inner := part.function_response or part.functionResponse:
                 yield from inner
-
-
-def many(value: list[T] | T | None) -> list[T]:
-    """Give a list, whether one, several or none were sent."""
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def count_of(raw: Raw) -> int | None:
-    """Read a count, also one in quotes or with a point; None when it is not a whole number that a count can be."""
-    if not 0 < len(raw) <= MAX_NUMBER_BYTES:
-        return None
-    digits = bytes(raw)
-    if not digits.isdigit():
-        try:
-            value = float(digits.strip(b'"'))
-        except ValueError:
-            return None
-        return int(value) if 0 <= value <= INT32_MAX and value.is_integer() else None
-    return value if (value := int(digits)) <= INT32_MAX else None
-
-
-def enum_token(raw: Raw) -> bytes:
-    """Read an enum or a MIME type in capitals; an integer enum as its digits, null as nothing."""
-    value = bytes(raw).strip(b'"').upper()
-    return b"" if value == b"NULL" else value
