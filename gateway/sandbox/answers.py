@@ -1,21 +1,19 @@
-"""What does the sandbox answer?  The JSON of a successful answer, for every kind of model."""
+"""What does the sandbox answer on Gemini's routes?  The JSON of a successful answer, for every kind of model."""
 
 import base64
-import math
 from collections.abc import Iterator
 from functools import lru_cache
-from random import Random
 from typing import Any, NamedTuple
 
 import msgspec
 
 from gateway.sandbox import pictures, speech, usage
+from gateway.sandbox.embeddings import vector
 from gateway.sandbox.question import Content, Question
+from gateway.sandbox.replies import filler, greeting, pieces, quoted
 from gateway.sandbox.wire import Event
 
 _MOST_CANDIDATES = 8
-_MOST_EVENTS = 20  # of a stream of text
-_SHORTEST_PIECE = 12  # characters in one event of a stream
 _SLICE = speech.RATE  # bytes in one event of a stream: half a second
 
 
@@ -66,19 +64,8 @@ def counted(question: Question) -> dict[str, Any]:
 
 
 def embedding(question: Question) -> dict[str, Any]:
-    """One unit vector, decided by the text alone.  `ValueError` when nothing was sent or its length is absurd."""
-    text, length = (question.content or Content()).text, question.output_dimensionality
-    if not text or not 1 <= length <= 10_000:
-        raise ValueError("content.parts must hold text, and outputDimensionality be 1 to 10000")
-    random = Random(text)
-    values = [random.gauss() for _ in range(length)]
-    norm = math.hypot(*values)
-    return {"values": [round(value / norm, 6) for value in values]}
-
-
-def filler(size: int) -> str:
-    """A text of exactly so many bytes."""
-    return ("sandbox " * (size // 8 + 1))[:size]
+    """One unit vector.  `ValueError` when nothing was sent or its length is absurd."""
+    return {"values": vector((question.content or Content()).text, question.output_dimensionality)}
 
 
 def _candidate(index: int, steps: list[list[Part]], number: int) -> dict[str, Any]:
@@ -92,14 +79,16 @@ def _parts(question: Question, model: str, kind: str, size: int | None, candidat
     if kind == "image":
         picture = _noise(size) if size is not None else _picture(question, model, candidate)
         return (
-            [_text(f"Here is your picture: “{_quoted(question.prompt)}”."), picture]
+            [_text(f"Here is your picture: “{quoted(question.prompt)}”."), picture]
             if question.wants_text
             else [picture]
         )
     if kind == "speech":
         voice = question.generation_config.speech_config.voice_config.prebuilt_voice_config.voice_name
         return [_sound(speech.pcm(question.prompt, voice))]
-    return [_text(filler(size) if size is not None else _reply(question, model, candidate))]
+    if size is not None:
+        return [_text(filler(size))]
+    return [_text(greeting(model, question.prompt, len(question.pictures), candidate))]
 
 
 def _steps(parts: list[Part], *, stream: bool) -> list[list[Part]]:
@@ -112,28 +101,12 @@ def _steps(parts: list[Part], *, stream: bool) -> list[list[Part]]:
 
 def _pieces(part: Part) -> Iterator[Part]:
     if part.modality == "TEXT":
-        text = part.content["text"]
-        length = max(_SHORTEST_PIECE, -(-len(text) // _MOST_EVENTS))
-        yield from (_text(text[at : at + length]) for at in range(0, len(text) or 1, length))
+        yield from map(_text, pieces(part.content["text"]))
     elif part.modality == "AUDIO":
         samples = base64.b64decode(bytes(part.content["inlineData"]["data"])[1:-1])
         yield from (_sound(samples[at : at + _SLICE]) for at in range(0, len(samples), _SLICE))
     else:
         yield part
-
-
-def _reply(question: Question, model: str, candidate: int) -> str:
-    seen = len(question.pictures)
-    pictures_seen = f" I also got {seen} picture{'s' if seen > 1 else ''}." if seen else ""
-    other = f" (This is answer {candidate + 1}.)" if candidate else ""
-    return (
-        f"Hello from the sandbox! You asked {model}: “{_quoted(question.prompt)}”.{pictures_seen} "
-        f"I stand in for the real model: I cost nothing and I always answer like this.{other}"
-    )
-
-
-def _quoted(prompt: str) -> str:
-    return prompt if len(prompt) <= 300 else f"{prompt[:300]}…"
 
 
 def _picture(question: Question, model: str, candidate: int) -> Part:

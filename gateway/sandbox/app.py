@@ -9,12 +9,13 @@ import socket
 
 import uvicorn
 
-from gateway.sandbox import question, wire
+from gateway.sandbox import markers, wire
+from gateway.sandbox.call import Call
 from gateway.sandbox.exchange import Exchange, HungUpError, Receive, Scope, Send
 from gateway.sandbox.faults import Faults
 from gateway.sandbox.log import Log, Record
 from gateway.sandbox.refusals import refusal
-from gateway.sandbox.vendor import Call, Vendor
+from gateway.sandbox.vendor import Vendor
 from gateway.sandbox.wire import Answer
 
 
@@ -54,7 +55,7 @@ class Sandbox:
         return wire.whole(self._log.shown())
 
     async def _answer(self, exchange: Exchange, record: Record, body: bytes) -> Answer:
-        marks = question.markers(body)
+        marks = markers.found(body)
         try:
             fault = self._faults.due(record, marks) if self._faults else None
             call = Call(record=record, body=body, marks=marks, fault=fault)
@@ -62,7 +63,7 @@ class Sandbox:
                 return self._vendor.answer(call)
             return await exchange.beside(lambda: self._spoiled(call))
         except ValueError as error:
-            return refusal(400, str(error), record.nonce, code="invalid_request")
+            return refusal(400, str(error), record, code="invalid_request")
 
     def _spoiled(self, call: Call) -> Answer:
         answer = self._vendor.answer(call)

@@ -74,9 +74,13 @@ class Exchange:
         for number, chunk in enumerate(answer.chunks):
             if number and answer.gap:
                 await self.pause(answer.gap)
+            if number == len(answer.chunks) // 2 and answer.silence != 0:
+                await self.pause(answer.silence)
             await self._write(chunk, more=number != last)
             if number < len(answer.usages) and answer.usages[number]:
                 self._record.usage = answer.usages[number]
+            if number == answer.whole_at:
+                self._record.whole = True
         if answer.cut:
             await self._abort()
 
@@ -92,6 +96,7 @@ class Exchange:
     async def _head(self, answer: Answer) -> None:
         self._record.status = answer.status
         headers = [(b"content-type", answer.content_type), *answer.headers]
+        headers.append((b"x-oneapi-request-id", self._record.nonce.encode()))
         if answer.length is not None:
             headers.append((b"content-length", b"%d" % answer.length))
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from gateway.sandbox import twists
 from gateway.sandbox.log import Record
+from gateway.sandbox.turn import Turn
 from gateway.sandbox.wire import Answer, Event
 
 _SPEC = re.compile(r"(?P<name>[a-z0-9]+)(?:=(?P<argument>[^*\s]+))?(?:\*(?P<times>[0-9]+))?")
@@ -41,6 +42,10 @@ class Fault:
         """The events of the answer, changed.  `ValueError` when the argument is no number."""
         twist = twists.EVENTS.get(self.name)
         return twist(events, self.argument) if twist else events
+
+    def change_turn(self, turn: Turn) -> Turn:
+        """What is said, changed."""
+        return turn
 
     def change_answer(self, answer: Answer, record: Record) -> Answer:
         """The bytes of the answer, changed.  `ValueError` when the argument is no number."""

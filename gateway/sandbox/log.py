@@ -29,7 +29,11 @@ class Record(msgspec.Struct, kw_only=True):
     status: int = 0  # 0: no head was sent
     answer_bytes: int = 0
     answer_sha256: str = ""
-    usage: Mapping[str, Any] | None = None
+    model: str = ""  # as asked
+    stream: bool = False  # whether a stream was asked for
+    whole: bool = False  # whether the answer was sent to its end, a stream to its dialect's own sign of it
+    usage: Mapping[str, Any] | None = None  # as reported
+    tokens: Mapping[str, int] | None = None  # what the answer truly costs, by kind, whatever was reported
     end: Literal["complete", "cancelled"] | None = None
     started: float
     ended: float | None = None

@@ -1,20 +1,16 @@
-"""What does a request body ask for?
+"""What does a request body in Gemini's dialect ask for?
 
 Snake and camel case may be mixed inside one object and mean the same (snake wins, as at the vendor), both base64
-alphabets are taken, unknown fields are skipped.  Anywhere in the body a marker may stand, so that it passes through a
-gateway: `sandbox-size: BYTES` for an answer of that size, `sandbox-gap: SECONDS` between the events of a stream,
-`sandbox-fault: SPEC` for misbehaviour (`faults.py`).
+alphabets are taken, unknown fields are skipped.
 """
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from gateway.sandbox import usage
 
-_MARKER = re.compile(rb'sandbox-(size|gap|fault): ?([^\s"\\]+)')
 _SNAKE = re.compile(r"_([a-z])")
 
 
@@ -129,13 +125,6 @@ def read(body: bytes) -> Question:
         return msgspec.convert(_camel(value) if b"_" in body else value, Question)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(str(error)) from None
-
-
-def markers(body: bytes) -> Mapping[str, str]:
-    """The markers in a body, by name: "size", "gap", "fault"."""
-    if b"sandbox-" not in body:
-        return {}
-    return {name.decode(): value.decode(errors="replace") for name, value in _MARKER.findall(body)}
 
 
 def _camel(value: Any) -> Any:

@@ -1,6 +1,7 @@
-"""How does the vendor write errors?  In new-api's shape on every route; Google's own shape exists for faults."""
+"""How does the vendor write errors?  In new-api's shape, on /v1/messages in Anthropic's; others exist for faults."""
 
-from gateway.sandbox.wire import Answer, unary
+from gateway.sandbox.log import Record
+from gateway.sandbox.wire import Answer, Event, unary
 
 _GOOGLE = {
     400: "INVALID_ARGUMENT",
@@ -12,12 +13,30 @@ _GOOGLE = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+_ANTHROPIC = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
 
 
-def refusal(status: int, message: str, nonce: str, *, code: str = "", kind: str = "new_api_error") -> Answer:
-    """An error as new-api writes it; `kind` is its `type`."""
-    text = f"{message} (request id: {nonce})"
-    return unary({"error": {"message": text, "type": kind, "param": "", "code": code}}, status=status)
+def refusal(status: int, message: str, record: Record, *, code: str = "") -> Answer:
+    """An error of the relay itself, in the shape of the route."""
+    if is_anthropic(record):
+        return unary(anthropic_error(status, message, record), status=status)
+    return middleware_refusal(status, message, record, code=code)
+
+
+def middleware_refusal(
+    status: int, message: str, record: Record, *, code: str = "", kind: str = "new_api_error"
+) -> Answer:
+    """An error from before the relay (key, model, path): OpenAI's shape on every route; `kind` is its `type`."""
+    return unary(openai_error(message, record, code=code, kind=kind), status=status)
 
 
 def google_refusal(status: int, seconds: str) -> Answer:
@@ -29,3 +48,28 @@ def google_refusal(status: int, seconds: str) -> Answer:
         "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"}],
     }
     return unary({"error": error}, status=status)
+
+
+def task_refusal(status: int, message: str, record: Record) -> Answer:
+    """An error as new-api writes it on the routes of tasks."""
+    return unary({"code": "fail_to_fetch_task", "message": _signed(message, record), "data": None}, status=status)
+
+
+def openai_error(message: str, record: Record, *, code: str, kind: str = "new_api_error") -> Event:
+    """The body of an error in OpenAI's shape, as new-api fills it."""
+    return {"error": {"message": _signed(message, record), "type": kind, "param": "", "code": code}}
+
+
+def anthropic_error(status: int, message: str, record: Record) -> Event:
+    """The body of an error in Anthropic's shape."""
+    kind = _ANTHROPIC.get(status, "api_error")
+    return {"type": "error", "error": {"type": kind, "message": _signed(message, record)}}
+
+
+def is_anthropic(record: Record) -> bool:
+    """Whether the route speaks Anthropic's language."""
+    return record.path.startswith("/v1/messages")
+
+
+def _signed(message: str, record: Record) -> str:
+    return f"{message} (request id: {record.nonce})"

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import msgspec
 
-from gateway.sandbox.answers import filler
 from gateway.sandbox.log import Record
 from gateway.sandbox.refusals import google_refusal, refusal
+from gateway.sandbox.replies import filler
 from gateway.sandbox.wire import SSE, Answer, Event, whole
 
 _CODES = {429: "rate_limit", 503: "overloaded"}
@@ -22,7 +22,7 @@ _STREAM_ERROR = {"error": {"code": 503, "message": "The model is overloaded.", "
 def status(code: int, seconds: str, record: Record) -> Answer:
     """An error of that status in the vendor's shape, with `Retry-After` when seconds are given."""
     answer = refusal(
-        code, f"The sandbox was told to answer {code}.", record.nonce, code=_CODES.get(code, "bad_response_status_code")
+        code, f"The sandbox was told to answer {code}.", record, code=_CODES.get(code, "bad_response_status_code")
     )
     return replace(answer, headers=((b"retry-after", seconds.encode()),)) if seconds else answer
 
@@ -33,16 +33,16 @@ def _google(_: Answer, argument: str, _record: Record) -> Answer:
 
 
 def _quota(_: Answer, _argument: str, record: Record) -> Answer:
-    return refusal(403, "The quota of this user is used up.", record.nonce, code="insufficient_user_quota")
+    return refusal(403, "The quota of this user is used up.", record, code="insufficient_user_quota")
 
 
 def _key(_: Answer, _argument: str, record: Record) -> Answer:
-    return refusal(401, "Invalid token", record.nonce)
+    return refusal(401, "Invalid token", record)
 
 
 def _echokey(_: Answer, _argument: str, record: Record) -> Answer:
     received = record.header(b"authorization").decode("latin-1")
-    return refusal(400, f"Bad request. Authorization was {received}", record.nonce, code="invalid_request")
+    return refusal(400, f"Bad request. Authorization was {received}", record, code="invalid_request")
 
 
 def _redirect(_: Answer, _argument: str, _record: Record) -> Answer:
@@ -94,13 +94,19 @@ def _hang(answer: Answer, _argument: str, _record: Record) -> Answer:
 def _drip(answer: Answer, argument: str, _record: Record) -> Answer:
     body = b"".join(answer.chunks)
     usages = [*[None] * (len(body) - 1), *answer.usages[-1:]]
-    return replace(answer, chunks=[body[at : at + 1] for at in range(len(body))], usages=usages, gap=float(argument))
+    return replace(
+        answer,
+        chunks=[body[at : at + 1] for at in range(len(body))],
+        usages=usages,
+        whole_at=len(body) - 1,
+        gap=float(argument),
+    )
 
 
 def _cut(answer: Answer, _argument: str, _record: Record) -> Answer:
     if len(answer.chunks) == 1:
         body = answer.chunks[0]
-        return replace(answer, chunks=[body[: len(body) // 2]], usages=(), cut=True)
+        return replace(answer, chunks=[body[: len(body) // 2]], usages=(), whole_at=None, cut=True)
     return replace(answer, chunks=answer.chunks[: min(2, len(answer.chunks) - 1)], cut=True)
 
 
@@ -184,7 +190,7 @@ def _nonewline(answer: Answer) -> Answer:
 
 def _streamerror(answer: Answer) -> Answer:
     error = b"data: %b\n\n" % msgspec.json.encode(_STREAM_ERROR)
-    return replace(answer, chunks=[*answer.chunks[:2], error], usages=answer.usages[:2])
+    return replace(answer, chunks=[*answer.chunks[:2], error], usages=answer.usages[:2], whole_at=None)
 
 
 def _only_streams(twist: Callable[[Answer], Answer]) -> Callable[[Answer], Answer]:

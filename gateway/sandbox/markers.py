@@ -1,0 +1,21 @@
+"""What does a request ask the sandbox for, beside its text?
+
+A marker may stand anywhere in the body, so that it passes through a gateway like any other text:
+
+* `sandbox-size: BYTES`: an answer of that size
+* `sandbox-gap: SECONDS`: the time between the events of a stream
+* `sandbox-cached: TOKENS`: so many tokens of the prompt are reported as read from a cache (not on Gemini's routes)
+* `sandbox-fault: SPEC`: misbehaviour (`faults.py`)
+"""
+
+import re
+from collections.abc import Mapping
+
+_MARKER = re.compile(rb'sandbox-(size|gap|cached|fault): ?([^\s"\\]+)')
+
+
+def found(body: bytes) -> Mapping[str, str]:
+    """The markers in a body, by name: "size", "gap", "cached", "fault"."""
+    if b"sandbox-" not in body:
+        return {}
+    return {name.decode(): value.decode(errors="replace") for name, value in _MARKER.findall(body)}

@@ -1,0 +1,95 @@
+"""Which dialect answers on which route?  The routes of OpenAI and Anthropic that take and give text."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from gateway.sandbox import chat, completions, embeddings, families, messages, replies, responses, tokens, wire
+from gateway.sandbox.asked import Asked
+from gateway.sandbox.call import Call
+from gateway.sandbox.refusals import middleware_refusal
+from gateway.sandbox.turn import Turn
+from gateway.sandbox.wire import Answer, Event, Frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How one route reads requests and writes answers."""
+
+    read: Callable[[bytes], Asked]
+    whole: Callable[[Turn], Event]
+    frames: Callable[[Turn], list[Frame]] | None = None  # None: it never streams
+    blank_lines: int = 1  # between two events
+
+
+_DIALECTS: Mapping[str, Dialect] = {
+    "/v1/chat/completions": Dialect(read=chat.read, whole=chat.whole, frames=chat.frames),
+    "/v1/completions": Dialect(read=completions.read, whole=completions.whole, frames=completions.frames),
+    "/v1/responses": Dialect(read=responses.read, whole=responses.whole, frames=responses.frames),
+    "/v1/responses/compact": Dialect(read=responses.read, whole=responses.compacted),
+    "/v1/messages": Dialect(read=messages.read, whole=messages.whole, frames=messages.frames, blank_lines=2),
+}
+PATHS = frozenset({*_DIALECTS, "/v1/messages/count_tokens", "/v1/embeddings"})
+
+
+def answer(call: Call) -> Answer:
+    """The answer to a request on one of `PATHS`.  `ValueError` when it cannot be understood."""
+    if dialect := _DIALECTS.get(call.record.path):
+        return _written(call, dialect)
+    return _embedded(call) if call.record.path == "/v1/embeddings" else _counted(call)
+
+
+def _written(call: Call, dialect: Dialect) -> Answer:
+    asked = dialect.read(call.body)
+    if refused := _no_channel(call, asked.model, "text"):
+        return refused
+    turn = _turn(call, asked)
+    if call.fault:
+        turn = call.fault.change_turn(turn)
+    call.record.stream = asked.stream
+    if asked.stream and dialect.frames:
+        return wire.framed(dialect.frames(turn), call.gap, blank_lines=dialect.blank_lines)
+    event = dialect.whole(turn)
+    return wire.unary(event, usage=event.get("usage"))
+
+
+def _turn(call: Call, asked: Asked) -> Turn:
+    """What is said, and what it costs; the log has the true cost, whatever a fault makes of it afterwards."""
+    said = replies.made(asked, call.size)
+    spent = tokens.of_call(asked, said, call.cached)
+    call.record.tokens = spent.kinds()
+    return Turn(
+        asked=asked,
+        model=asked.model,
+        replies=said,
+        tokens=spent,
+        nonce=call.record.nonce,
+        created=int(call.record.started),
+    )
+
+
+def _embedded(call: Call) -> Answer:
+    request = embeddings.read(call.body)
+    if refused := _no_channel(call, request.model, "embedding"):
+        return refused
+    event = embeddings.answer(request)
+    call.record.tokens = tokens.Tokens(prompt=event["usage"]["prompt_tokens"]).kinds()
+    return wire.unary(event, usage=event["usage"])
+
+
+def _counted(call: Call) -> Answer:
+    asked = messages.read(call.body)
+    return _no_channel(call, asked.model, "text") or wire.unary({"input_tokens": tokens.of_prompt(asked).prompt})
+
+
+def _no_channel(call: Call, model: str, kind: str) -> Answer | None:
+    """The vendor's refusal of a model that it does not have.  `ValueError` when the model is of another kind."""
+    call.record.model = model
+    if not model:
+        return middleware_refusal(400, "Model name not specified", call.record, code="invalid_request")
+    known = families.kind(model)
+    if known is None:
+        message = f"No available channel for model {model} under group default"
+        return middleware_refusal(503, message, call.record, code="model_not_found")
+    if known != kind:
+        raise ValueError(f"{model} does not support {call.record.path}")
+    return None
