@@ -1,7 +1,8 @@
 """Who is calling?  Authentication: the client whose key is in the request.
 
-A key may be in `x-goog-api-key`, in `Authorization: Bearer` or in `?key=`.  A key that is not valid is refused with the
-same message and after the same work, whether it is malformed, unknown, revoked or expired.
+A key may be in `x-goog-api-key`, `x-api-key`, `Authorization: Bearer` or `?key=`.  Tools send two where their user has
+a vendor's key in the environment too: the one of our form counts, if it is the only one.  A key that is not valid is
+refused with the same message and after the same work, whether it is malformed, unknown, revoked or expired.
 """
 
 import datetime as dt
@@ -41,7 +42,9 @@ class Auth:
         """Find the one key of a request.  Raises `ConflictingKeys` or `KeyMissing`."""
         keys = {key for key in _keys(request) if key}
         if len(keys) > 1:
-            raise ConflictingKeys
+            keys = {key for key in keys if well_formed(key)}
+            if len(keys) != 1:
+                raise ConflictingKeys
         if not keys:
             raise KeyMissing
         key = keys.pop()
@@ -62,6 +65,7 @@ class Auth:
 def _keys(request: Request) -> Iterator[str]:
     """Every key that the request holds, in any of the places; "" where one is empty."""
     yield from request.headers.all(b"x-goog-api-key")
+    yield from request.headers.all(b"x-api-key")
     for credentials in request.headers.all(b"authorization"):
         scheme, _, key = credentials.partition(" ")
         if scheme.lower() == "bearer":

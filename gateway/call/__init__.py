@@ -2,7 +2,19 @@
 
 from gateway.call.call import Call, Plan, Route, UpstreamRequest
 from gateway.call.operation import Operation
-from gateway.call.protocols import Dialect, Event, Frame, Framing, Meter, Permit, Sink, State
+from gateway.call.protocols import (
+    Dialect,
+    Event,
+    Frame,
+    Framing,
+    ListedModel,
+    Meter,
+    ModelLister,
+    ModelPage,
+    Permit,
+    Sink,
+    State,
+)
 from gateway.call.usage import Demand, Kind, Modality, Source, Usage
 
 __all__ = [
@@ -13,8 +25,11 @@ __all__ = [
     "Frame",
     "Framing",
     "Kind",
+    "ListedModel",
     "Meter",
     "Modality",
+    "ModelLister",
+    "ModelPage",
     "Operation",
     "Permit",
     "Plan",

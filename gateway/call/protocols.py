@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence  # noqa: TC003  a type of named tuples
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:  # calls are made of these
+    from msgspec import Raw
+
     from gateway.call.call import Call, Plan, Route
     from gateway.call.usage import Usage
     from gateway.errors import ErrorShape
@@ -95,6 +98,41 @@ class Meter(Protocol):
         """Whether the answer ended normally, with its content inline, so that it may be cached."""
 
 
+class ListedModel(NamedTuple):
+    """One model of the upstream's list."""
+
+    name: str  # as calls name it
+    entry: Raw  # as the upstream wrote it
+
+
+class ModelPage(NamedTuple):
+    """One page of that list."""
+
+    models: Sequence[ListedModel]
+    next_query: str = ""  # of the target, for the page behind it; "" on the last one
+
+
+class ModelLister(Protocol):
+    """The upstream's list of models, as a dialect reads it and shows it to a client."""
+
+    @property
+    def target(self) -> str:
+        """The upstream's path of the list."""
+
+    @property
+    def query(self) -> str:
+        """Of the first page, as large as it can be."""
+
+    def read(self, body: bytes) -> ModelPage:
+        """Read a page.  Raises `ValueError` when it is not one."""
+
+    def page_wanted(self, call: Call) -> str | None:
+        """The query of the one page that is enough for this call; None: all are wanted."""
+
+    def answer(self, call: Call, pages: Sequence[ModelPage]) -> bytes:
+        """What the client may see.  Raises `RouteUnknown` for a model that is not there, and `BadRequest`."""
+
+
 class Dialect(Protocol):
     """One way of speaking to the upstream: bytes in, bytes out, no state.  The pipeline does the I/O.
 
@@ -108,6 +146,10 @@ class Dialect(Protocol):
     @property
     def errors(self) -> ErrorShape:
         """How its callers read errors."""
+
+    @property
+    def models(self) -> ModelLister | None:
+        """Where the upstream lists its models; None where it does not."""
 
     def route(self, request: Any) -> Route | None:
         """Say what the path asks for, whatever the HTTP method; None when it is not of this dialect."""

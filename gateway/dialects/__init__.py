@@ -3,10 +3,10 @@
 from typing import Final
 
 from gateway.call import Dialect
-from gateway.dialects import gemini
 from gateway.dialects.gemini import GEMINI
+from gateway.dialects.model_lists import ANTHROPIC_LISTS, OPENAI_LISTS
 from gateway.dialects.router import Router
 
-__all__ = ["ALL", "Router", "gemini"]
+__all__ = ["ALL", "Router"]
 
-ALL: Final[tuple[Dialect, ...]] = (GEMINI,)
+ALL: Final[tuple[Dialect, ...]] = (GEMINI, ANTHROPIC_LISTS, OPENAI_LISTS)

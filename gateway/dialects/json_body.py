@@ -47,9 +47,19 @@ def model_of(members: Mapping[str, Raw]) -> str:
         model = _TEXT.decode(members[named[0]])
     except msgspec.MsgspecError:
         raise BadRequest("The member `model` is not a string.") from None
-    if not _MODEL.fullmatch(model):
-        raise BadRequest("A model name is 1 to 128 letters, digits and ._:/@+[]- and begins with a letter or a digit.")
+    if not is_model_name(model):
+        raise wrong_name()
     return model
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a model can be called so."""
+    return _MODEL.fullmatch(name) is not None
+
+
+def wrong_name() -> BadRequest:
+    """The refusal of a name that no model can have."""
+    return BadRequest("A model name is 1 to 128 letters, digits and ._:/@+[]- and begins with a letter or a digit.")
 
 
 def is_true(members: Mapping[str, Raw], name: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.errors.fault import Fault
+from gateway.errors.shape import should_retry
 from gateway.errors.tree import GatewayError
 
 # HTTP status -> type, https://docs.anthropic.com/en/api/errors.
@@ -40,7 +41,7 @@ class AnthropicShape:
         return b"event: error\ndata: " + body.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\n"
 
     def headers(self, error: GatewayError) -> list[tuple[bytes, bytes]]:
-        return [] if error.retryable else [(b"x-should-retry", b"false")]
+        return should_retry(error)
 
 
 def _type_of(status: int) -> str:

@@ -22,5 +22,6 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     quoted: bool = False  # what is said here stood within the text of another error
     retry_after: float | None = None  # seconds that are asked for, by header or by Google's RetryInfo
     retry_header: str = ""  # the header's own value, where it is a good one
+    should_retry: str = ""  # the header's `true` or `false`
     shape: ShapeName = ""  # of the body: it may pass as it is to callers who expect this one
     body: bytes = b""

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from gateway.errors.fault import Fault
-from gateway.errors.tree import GatewayError
+from gateway.errors.shape import should_retry
+from gateway.errors.tree import GatewayError, ModelUnknown
 
 INVALID, SERVER = "invalid_request_error", "server_error"
 
@@ -38,18 +39,18 @@ class OpenAIShape:
         return b"data: " + body.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\n"
 
     def headers(self, error: GatewayError) -> list[tuple[bytes, bytes]]:
-        """`x-should-retry` is what OpenAI's and Anthropic's SDKs obey first."""
-        return [] if error.retryable else [(b"x-should-retry", b"false")]
+        return should_retry(error)
 
 
 def error_object(error: GatewayError) -> dict[str, Any]:
     """An error of ours, as the member `error`."""
-    kind, code = WORDS.get(error.reason, (INVALID if error.code < 500 else SERVER, error.reason.lower()))
+    word = error.metadata.get("upstream_code") or error.reason.lower()
+    kind, code = WORDS.get(error.reason, (INVALID if error.code < 500 else SERVER, word))
     if error.reason == "RATE_LIMITED" and error.metadata.get("limit", "").startswith("tokens"):
         kind = "tokens"
     if error.reason == "NOT_CACHED":
         kind = INVALID
-    param = "model" if error.reason in ABOUT_THE_MODEL else None
+    param = "model" if error.reason in ABOUT_THE_MODEL or isinstance(error, ModelUnknown) else None
     return {"message": error.message, "type": kind, "param": param, "code": code}
 
 

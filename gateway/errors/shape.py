@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from gateway.errors.fault import Fault
-from gateway.errors.tree import GatewayError
+from gateway.errors.tree import GatewayError, UpstreamRefused
 
 
 class ErrorShape(Protocol):
@@ -20,3 +20,12 @@ class ErrorShape(Protocol):
 
     def headers(self, error: GatewayError) -> list[tuple[bytes, bytes]]:
         """Header lines that these SDKs obey, beside those of the error itself."""
+
+
+def should_retry(error: GatewayError) -> list[tuple[bytes, bytes]]:
+    """`x-should-retry`, which OpenAI's and Anthropic's SDKs obey first: where it is known, and the upstream's own."""
+    if not error.retryable:
+        return [(b"x-should-retry", b"false")]
+    if isinstance(error, UpstreamRefused) and error.fault.should_retry:
+        return [(b"x-should-retry", error.fault.should_retry.encode())]
+    return []

@@ -15,8 +15,9 @@ HTTP status, reason and outcome are facts of the class: one error is one place. 
 their shapes, beside this module.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, Self
 
 from gateway.errors.fault import Fault
 
@@ -29,7 +30,7 @@ class GatewayError(Exception):
     outcome: ClassVar[str]
     message: str = ""  # for the caller, where nothing more special is known
     hint: ClassVar[str] = ""  # what to do about it
-    retryable: ClassVar[bool] = True  # sent again as it is, the request may succeed
+    retryable: bool = True  # sent again as it is, the request may succeed
 
     def __init__(
         self, message: str = "", *, retry_after: int | None = None, metadata: Mapping[str, str] | None = None
@@ -59,7 +60,7 @@ class ConflictingKeys(Refused):
     """Two client keys that differ."""
 
     reason = "CONFLICTING_KEYS"
-    message = "Two different API keys were sent. Send one, in x-goog-api-key."
+    message = "Two different API keys were sent. Send one, in the header that your SDK has for it."
 
 
 class ModelMissing(Refused):
@@ -201,6 +202,7 @@ class UpstreamRefused(UpstreamError):
     def __init__(self, fault: Fault) -> None:
         super().__init__(f"The upstream answered {fault.status}.")
         self.fault = fault
+        self.retryable = fault.kind != "model"
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -217,6 +219,11 @@ class ModelUnknown(UpstreamError):
         hint = f"Near it are {', '.join(nearest)}." if nearest else "List the models to see which there are."
         metadata = {"upstream_code": "model_not_found", "model": model}
         super().__init__(f"The upstream has no model {model}. {hint}", metadata=metadata)
+
+    @classmethod
+    def beside(cls, model: str, known: Iterable[str]) -> Self:
+        """With the nearest of the names that there are."""
+        return cls(model, difflib.get_close_matches(model, known, n=3, cutoff=0.4))
 
 
 class UpstreamKeyRefused(Failed):

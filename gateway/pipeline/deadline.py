@@ -77,6 +77,8 @@ class Deadline:
         self.gone = True
         if self._reply.finished or self._entry.settled or self._timeout.expired():
             return
+        if self._call.stream and self._entry.whole:  # SDKs hang up at the terminator, which they have
+            return
         now = asyncio.get_running_loop().time()
         free = self._call.stream or not self._entry.sent
         if free or self._reply.started or self._orphaned.count >= self._orphaned.limit:

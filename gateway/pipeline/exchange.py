@@ -48,7 +48,8 @@ class Exchange:
             timing += f", upstream;dur={entry.upstream_seconds * 1000:.1f}"
         lines = [
             (b"content-type", content_type.encode("latin-1")),
-            (b"x-request-id", entry.request_id.encode()),
+            (b"x-request-id", entry.request_id.encode()),  # OpenAI's SDKs read this one
+            (b"request-id", entry.request_id.encode()),  # and Anthropic's that one
             (b"server-timing", timing.encode()),
         ]
         if self.source is not None:

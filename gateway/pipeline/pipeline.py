@@ -6,9 +6,8 @@ raising a `GatewayError`; there is no other way to leave early, and every way of
 
 import asyncio
 import contextlib
-import difflib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
 from gateway import background
@@ -35,6 +34,7 @@ from gateway.limits import Limits
 from gateway.memory import MemoryBudget
 from gateway.pipeline.deadline import Deadline, OrphanedCalls
 from gateway.pipeline.exchange import DrainState, Exchange
+from gateway.pipeline.missing import MissingOperations
 from gateway.pipeline.model_list import ListedModels, ModelList
 from gateway.pipeline.relay import Relay, Waits
 from gateway.pipeline.responder import Responder
@@ -69,6 +69,7 @@ class Pipeline:
         self._max_body_bytes, self._call_seconds = max_body_bytes, call_seconds
         self._stream_seconds = stream_seconds
         self._model_list = ModelList(self._fetch, call_seconds)
+        self._missing = MissingOperations()
         self._orphaned = OrphanedCalls()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,6 +105,7 @@ class Pipeline:
         client = self._identify(exchange)  # 400, 401
         self._gate(exchange, client, route)  # 503, 400, 404, 403: whose task, which model, as far as the path says
         body = await self._body(exchange, route.operation, client)  # 415, 413, 408, 503
+        self._missing.check(route.operation)  # 404: what the upstream was found not to have
         plan = await background.off_loop(len(body), route.dialect.plan, route, request, body)  # 400
         self._allow(exchange, client, plan.model)  # 403: a model that the body names
         deadline = arrived + server_timeout(request, self._call_seconds)
@@ -112,7 +114,10 @@ class Pipeline:
         try:
             await self._answer(exchange, call)  # 502, 503, 504
         except UpstreamRefused as error:
-            if error.fault.kind != "model" or error.fault.status != 503 or exchange.reply.started:
+            if exchange.reply.started:
+                raise
+            self._missing.learn(route.operation, error)  # 404
+            if error.fault.kind != "model" or error.fault.status != 503:
                 raise
             raise await self._unknown_model(call) or error from None  # 404
 
@@ -202,8 +207,7 @@ class Pipeline:
         names = await self._model_list.names(call, NobodysAttempts())
         if names is None or call.model in names:
             return None
-        usable = [name for name in names if call.client.may_use(name)]
-        return ModelUnknown(call.model, difflib.get_close_matches(call.model, usable, n=3, cutoff=0.4))
+        return ModelUnknown.beside(call.model, filter(call.client.may_use, names))
 
     async def _refuse(self, exchange: Exchange, error: GatewayError) -> None:
         """The one way an error leaves: as an answer, or as the end of an answer that has begun."""
@@ -236,11 +240,7 @@ def call_of(route: Route, plan: Plan, request: Request, body: bytes, *, client: 
     headers = [("accept", request.headers.get(b"accept") or "*/*")]
     if operation.takes != "nothing":
         headers.append(("content-type", JSON))
-    headers += [
-        (name.decode("ascii"), value)
-        for name in sorted(operation.upstream_headers)
-        if (value := request.headers.get(name))
-    ]
+    headers += crossing(operation, request)
     target = f"{route.target}?{plan.query}" if plan.query else route.target
     return Call(
         client=client,
@@ -251,6 +251,20 @@ def call_of(route: Route, plan: Plan, request: Request, body: bytes, *, client: 
         deadline=deadline,
         cache_control=", ".join(request.headers.all(b"cache-control")).lower(),
     )
+
+
+def crossing(operation: Operation, request: Request) -> Iterator[tuple[str, str]]:
+    """The caller's headers that the operation passes on, in an order that is not the caller's.
+
+    Of an open list, `name-*`, all cross but its private ones; a value that is not printable ASCII does not.
+    """
+    names, private = operation.upstream_headers, operation.private_headers
+    opened = tuple(name.removesuffix(b"*") for name in names if name.endswith(b"*"))
+    for name in sorted(request.headers) if names else ():
+        if name in names or (opened and name.startswith(opened) and name not in private):
+            value = ", ".join(request.headers.all(name))
+            if value and value.isascii() and value.isprintable():
+                yield name.decode("ascii"), value
 
 
 def server_timeout(request: Request, limit: float) -> float:

@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from gateway.background import off_loop
-from gateway.call import Call, Framing, Meter, Sink
+from gateway.call import Call, Frame, Framing, Meter, Sink, State
 from gateway.errors import UpstreamBroke, UpstreamError, UpstreamTimeout
-from gateway.framing import JSON, is_json
+from gateway.framing import JSON, SSE, is_json
 from gateway.telemetry import Entry
 from gateway.upstream import Answer, Upstream
 
 LARGE_EVENT_BYTES = 4 * 1024 * 1024
+MAX_MODEL_CHARS = 128
+ERRORS: frozenset[State] = frozenset({"failed", "complete with error"})
 
 
 class Waits(NamedTuple):
@@ -24,14 +26,15 @@ class Waits(NamedTuple):
 
     idle: float  # between two pieces of it
     head: float = 60.0  # for its first event, before the caller is sent a head without one: proxies give up by then
-    linger: float = 5.0  # for the end of one that is complete
+    linger: float = 10.0  # for the rest of one whose answer is complete: its usage, its terminator, its end
 
 
 class Arriving:
     """The chunks of one stream as they come; the waiting is the upstream's time."""
 
     def __init__(self, chunks: AsyncIterator[bytes], entry: Entry, waits: Waits) -> None:
-        self.complete = False  # what has come is a complete answer: neither silence nor a reset takes that back
+        self.complete = False  # what has come is a complete answer: silence does not take that back
+        self.counted = False  # and all that is known of it: no reset does, either
         self._chunks, self._entry, self._waits = chunks, entry, waits
         self._head_due = time.perf_counter() + waits.head
 
@@ -44,7 +47,7 @@ class Arriving:
             async with asyncio.timeout(self._waits.linger if self.complete else self._waits.idle):
                 return await anext(self._chunks, b"")
         except (TimeoutError, UpstreamBroke, UpstreamTimeout) as error:
-            if self.complete:
+            if self.counted or (self.complete and isinstance(error, TimeoutError)):
                 return b""
             if isinstance(error, TimeoutError):
                 raise UpstreamTimeout from None
@@ -80,14 +83,17 @@ class Relay:
     async def ask(self, call: Call, entry: Entry, sink: Sink) -> Meter:
         """Ask for a call, on the bill of an entry.  Raises `Failed`."""
         meter = call.route.dialect.meter(call)
-        async with await self._upstream.send(call, entry, sink.memory) as answer:
-            framing = call.route.dialect.framing(call, answer.headers.get("content-type", ""))
-            if framing is None:
-                raise UpstreamBroke("The upstream answered with something that is not an answer.")
-            if answer.chunks is None:
-                await self._whole(answer, framing, meter, entry, sink)
-            else:
-                await self._stream(answer, framing, meter, entry, sink)
+        try:
+            async with await self._upstream.send(call, entry, sink.memory) as answer:
+                framing = call.route.dialect.framing(call, answer.headers.get("content-type", ""))
+                if framing is None:
+                    raise UpstreamBroke("The upstream answered with something that is not an answer.")
+                if answer.chunks is None:
+                    await self._whole(answer, framing, meter, entry, sink)
+                else:
+                    await self._stream(answer, framing, meter, entry, sink)
+        finally:
+            entry.served_model = meter.served_model[:MAX_MODEL_CHARS]
         return meter
 
     async def _whole(self, answer: Answer, framing: Framing, meter: Meter, entry: Entry, sink: Sink) -> None:
@@ -101,9 +107,12 @@ class Relay:
             if not is_json(answer.content_type or JSON):
                 raise UpstreamBroke("The upstream answered with something that is not JSON.") from None
             raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
-        entry.usage, entry.whole = meter.usage, True
+        entry.usage = meter.usage
+        if framing.content_type == SSE and meter.state == "open":  # events, though none were asked for
+            raise UpstreamBroke
+        entry.whole = True
         body = pieces[0][0] if len(pieces) == 1 else b"".join(piece for piece, _ in pieces)
-        if meter.state == "failed":  # a 2xx all the same, so its status and bytes are the caller's
+        if meter.state in ERRORS:  # a 2xx all the same, so its status and bytes are the caller's
             entry.fail(UpstreamError())
             body = self._upstream.redacted(body)
         await sink.whole(answer.status, framing.content_type, body, sink.memory)
@@ -117,46 +126,60 @@ class Relay:
         base, arriving = sink.memory.bytes, Arriving(answer.chunks, entry, self.waits)
         try:
             while chunk := await arriving.next(sink, answer.status, framing.content_type):
-                written, error = await _metered(meter, framing, chunk)
-                await _write(sink, answer.status, framing, written)
+                written, error = await _metered(meter, framing, chunk, started=sink.started)
+                await _write(sink, answer.status, framing, self._checked(meter, written))
                 if error:
                     raise self._upstream.refusal_within(error)
                 sink.memory.resize(base + framing.pending + sink.held)
-                arriving.complete = (
-                    meter.state == "complete" and not framing.pending and meter.usage.source == "reported"
-                )
-            last, error = await _metered(meter, framing, None)
+                arriving.complete = meter.state != "open" and not framing.pending
+                arriving.counted = arriving.complete and (framing.terminated or meter.usage.source == "reported")
+                if arriving.complete and framing.terminated:
+                    break
+            last, error = await _metered(meter, framing, None, started=sink.started)
             if error:
                 raise self._upstream.refusal_within(error)
             if meter.state == "open":
                 raise UpstreamBroke  # a relay whose own upstream broke ends its stream cleanly all the same
             if not last and not sink.started:
                 raise UpstreamBroke("The upstream's answer is empty.")
-            await _write(sink, answer.status, framing, last)
+            if meter.state in ERRORS:
+                entry.fail(UpstreamError())
             entry.whole = True
+            await _write(sink, answer.status, framing, self._checked(meter, last))
         finally:
             entry.usage = meter.usage
 
+    def _checked(self, meter: Meter, written: bytes) -> bytes:
+        """What is written, without our key where an error stands in it."""
+        return self._upstream.redacted(written) if meter.state in ERRORS else written
 
-async def _metered(meter: Meter, framing: Framing, chunk: bytes | None) -> tuple[bytes, bytes]:
-    """What to write, and the error object that ends the stream; b"" when there is none.  No chunk: it has ended."""
+
+async def _metered(meter: Meter, framing: Framing, chunk: bytes | None, *, started: bool = True) -> tuple[bytes, bytes]:
+    """What to write, and the error object that ends the stream; b"" when there is none.  No chunk: it has ended.
+
+    Before the answer has `started` no comment is written: it would be its head.
+    """
     written: list[bytes] = []
     try:
-        if chunk is None:
-            frames = framing.end()
-        elif framing.pending < LARGE_EVENT_BYTES:
-            frames = framing.feed(chunk)
-        else:  # its end copies it more than once
-            frames = await asyncio.to_thread(framing.feed, chunk)
-        for piece, event in frames:
+        for piece, event in await _frames(framing, chunk):
             if event is not None:
                 await off_loop(len(event.data), meter.see, event)
                 if meter.state == "failed":
                     return b"".join(written), event.data
+            elif not started and not written and framing.content_type == SSE:
+                continue
             written.append(piece)
     except ValueError:
         raise UpstreamBroke("The upstream's answer is not whole JSON.") from None
     return b"".join(written), b""
+
+
+async def _frames(framing: Framing, chunk: bytes | None) -> list[Frame]:
+    if chunk is None:
+        return framing.end()
+    if framing.pending < LARGE_EVENT_BYTES:
+        return framing.feed(chunk)
+    return await asyncio.to_thread(framing.feed, chunk)  # the end of a large event copies it more than once
 
 
 async def _write(sink: Sink, status: int, framing: Framing, written: bytes) -> None:

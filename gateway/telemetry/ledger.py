@@ -39,6 +39,8 @@ class Entry:
     address: str | None = None  # where the caller calls from
     key_fingerprint: str | None = None
     upstream_status: int | None = None  # of its last answer
+    upstream_request_id: str | None = None  # of that answer
+    served_model: str = ""  # that the answer names
     status: int = 0
     cache: str = "bypass"  # what the cache did: hit, miss, bypass, collapsed
     saved_tokens: int = 0  # what the cached answer had cost
@@ -213,6 +215,8 @@ class Ledger:
             tokens_in=entry.usage.tokens_in,
             tokens_out=entry.usage.tokens_out,
             usage=entry.usage.source,
+            served_model=entry.served_model or None,
+            upstream_request_id=entry.upstream_request_id,
         ))  # fmt: skip
 
 

@@ -48,6 +48,8 @@ class CallLine(msgspec.Struct, kw_only=True, gc=False):
     tokens_in: int
     tokens_out: int
     usage: str
+    served_model: str | None  # that the answer names
+    upstream_request_id: str | None  # the vendor's own
     reason: str | None  # of the error the call ended with
     upstream_status: int | None  # of the upstream's last answer
     key_fingerprint: str | None  # the first characters of the key's hash in the clients file

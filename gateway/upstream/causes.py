@@ -35,6 +35,7 @@ class Cause(NamedTuple):
     code: str = ""  # the vendor's own word, or the cause's number
     number: int | None = None  # the code, where it is one
     status: str = ""
+    kind: str = ""  # its `type`
     details: list[Any] | None = None
     quoted: bool = False  # read within the text of another error
 
@@ -52,6 +53,7 @@ def cause_of(parsed: Any, depth: int = 0) -> Cause:
         code=_code(parsed),
         number=_number(parsed.get("code")),
         status=_word(parsed.get("status")),
+        kind=_word(parsed.get("type")),
         details=parsed["details"] if isinstance(parsed.get("details"), list) else None,
     )
     for name in INNER:

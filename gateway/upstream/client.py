@@ -8,8 +8,9 @@ pipeline's: it cancels what takes too long.
 import asyncio
 import math
 import random
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -46,6 +47,7 @@ FOR_OPERATORS = {  # a caller can do nothing about these, and a client would ask
     511: "a network on the way wants somebody to log in",
 }
 ERROR_STATUSES = frozenset(map(str, range(400, 600)))
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Attempts(Protocol):
@@ -56,6 +58,7 @@ class Attempts(Protocol):
     sent: bool  # whether the upstream may have seen, and billed, any of it
     upstream_seconds: float
     upstream_status: int | None  # of the last answer
+    upstream_request_id: str | None  # by which the vendor finds that answer in its own log
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,6 +70,7 @@ class NobodysAttempts:
     sent: bool = False
     upstream_seconds: float = 0.0
     upstream_status: int | None = None
+    upstream_request_id: str | None = None
 
 
 class Upstream:
@@ -152,6 +156,7 @@ class Upstream:
         try:
             incoming = await self._transport.send(self._requests.of(call))
             attempts.upstream_status = incoming.status
+            attempts.upstream_request_id = _request_id(incoming.headers)
             answer = await read(incoming, stream=call.stream, limit=self._max_answer_bytes, memory=memory)
             outcome = str(answer.status)
         except httpx.TransportError as error:
@@ -195,8 +200,15 @@ class Upstream:
         return self._refusal(fault_of(status, "", body, self._key()))
 
     def _fault(self, answer: Answer) -> Fault:
-        wait = answer.headers.get("retry-after", "")
-        return fault_of(answer.status, answer.content_type, answer.body, self._key(), wait)
+        said = answer.headers.get
+        return fault_of(
+            answer.status,
+            answer.content_type,
+            answer.body,
+            self._key(),
+            retry_after=said("retry-after", ""),
+            should_retry=said("x-should-retry", ""),
+        )
 
     def _refusal(self, fault: Fault) -> Failed:
         if fault.kind in {"key", "balance"}:
@@ -214,3 +226,8 @@ class Upstream:
             self._told |= is_open
             for label in self._told:
                 self._metrics.child(self._metrics.breaker_open, label).set(label in is_open)
+
+
+def _request_id(headers: Mapping[str, str]) -> str | None:
+    named = headers.get("x-oneapi-request-id", "")
+    return named if REQUEST_ID.fullmatch(named) else None

@@ -28,6 +28,18 @@ CODES: Mapping[str, str] = {
     "NOT_FOUND": "404",
     "INVALID_ARGUMENT": "400",
 }
+# The same for Anthropic's types, whose errors have no code at all: https://docs.anthropic.com/en/api/errors.
+TYPES: Mapping[str, str] = {
+    "invalid_request_error": "400",
+    "authentication_error": "401",
+    "permission_error": "403",
+    "not_found_error": "404",
+    "request_too_large": "413",
+    "rate_limit_error": "429",
+    "api_error": "500",
+    "timeout_error": "504",
+    "overloaded_error": "529",
+}
 
 _JSON = msgspec.json.Decoder[Any]()
 _SAID = msgspec.json.Decoder(tuple[str, str, str, list[Any]])
@@ -35,8 +47,10 @@ _SECONDS = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
 _RETRY_AFTER = re.compile(r"\d{1,9}|\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII)  # RFC 9110, section 10.2.3
 
 
-def fault_of(status: int, content_type: str, body: bytes, secret: str, retry_after: str = "") -> Fault:
-    """Read an error.  `retry_after` is the header's value; the secret stands nowhere in what is returned."""
+def fault_of(
+    status: int, content_type: str, body: bytes, secret: str, *, retry_after: str = "", should_retry: str = ""
+) -> Fault:
+    """Read an error; the last two are values of headers.  The secret stands nowhere in what is returned."""
     is_large = len(body) > MAX_READ_BYTES  # nobody's message: at most its beginning is passed on
     body = redacted(body[:MAX_READ_BYTES], secret)
     parsed = None if is_large else _parsed(body)
@@ -62,6 +76,7 @@ def fault_of(status: int, content_type: str, body: bytes, secret: str, retry_aft
         number=cause.number,
         quoted=cause.quoted,
         retry_after=_seconds(retry_after, cause),
+        should_retry=should_retry if should_retry in {"true", "false"} else "",
         retry_header=retry_after if _RETRY_AFTER.fullmatch(retry_after) else "",
         shape=_shape(parsed, status) if clean is plain and not cause.quoted else "",
         body=body,
@@ -76,7 +91,7 @@ def code_within(body: bytes) -> str:
 def _code_of(cause: Cause) -> str:
     if cause.quoted and cause.number is not None:
         return str(cause.number)
-    return cause.code or CODES.get(cause.status, "")
+    return cause.code or CODES.get(cause.status, "") or TYPES.get(cause.kind, "")
 
 
 def _kind(status: int, code: str) -> FaultKind:

@@ -8,7 +8,9 @@ from typing import NamedTuple, Protocol
 
 import httpx
 
-USED_HEADERS = frozenset({"content-type", "content-encoding", "content-length", "retry-after"})  # of an answer
+USED_HEADERS = frozenset({  # of an answer
+    "content-type", "content-encoding", "content-length", "retry-after", "x-should-retry", "x-oneapi-request-id",
+})  # fmt: skip
 
 
 class Outgoing(NamedTuple):

@@ -18,7 +18,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], int, str, int | None]] = [
     ("no route", "/nowhere", {"json": TEXT}, 404, "ROUTE_UNKNOWN", None),
     ("method", GENERATE, {"method": "PUT"}, 405, "METHOD", None),
     ("no key", GENERATE, {"headers": {"x-goog-api-key": ""}}, 401, "KEY_MISSING", None),
-    ("two keys", GENERATE, {"headers": {"x-api-key": "x", "authorization": "Bearer y"}}, 400, "CONFLICTING_KEYS", None),
+    ("two keys", GENERATE, {"headers": {"x-goog-api-key": "x", "authorization": "Bearer y"}}, 400, "CONFLICTING_KEYS", None),
     ("content type", GENERATE, {"content": b"x", "headers": {"content-type": "text/plain"}}, 415, "CONTENT_TYPE", None),
     ("no model", GENERATE.replace("gemini-2.5-flash", ""), {"json": TEXT}, 400, "MODEL_MISSING", None),
     ("busy", GENERATE, {"json": saying("sandbox-fault: 400 ")}, 400, "UPSTREAM_ERROR", 400),

@@ -217,8 +217,27 @@ async def test_a_complete_answer_is_not_taken_back(
     assert ("ok", "reported", 3) == (entry["outcome"], entry["usage"], entry["tokens_in"] + entry["tokens_out"])
 
 
-@pytest.mark.parametrize("how", ["silence", "reset", "end"])
-@pytest.mark.parametrize("pieces", [(HALF,), (HALF, HALF), (DONE,), (LAST, b"data: {"), (LAST, LAST[:-3])])
+async def test_silence_behind_an_end_without_usage_is_no_error(tmp_path: Path, state: Valkey) -> None:
+    """U3, A4: who has the whole text would pay for it twice; what it cost is estimated."""
+    async with wire(and_then("silence", DONE)) as upstream, running(
+        tmp_path, upstream.url, redis_url=state.url
+    ) as gateway:  # fmt: skip
+        gateway.app.parts.pipeline.relay.waits = Waits(120, linger=0.3)
+        response = await gateway.http.post(STREAM, json=TEXT)
+        entry = await gateway.entry()
+    assert DONE == response.content
+    assert ("ok", "estimated") == (entry["outcome"], entry["usage"])
+
+
+@pytest.mark.parametrize(
+    ("pieces", "how"),
+    [
+        (pieces, how)
+        for pieces in ((HALF,), (HALF, HALF), (DONE,), (LAST, b"data: {"), (LAST, LAST[:-3]))
+        for how in ("silence", "reset", "end")
+        if (pieces, how) != ((DONE,), "silence")
+    ],
+)
 async def test_what_is_not_complete_is_cut(tmp_path: Path, state: Valkey, how: str, pieces: tuple[bytes, ...]) -> None:
     """U3: without an end, without its usage, or in the middle of one more event, the stream is broken."""
     async with wire(and_then(how, *pieces)) as upstream, running(

@@ -42,7 +42,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], int, str, str]] = [
     ("POST", GENERATE, {"x-goog-api-key": new_key()}, 401, "KEY_INVALID", NOT_VALID),
     (
         "POST", GENERATE, {"authorization": f"Bearer {new_key()}"}, 400, "CONFLICTING_KEYS",
-        "Two different API keys were sent. Send one, in x-goog-api-key.",
+        "Two different API keys were sent. Send one, in the header that your SDK has for it.",
     ),
     ("POST", GENERATE, {"content-type": "text/plain"}, 415, "CONTENT_TYPE", "Send the body as application/json."),
     (

@@ -43,8 +43,7 @@ class ToyMeter:
 class Toy:
     """One operation, `POST /toy/say`."""
 
-    name = "toy"
-    errors = OPENAI
+    name, errors, models = "toy", OPENAI, None
     say = Operation(name="toySay", http=("POST",), bills="tokens", expects_usage=True)
 
     def route(self, request: Any) -> Route | None:

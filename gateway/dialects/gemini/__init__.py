@@ -11,15 +11,15 @@ from msgspec import structs
 
 from gateway.asgi import Request
 from gateway.call import Call, Framing, Meter, Plan, Route
-from gateway.dialects.gemini import lists
 from gateway.dialects.gemini.body import read_body
+from gateway.dialects.gemini.lists import GEMINI_MODELS
 from gateway.dialects.gemini.meter import GeminiMeter
-from gateway.dialects.gemini.operations import LIST_FOR_OPENAI, LIST_MODELS, STREAM
+from gateway.dialects.gemini.operations import LIST_MODELS, STREAM
 from gateway.dialects.gemini.paths import ROOT, place_of
 from gateway.errors import GOOGLE
 from gateway.framing import Undecided, Whole
 
-__all__ = ["GEMINI", "LIST_FOR_OPENAI", "LIST_MODELS", "ROOT", "lists"]
+__all__ = ["GEMINI", "LIST_MODELS", "ROOT"]
 
 EVENTS = "alt=sse"
 _IMAGE_MODEL = re.compile(r"image|banana", re.IGNORECASE)  # also of those that no catalogue knows yet
@@ -32,6 +32,7 @@ class Gemini:
 
     name: Final = "gemini"
     errors: Final = GOOGLE
+    models: Final = GEMINI_MODELS
 
     def route(self, request: Request) -> Route | None:
         """Say what the path asks for; None when it is none of ours."""

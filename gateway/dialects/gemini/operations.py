@@ -9,7 +9,6 @@ ASKED, READ = ("POST",), ("GET", "HEAD")
 GENERATE = Operation(name="generateContent", http=ASKED, bills="tokens", expects_usage=True, cacheable=True)
 STREAM = Operation(name="streamGenerateContent", http=ASKED, bills="tokens", expects_usage=True, cacheable=True)
 LIST_MODELS = Operation(name="listModels", http=READ, takes="nothing", lists=True)
-LIST_FOR_OPENAI = Operation(name="listModels", http=READ, takes="nothing", lists=True)  # in OpenAI's shape
 GET_MODEL = Operation(name="getModel", http=READ, takes="nothing", lists=True)
 
 ACTIONS: Mapping[str, Operation] = {

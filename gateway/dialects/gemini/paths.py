@@ -9,11 +9,12 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 from gateway.asgi import Request
 from gateway.call import Operation
-from gateway.dialects.gemini.operations import ACTIONS, GET_MODEL, LIST_FOR_OPENAI, LIST_MODELS
+from gateway.dialects.askers import is_anthropics, is_googles, is_openais
+from gateway.dialects.gemini.operations import ACTIONS, GET_MODEL, LIST_MODELS
 from gateway.errors import BadRequest, GatewayError, ModelMissing
 
 ROOT = "/v1beta/models"
@@ -40,9 +41,7 @@ def place_of(request: Request) -> Place | None:
     if found is None:
         return None
     version, place = found
-    if place.operation is LIST_MODELS and version == b"v1" and not _from_google(request):
-        return place._replace(operation=LIST_FOR_OPENAI)
-    return place
+    return place if not place.operation.lists or _lists_for_google(version, request) else None
 
 
 @lru_cache(maxsize=1024)  # most calls go to a few paths, and the pattern is slow beside a look-up
@@ -65,10 +64,8 @@ def _bad_name() -> GatewayError:
     return BadRequest("A model name is 1 to 128 letters, digits, dots, dashes and underscores, like gemini-2.5-flash.")
 
 
-def _from_google(request: Request) -> bool:
-    headers = request.headers
-    return (
-        b"x-goog-api-key" in headers
-        or b"x-goog-api-client" in headers
-        or "key" in parse_qs(request.query.decode("latin-1"))
-    )
+def _lists_for_google(version: bytes | None, request: Request) -> bool:
+    """Whether a list, or a model of it, is wanted in Google's shape: other SDKs ask for theirs at the same path."""
+    if version is None:
+        return is_googles(request) or not (is_openais(request) or is_anthropics(request))
+    return version != b"v1" or is_googles(request)

@@ -277,7 +277,7 @@ def test_what_crosses_of_an_action(
         ),
         (b"/v1beta/models", b"pageSize=x&pageToken=a%0d%0ab", ""),
         (b"/v1beta/models", b"pageSize=%d9%a3&pageToken=a%26key%3Dx", ""),
-        (b"/v1/models", b"pageSize=50", ""),
+        (b"/v1/models", b"pageSize=50&key=K", "pageSize=50"),
         (b"/v1beta/models/m", b"pageSize=50", ""),
     ],
 )

@@ -7,6 +7,8 @@ import pytest
 
 from gateway.config.clients import Client
 from gateway.dialects.gemini import lists
+from gateway.dialects.gemini.lists import GEMINI_MODELS
+from gateway.errors import RouteUnknown
 
 BODY = (Path(__file__).parent / "gemini" / "models.list").read_bytes()
 OTHER = b'{"models":[{"name":"models/veo-3"},{"name":"models/gemini-x", "extra": [1,  2]}],"nextPageToken":"p\\u00322"}'
@@ -20,7 +22,7 @@ def some() -> Client:
 
 def test_narrowed(some: Client) -> None:
     """A client sees what it may use of all pages, each model byte for byte, cut anew, and a token while there is more."""
-    first, second = lists.page(BODY), lists.page(OTHER)
+    first, second = GEMINI_MODELS.read(BODY), GEMINI_MODELS.read(OTHER)
     whole = lists.narrowed([first, second], some, 9, 0)
     assert BODY[BODY.index(b'{"name"') : BODY.index(b',{"name":"models/gemini-emb')].replace(b"}, {", b"},{") in whole
     assert {"models"} == set(json.loads(whole))
@@ -32,26 +34,19 @@ def test_narrowed(some: Client) -> None:
 def test_a_page_passes_as_it_is() -> None:
     """Who may use every model gets the upstream's pages with its own tokens, an empty one too."""
     page = b'{"models":[{"name":"models/veo-3", "x": 1}],"nextPageToken":"a:2"}'
-    assert page == lists.written(lists.page(page))
-    assert b'{"models":[]}' == lists.written(lists.page(b'{"models":[]}'))
-
-
-def test_openai(some: Client) -> None:
-    """OpenAI's shape holds the same models of all pages, without the prefix."""
-    shown = json.loads(lists.openai([lists.page(BODY), lists.page(OTHER)], some))
-    assert "list" == shown["object"]
-    assert ["gemini-2.5-flash", "gemini-2.5-flash-image", "gemini-x"] == [model["id"] for model in shown["data"]]
-    assert {"id": "gemini-x", "object": "model", "created": 0, "owned_by": "google"} == shown["data"][-1]
+    assert page == lists.written(GEMINI_MODELS.read(page))
+    assert b'{"models":[]}' == lists.written(GEMINI_MODELS.read(b'{"models":[]}'))
 
 
 def test_find() -> None:
     """One model is found on any page, with and without the prefix, as the upstream wrote it."""
-    pages = [lists.page(BODY), lists.page(OTHER)]
+    pages = [GEMINI_MODELS.read(BODY), GEMINI_MODELS.read(OTHER)]
     assert b'{"name":"gemini-2.5-flash-image", "displayName":"Nano Banana"}' == lists.find(
         pages, "gemini-2.5-flash-image"
     )
     assert b'{"name":"models/gemini-x", "extra": [1,  2]}' == lists.find(pages, "gemini-x")
-    assert lists.find(pages, "models/gemini-x") is None
+    with pytest.raises(RouteUnknown, match="models/models/gemini-x is not known"):
+        lists.find(pages, "models/gemini-x")
 
 
 @pytest.mark.parametrize(
@@ -71,4 +66,4 @@ def test_find() -> None:
 def test_no_list(body: bytes) -> None:
     """U11: what is not a list of models is a `ValueError`."""
     with pytest.raises(ValueError, match=r"."):
-        lists.page(body)
+        GEMINI_MODELS.read(body)

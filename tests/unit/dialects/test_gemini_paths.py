@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from gateway.asgi.request import Request
 from gateway.config.clients import Client
-from gateway.dialects import Router
-from gateway.dialects.gemini import GEMINI, LIST_FOR_OPENAI
+from gateway.dialects import ALL, Router
+from gateway.dialects.gemini import GEMINI
+from gateway.errors import ANTHROPIC, GOOGLE, OPENAI, ErrorShape
 from gateway.errors.tree import BadRequest, MethodNotAllowed, ModelMissing, RouteUnknown
 from tests.support.calls import understood
 
@@ -52,7 +53,7 @@ def test_base_url_mistakes(
         call = understood(GEMINI, request, b"{}", client)
         assert ("generateContent", "gemini-2.5-flash") == (call.operation.name, call.model)
         assert "/v1beta/models/gemini-2.5-flash:generateContent" == call.upstream.target
-        assert GEMINI.route(ask(prefix + end, "GET")) is not None
+        assert GEMINI.route(ask(prefix + end, "GET", x_goog_api_key="K")) is not None
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_models(ask: Ask, model: str) -> None:
     """A model is decoded once, also where every byte of it is percent-encoded."""
     encoded = b"".join(b"%%%02x" % byte for byte in model.encode())
     for raw in (model.encode(), encoded):
-        route = GEMINI.route(ask(b"/v1/models/" + raw, "GET"))
+        route = GEMINI.route(ask(b"/v1beta/models/" + raw, "GET"))
         assert route is not None
         assert ("getModel", model) == (route.operation.name, route.model)
 
@@ -137,7 +138,7 @@ def test_models(ask: Ask, model: str) -> None:
         (b"/v1beta/models/m:generateContent", "HEAD", "POST"),
         (b"/v1beta/models/m:countTokens", "PUT", "POST"),
         (b"/v1beta/models", "POST", "GET, HEAD"),
-        (b"/v1/models/m", "DELETE", "GET, HEAD"),
+        (b"/v1beta/models/m", "DELETE", "GET, HEAD"),
     ],
 )
 def test_wrong_method(ask: Ask, path: bytes, http_method: str, allowed: str) -> None:
@@ -148,25 +149,31 @@ def test_wrong_method(ask: Ask, path: bytes, http_method: str, allowed: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("path", "query", "headers", "openai"),
+    ("path", "query", "headers", "whose"),
     [
-        (b"/v1/models", b"", {"authorization": "Bearer K"}, True),
-        (b"//v1//models/", b"pageSize=5", {}, True),
-        (b"/v1/models", b"", {"x_goog_api_key": "K"}, False),
-        (b"/v1/models", b"", {"x_goog_api_client": "google-genai-sdk/3.4.0", "authorization": "Bearer K"}, False),
-        (b"/v1/models", b"pageSize=5&key=K", {}, False),
-        (b"/v1beta/models", b"", {"authorization": "Bearer K"}, False),
-        (b"/v1alpha/models", b"", {}, False),
-        (b"/models", b"", {}, False),
+        (b"/v1/models", b"", {"authorization": "Bearer K"}, OPENAI),
+        (b"//v1//models/", b"pageSize=5", {}, OPENAI),
+        (b"/v1/models", b"", {"x_api_key": "K"}, ANTHROPIC),
+        (b"/v1/models", b"", {"anthropic_version": "2023-06-01", "authorization": "Bearer K"}, ANTHROPIC),
+        (b"/v1/models", b"", {"x_api_key": "K", "authorization": "Bearer K"}, OPENAI),
+        (b"/v1/models", b"", {"x_goog_api_key": "K"}, GOOGLE),
+        (b"/v1/models", b"", {"x_goog_api_client": "google-genai-sdk/3.4.0", "authorization": "Bearer K"}, GOOGLE),
+        (b"/v1/models", b"pageSize=5&key=K", {}, GOOGLE),
+        (b"/v1beta/models", b"", {"authorization": "Bearer K"}, GOOGLE),
+        (b"/v1beta/openai/models", b"", {"authorization": "Bearer K"}, OPENAI),
+        (b"/openai/v1/models", b"", {"x_goog_api_key": "K"}, OPENAI),
+        (b"/v1alpha/models", b"", {}, GOOGLE),
+        (b"/models", b"", {}, GOOGLE),
+        (b"/models", b"", {"x_stainless_lang": "python", "authorization": "Bearer K"}, OPENAI),
+        (b"/models", b"", {"x_stainless_lang": "js", "anthropic_version": "2023-06-01"}, ANTHROPIC),
     ],
 )
-def test_whose_list(ask: Ask, path: bytes, query: bytes, headers: dict[str, str], openai: bool) -> None:
-    """`/v1/models` is OpenAI's list for those who show no sign of Google."""
+def test_whose_list(ask: Ask, path: bytes, query: bytes, headers: dict[str, str], whose: ErrorShape) -> None:
+    """A list has the shape of whoever asks for it, by the signs of their SDK; without any it is OpenAI's under /v1."""
     for http_method in ("GET", "HEAD"):
-        route = GEMINI.route(ask(path, http_method, query, **headers))
-        assert route is not None
+        route = Router(ALL).find(ask(path, http_method, query, **headers))
         assert ("listModels", None) == (route.operation.name, route.model)
-        assert openai == (route.operation is LIST_FOR_OPENAI)
+        assert whose is route.dialect.errors
 
 
 @pytest.mark.parametrize(
