@@ -5,7 +5,7 @@ others they are put together, narrowed and cut anew, since Google's SDKs stumble
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import parse_qs, quote
@@ -44,9 +44,12 @@ class ListedModels:
 class ModelList:
     """The upstream's list of models, page by page."""
 
-    def __init__(self, fetch: Fetch, ask_seconds: float) -> None:
-        """`fetch` asks the upstream for a page; `ask_seconds` is how long it is waited for, whoever asks."""
-        self._fetch, self._ask_seconds = fetch, ask_seconds
+    def __init__(self, fetch: Fetch, ask_seconds: float, seen: Callable[[Iterable[str]], None]) -> None:
+        """`fetch` asks the upstream for a page; `ask_seconds` is how long it is waited for, whoever asks.
+
+        `seen` receives the names of each page.
+        """
+        self._fetch, self._ask_seconds, self._seen = fetch, ask_seconds, seen
         self._kept: dict[str, tuple[float, gemini.lists.Page]] = {}
         self._asked: dict[str, asyncio.Task[gemini.lists.Page]] = {}  # pages on their way, for all who want them
         self._away_until = 0.0  # on the loop's clock; until then nobody asks only to know which models there are
@@ -123,6 +126,7 @@ class ModelList:
         if len(self._kept) >= MAX_PAGES:
             self._kept.clear()
         self._kept[query] = asyncio.get_running_loop().time(), asked.result()
+        self._seen(model.name for model in asked.result())
 
 
 def asked_for(call: Call, query: str) -> Call:
