@@ -147,14 +147,10 @@ def create(
     `transport` takes the place of the real way to the upstream; `log` and `registry` of those of the process;
     `dialects` are spoken.
     """
-    clients, catalogue = watched_clients(settings), Catalogue.load()
+    clients, catalogue, vendor_models = watched_clients(settings), Catalogue.load(), VendorModels()
     outbound = build_transport(settings) if transport is None else HttpxTransport(transport)
     key = UpstreamKey(watched_key(settings), Trial(outbound, settings.upstream_url))
-    vendor_models = VendorModels()
-    metrics = Metrics(
-        registry,
-        lambda name: name in catalogue.models or name in vendor_models or name in clients.value.literal_models,
-    )
+    metrics = build_metrics(registry, catalogue, vendor_models, clients)
     if log is None:
         log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
         logs.take_over(log, settings.log_level)
@@ -187,6 +183,16 @@ def create(
         vendor_models=vendor_models, memory_budget=memory_budget, state_store=state_store, cache_store=cache_store,
         ledger=ledger, limits=limits, cache=cache, upstream=upstream, pipeline=pipeline,
     ))  # fmt: skip
+
+
+def build_metrics(
+    registry: CollectorRegistry | None, catalogue: Catalogue, vendor_models: VendorModels, clients: Watched[Clients]
+) -> Metrics:
+    """The instruments; models of the catalogue, of the vendor's lists and of the clients file have labels."""
+    return Metrics(
+        registry,
+        lambda name: name in catalogue.models or name in vendor_models or name in clients.value.literal_models,
+    )
 
 
 def build_cache(
