@@ -19,7 +19,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from gateway import __version__, asgi
-from gateway.app.housekeeping import run_housekeeping, watch_key
+from gateway.app.housekeeping import run_housekeeping, share_models, watch_key
 from gateway.asgi import probes
 from gateway.auth import Auth
 from gateway.background import Background, Report
@@ -34,7 +34,7 @@ from gateway.limits import Limits
 from gateway.memory import MemoryBudget
 from gateway.pipeline import Pipeline
 from gateway.store import Store
-from gateway.telemetry import CollectorRegistry, Ledger, MetricFile, Metrics, logs, reporter
+from gateway.telemetry import CollectorRegistry, Ledger, MetricFile, Metrics, VendorModels, logs, reporter
 from gateway.upstream import HttpxTransport, PyqwestTransport, Transport, Trial, Trouble, Upstream, UpstreamKey
 
 NOWHERE = "unix:///nonexistent"  # the store's URL where none is set: unavailable
@@ -52,6 +52,7 @@ class Parts:
     metrics: Metrics
     log: logs.Log
     report: Report
+    vendor_models: VendorModels
     memory_budget: MemoryBudget
     state_store: Store
     cache_store: Store
@@ -114,10 +115,12 @@ class App(FastAPI):
         parts.metrics.child(parts.metrics.build_info, __version__).set(1)
         parts.metrics.buffered_limit.set(parts.settings.max_buffered_bytes)
         await asyncio.gather(parts.state_store.probe(), parts.cache_store.probe())
+        await parts.vendor_models.sync(parts.state_store)  # so that the first call has its label
         try:
             async with Background(parts.report) as background:
                 background.keep("housekeeping", partial(run_housekeeping, parts))
                 background.keep("upstream key", partial(watch_key, parts))
+                background.keep("vendor models", partial(share_models, parts))
                 background.keep("lease renewal", parts.limits.run)
                 background.keep("state probe", parts.state_store.monitor)
                 background.keep("cache probe", parts.cache_store.monitor)
@@ -144,10 +147,10 @@ def create(
     `transport` takes the place of the real way to the upstream; `log` and `registry` of those of the process;
     `dialects` are spoken.
     """
-    clients, catalogue = watched_clients(settings), Catalogue.load()
+    clients, catalogue, vendor_models = watched_clients(settings), Catalogue.load(), VendorModels()
     outbound = build_transport(settings) if transport is None else HttpxTransport(transport)
     key = UpstreamKey(watched_key(settings), Trial(outbound, settings.upstream_url))
-    metrics = Metrics(registry, lambda model: model in catalogue.models or model in clients.value.literal_models)
+    metrics = build_metrics(registry, catalogue, vendor_models, clients)
     if log is None:
         log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
         logs.take_over(log, settings.log_level)
@@ -173,12 +176,23 @@ def create(
         call_seconds=settings.call_timeout_seconds,
         stream_seconds=settings.stream_timeout_seconds,
         idle_seconds=settings.idle_timeout_seconds,
+        models_seen=vendor_models.seen,
     )
     return App(Parts(
         settings=settings, clients=clients, key=key, metrics=metrics, log=log, report=report,
-        memory_budget=memory_budget, state_store=state_store, cache_store=cache_store, ledger=ledger, limits=limits,
-        cache=cache, upstream=upstream, pipeline=pipeline,
+        vendor_models=vendor_models, memory_budget=memory_budget, state_store=state_store, cache_store=cache_store,
+        ledger=ledger, limits=limits, cache=cache, upstream=upstream, pipeline=pipeline,
     ))  # fmt: skip
+
+
+def build_metrics(
+    registry: CollectorRegistry | None, catalogue: Catalogue, vendor_models: VendorModels, clients: Watched[Clients]
+) -> Metrics:
+    """The instruments; models of the catalogue, of the vendor's lists and of the clients file have labels."""
+    return Metrics(
+        registry,
+        lambda name: name in catalogue.models or name in vendor_models or name in clients.value.literal_models,
+    )
 
 
 def build_cache(

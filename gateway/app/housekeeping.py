@@ -1,7 +1,8 @@
 """What does a worker check again and again?
 
 Four times a second: reload the clients file, set gauges, probe for free file descriptors, write metrics that are held
-in memory, and trim memory that bodies have freed.  The file of the upstream's key is watched by a task of its own.
+in memory, and trim memory that bodies have freed.  Tasks of their own watch the file of the upstream's key, and share
+the names of the vendor's models with the other workers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # it imports us
     from gateway.upstream import UpstreamKey
 
 TICK_SECONDS = 0.25
+SHARE_SECONDS = 60.0
 OUT_OF_FILES = "raise the limit of open files (ulimit -n, LimitNOFILE=, nofile), or run more workers"
 
 NO_ROOM = "make room in the temporary folder (TMPDIR); calls go on, and /metrics lacks what was counted since"
@@ -45,6 +47,13 @@ async def watch_key(parts: Parts) -> None:
     while True:
         report_reload(parts, parts.key, await parts.key.refresh())
         await asyncio.sleep(TICK_SECONDS)
+
+
+async def share_models(parts: Parts) -> None:
+    """Keep the names of the vendor's models the same here and in the state store."""
+    while True:
+        await parts.vendor_models.wait(SHARE_SECONDS)
+        await parts.vendor_models.sync(parts.state_store)
 
 
 def report_reload(

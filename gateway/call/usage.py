@@ -35,6 +35,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a request asks for, as far as limits and metrics need it.  Media are no text, even if unread."""
 
     text_chars: int = 0
+    tokens: int = 0  # of input that is tokens already, such as token lists; beside the text
     images: int = 0  # inline pictures
     other_media: int = 0  # inline audio, video and documents
     generates: bool = True  # the answer holds something made, which costs output tokens

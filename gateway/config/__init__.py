@@ -2,7 +2,7 @@
 
 from gateway.config import private
 from gateway.config.clients import NAME, Client, Clients, hash_key, new_key, read_toml, today_utc, well_formed
-from gateway.config.models import Catalogue
+from gateway.config.models import Catalogue, Model
 from gateway.config.settings import PREFIX, Settings, SettingsError, load, watched_clients, watched_key
 from gateway.config.store_url import CLUSTER, TLS, UNIX, StoreUrl, member
 from gateway.config.watched_file import BOM, Fixed, Watched, decoded, replace
@@ -18,6 +18,7 @@ __all__ = [
     "Client",
     "Clients",
     "Fixed",
+    "Model",
     "Settings",
     "SettingsError",
     "StoreUrl",

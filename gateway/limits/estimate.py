@@ -1,20 +1,20 @@
 """How much may a call cost?  The reservation that limits hold until the real usage is known.
 
-Figures are Gemini's own where there are any: a token is about four characters, a picture 258 tokens, a second of
-audio 32.  The output is the model's typical one, never more than the caller allows.  A picture is reserved for
-every call that could return one, and given back if none comes.
+A token is about four characters; the rest is planning figures of the model, from the catalogue.  Other media are
+reserved as a minute of audio each (32 tokens a second): neither the length of a clip nor the pages of a document are
+seen in their bytes.  The output is the model's typical one, never more than the caller allows.  A picture is reserved
+for every call that could return one, and given back if none comes.
 """
 
 from typing import NamedTuple
 
-from gateway.call import Call
-from gateway.config import Catalogue
+from gateway.call import Call, Demand
+from gateway.config import Catalogue, Model
 
 CHARS_PER_TOKEN = 4
-TOKENS_PER_PICTURE = 258
-TOKENS_PER_OTHER_MEDIUM = 60 * 32  # as a minute of audio: the length of a clip is not seen in its bytes
+TOKENS_PER_OTHER_MEDIUM = 60 * 32  # a page of a document, 2000, is nearly the same
 
-MAX_ANSWERS = 8  # Google's own bound of candidateCount; a request that exceeds it is not answered with more
+MAX_TOKENS = 2**30  # of each direction: whatever a caller writes, the sum is a number that every store holds exactly
 
 
 class Estimate(NamedTuple):
@@ -30,20 +30,37 @@ class Estimate(NamedTuple):
 
 
 def estimate(call: Call, catalogue: Catalogue) -> Estimate:
-    """Reads what the call asks for; lists and `countTokens` cost no tokens."""
-    demand = call.plan.demand
-    if call.operation.bills != "tokens":
-        return Estimate()
-    tokens_in = (
-        -(-demand.text_chars // CHARS_PER_TOKEN)
-        + demand.images * TOKENS_PER_PICTURE
-        + demand.other_media * TOKENS_PER_OTHER_MEDIUM
-    )
+    """Reads what the call asks for; what bills nothing, such as lists and `countTokens`, costs no tokens."""
+    demand, model = call.plan.demand, catalogue.find(call.model)
+    match call.operation.bills:
+        case "tokens":
+            pictures = demand.generates and (demand.image_output or demand.unread or model.makes_pictures)
+            return Estimate(input_of(demand, model), output_of(demand, model), answers_of(demand, model) * pictures)
+        case "request":
+            return Estimate(images=answers_of(demand, model) * (demand.image_output or model.kind == "image"))
+        case "task":
+            return Estimate(tokens_out=model.answer_tokens)
+        case "nothing":
+            return Estimate()
+
+
+def input_of(demand: Demand, model: Model) -> int:
+    """Tokens of what is put in."""
+    text = -(-max(0, demand.text_chars) // CHARS_PER_TOKEN) + max(0, demand.tokens)
+    media = max(0, demand.images) * model.picture_in + max(0, demand.other_media) * TOKENS_PER_OTHER_MEDIUM
+    return min(text + media, MAX_TOKENS)
+
+
+def output_of(demand: Demand, model: Model) -> int:
+    """Tokens of all answers."""
     if not demand.generates:
-        return Estimate(tokens_in=tokens_in)
-    output = catalogue.output_tokens(call.model)
+        return 0
+    output = model.answer_tokens
     if demand.max_output_tokens is not None:
         output = min(output, max(0, demand.max_output_tokens))
-    answers = min(max(1, demand.candidates), MAX_ANSWERS)
-    pictures = demand.image_output or demand.unread or catalogue.may_picture(call.model)
-    return Estimate(tokens_in=tokens_in, tokens_out=output * answers, images=answers if pictures else 0)
+    return min(output * answers_of(demand, model), MAX_TOKENS)
+
+
+def answers_of(demand: Demand, model: Model) -> int:
+    """How many answers there will be: a request for more than the model gives is not answered with more."""
+    return min(max(1, demand.candidates), model.max_answers)

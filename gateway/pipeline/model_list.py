@@ -4,7 +4,7 @@ The upstream's pages are kept for a minute, as its dialects read them; the diale
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -38,9 +38,12 @@ class ListedModels:
 class ModelList:
     """The upstream's lists of models, page by page."""
 
-    def __init__(self, fetch: Fetch, ask_seconds: float) -> None:
-        """`fetch` asks the upstream for a page; `ask_seconds` is how long it is waited for, whoever asks."""
-        self._fetch, self._ask_seconds = fetch, ask_seconds
+    def __init__(self, fetch: Fetch, ask_seconds: float, seen: Callable[[Iterable[str]], None]) -> None:
+        """`fetch` asks the upstream for a page; `ask_seconds` is how long it is waited for, whoever asks.
+
+        `seen` receives the names of each page.
+        """
+        self._fetch, self._ask_seconds, self._seen = fetch, ask_seconds, seen
         self._kept: dict[str, tuple[float, ModelPage]] = {}  # by target and query
         self._asked: dict[str, asyncio.Task[ModelPage]] = {}  # pages on their way, for all who want them
         self._unavailable_until = 0.0  # on the loop's clock; until then nobody asks only to know which models there are
@@ -105,6 +108,7 @@ class ModelList:
         if len(self._kept) >= MAX_PAGES:
             self._kept.clear()
         self._kept[target] = asyncio.get_running_loop().time(), asked.result()
+        self._seen(model.name for model in asked.result().models)
 
 
 def asked_for(call: Call, target: str) -> Call:

@@ -7,7 +7,7 @@ raising a `GatewayError`; there is no other way to leave early, and every way of
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
 
 from gateway import background
@@ -60,7 +60,9 @@ class Pipeline:
         call_seconds: float,
         stream_seconds: float,
         idle_seconds: float,
+        models_seen: Callable[[Iterable[str]], None],
     ) -> None:
+        """`models_seen` receives the names of each page of the upstream's lists of models."""
         self.drain = DrainState()
         self.relay = Relay(upstream, Waits(idle_seconds))
         self._router, self._auth, self._limits, self._cache = router, auth, limits, cache
@@ -68,7 +70,7 @@ class Pipeline:
         self._memory_budget, self._log = memory_budget, log
         self._max_body_bytes, self._call_seconds = max_body_bytes, call_seconds
         self._stream_seconds = stream_seconds
-        self._model_list = ModelList(self._fetch, call_seconds)
+        self._model_list = ModelList(self._fetch, call_seconds, models_seen)
         self._missing = MissingOperations()
         self._orphaned = OrphanedCalls()
 

@@ -15,9 +15,9 @@ METHODS: Mapping[str, tuple[str, ...]] = {
 
 
 def load() -> dict[str, str]:
-    """Every model of the packaged catalogue and its kind, a key of `METHODS`."""
+    """Every Gemini model of the packaged catalogue and its kind, a key of `METHODS`."""
     models = tomllib.loads((files("gateway") / "config" / "models.toml").read_text())["models"]
-    return {name: facts["kind"] for name, facts in models.items()}
+    return {name: facts["kind"] for name, facts in models.items() if name.startswith("gemini-")}
 
 
 def entry(model: str, kind: str) -> dict[str, Any]:

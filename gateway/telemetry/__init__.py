@@ -6,6 +6,7 @@ from gateway.telemetry.ledger import Entry, Ledger
 from gateway.telemetry.logs import Log, exception_fields, take_over
 from gateway.telemetry.metric_files import MetricFile
 from gateway.telemetry.metrics import CollectorRegistry, Gathered, Metrics, write_again
+from gateway.telemetry.vendor_models import VendorModels
 
 __all__ = [
     "CollectorRegistry",
@@ -15,6 +16,7 @@ __all__ = [
     "Log",
     "MetricFile",
     "Metrics",
+    "VendorModels",
     "exception_fields",
     "logs",
     "metrics",

@@ -1,9 +1,12 @@
 """How much may a call cost?  The reservation of every kind of call."""
 
+import itertools
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from gateway.call import Call, Demand, Operation
 from gateway.config.models import Catalogue
 from gateway.limits.estimate import Estimate, estimate
 from gateway.limits.quotas import Quotas
@@ -64,10 +67,73 @@ def test_a_share_is_rounded_down_and_at_least_one() -> None:
     assert (60, 60, 0, 0, 0, 0) == Quotas.of(client(requests_per_minute=60))
 
 
-def test_the_catalogue_is_in_the_package() -> None:
-    """A known model has its own figures, an unknown one the default's."""
-    catalogue = Catalogue.load()
+OPERATIONS = {
+    "chat": Operation(name="chatCompletions", http=("POST",), bills="tokens", expects_usage=True),
+    "embeddings": Operation(name="embeddings", http=("POST",), bills="tokens"),
+    "pictures": Operation(name="imagesGenerations", http=("POST",), bills="tokens"),
+    "per call": Operation(name="imagesGenerations", http=("POST",), bills="request"),
+    "transcription": Operation(name="audioTranscriptions", http=("POST",), bills="tokens"),
+    "video": Operation(name="videoCreate", http=("POST",), bills="task", task="creates"),
+    "poll": Operation(name="videoPoll", http=("GET",), takes="nothing", task="reads"),
+}
 
-    assert "gemini-2.5-flash" in catalogue.names
-    assert ("image", "text") == (catalogue.kind("gemini-2.5-flash-image"), catalogue.kind("unheard-of"))
-    assert (0, 1024) == (catalogue.output_tokens("gemini-embedding-001"), catalogue.output_tokens("unheard-of"))
+
+def asking(kind: str, model: str, demand: Demand) -> Call:
+    """A call of any operation."""
+    one = call(client(), model=model)
+    return structs.replace(
+        one,
+        route=structs.replace(one.route, operation=OPERATIONS[kind]),
+        plan=structs.replace(one.plan, demand=demand),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "demand", "wanted"),
+    [
+        ("chat", "gpt-5.4", {"text_chars": 400, "images": 2}, Estimate(2100, 3072)),
+        ("chat", "gpt-5.5", {"max_output_tokens": 100, "candidates": 20}, Estimate(0, 2000)),
+        ("chat", "claude-opus-4.7", {"max_output_tokens": 32_000}, Estimate(0, 2048)),
+        ("chat", "claude-opus-4-6", {"candidates": 128}, Estimate(0, 16_384)),
+        ("chat", "grok-4.1", {"other_media": 2, "image_output": True}, Estimate(3840, 2048, 1)),
+        ("embeddings", "text-embedding-3-small", {"tokens": 77, "text_chars": 5, "generates": False}, Estimate(79)),
+        ("pictures", "doubao-seedream-5-0-260128", {"candidates": 99}, Estimate(0, 15 * 16_384, 15)),
+        ("pictures", "gpt-image-1.5", {"images": 1, "candidates": 3}, Estimate(1000, 3168, 3)),
+        ("pictures", "gpt-image-9", {"text_chars": 4}, Estimate(1, 1056, 1)),
+        ("pictures", "qwen-image-max", {"text_chars": 4}, Estimate(1, 1000, 1)),
+        ("per call", "dall-e-3", {"text_chars": 4000, "candidates": 2}, Estimate(0, 0, 1)),
+        ("per call", "wan2.6-image", {"candidates": 3}, Estimate(0, 0, 3)),
+        ("per call", "nobody-knows-it", {"candidates": 3, "image_output": True}, Estimate(0, 0, 3)),
+        ("per call", "whisper-1", {"other_media": 1}, Estimate()),
+        ("transcription", "whisper-1", {"other_media": 1}, Estimate(1920, 256)),
+        ("video", "doubao-seedance-2.0", {"text_chars": 400, "images": 2}, Estimate(0, 108_000)),
+        ("video", "doubao-seedance-2.0-V2V", {}, Estimate(0, 216_000)),
+        ("video", "MiniMax-Hailuo-02", {}, Estimate()),
+        ("poll", "doubao-seedance-2.0", {}, Estimate()),
+    ],
+)
+def test_what_other_apis_are_expected_to_cost(kind: str, model: str, demand: dict[str, Any], wanted: Estimate) -> None:
+    """L3: each kind of call is reserved by the figures of its model or family."""
+    assert wanted == estimate(asking(kind, model, Demand(**demand)), Catalogue.load())
+
+
+def test_an_estimate_is_never_negative_nor_beyond_all_bounds() -> None:
+    """L3: whatever stands in a request, the reservation is a number that every store holds exactly."""
+    catalogue, extremes = Catalogue.load(), (-(10**30), -1, 0, 1, 10**30)
+    models = (
+        "gemini-2.5-flash",
+        "doubao-seedream-5-0-260128",
+        "doubao-seedance-2.0",
+        "nobody-knows-it",
+        "",
+        "\udc80*[",
+    )
+    for kind, model, size, pictures in itertools.product(OPERATIONS, models, extremes, (False, True)):
+        demand = Demand(
+            text_chars=size, tokens=size, images=size, other_media=size, max_output_tokens=size, candidates=size,
+            image_output=pictures,
+        )  # fmt: skip
+        wanted = estimate(asking(kind, model, demand), catalogue)
+        assert min(wanted) >= 0
+        assert wanted.tokens <= 2**31
+        assert wanted.images <= 15
