@@ -37,11 +37,11 @@ class Caller:
         value: dict[str, Any] = response.json()
         return value
 
-    def ask(self, route: "Ask", text: str, **body: Any) -> httpx.Response:
+    def ask(self, route: "Ask", text: str, /, **body: Any) -> httpx.Response:
         """One prompt on a text route; `body` is added to the request's JSON."""
         return self.http.post(route.path, json=route.body(text, **body))
 
-    def answered(self, route: "Ask", text: str, **body: Any) -> dict[str, Any]:
+    def answered(self, route: "Ask", text: str, /, **body: Any) -> dict[str, Any]:
         """The JSON of an answer of a text route that went well."""
         response = self.ask(route, text, **body)
         assert 200 == response.status_code, response.text[:300]
@@ -143,7 +143,7 @@ class Ask(NamedTuple):
     model: str
     key: str  # of the body, where the prompt stands
 
-    def body(self, text: str, **more: Any) -> dict[str, Any]:
+    def body(self, text: str, /, **more: Any) -> dict[str, Any]:
         """A body that asks this."""
         said: Any = [{"role": "user", "content": text}] if self.key == "messages" else text
         return {"model": self.model, self.key: said, "max_tokens": 500, **more}

@@ -15,7 +15,18 @@ NAMES = [route.path for route in ROUTES]
 
 @pytest.mark.parametrize(
     "model",
-    ["gpt-5.4-mini", "chatgpt-4o-latest", "o1", "o4-mini", "claude-opus-4.7", "grok-4.1", "deepseek-v3", "qwen3-max", "glm-4.6", "gemini-2.5-flash"],
+    [
+        "gpt-5.4-mini",
+        "chatgpt-4o-latest",
+        "o1",
+        "o4-mini",
+        "claude-opus-4.7",
+        "grok-4.1",
+        "deepseek-v3",
+        "qwen3-max",
+        "glm-4.6",
+        "gemini-2.5-flash",
+    ],
 )
 def test_any_name_of_a_known_family_answers(caller: Caller, model: str) -> None:
     """Models are known by family on the text routes, whatever comes after the family's name."""
