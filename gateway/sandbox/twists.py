@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from gateway.sandbox.log import Record
 from gateway.sandbox.refusals import anthropic_error, google_refusal, middleware_refusal, refusal, task_refusal
-from gateway.sandbox.wire import Answer, unary, whole
+from gateway.sandbox.wire import Answer, Usage, unary, whole
 
 _CODES = {429: "rate_limit", 503: "overloaded", 529: "overloaded"}
 _PAGE = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
@@ -74,8 +74,8 @@ def _error200(_: Answer, _argument: str, record: Record) -> Answer:
 def _twice(answer: Answer, argument: str, record: Record) -> Answer:
     """A limiter that writes its refusal and lets the call go on; without a status the same answer twice."""
     first = status(int(argument), "", record) if argument else answer
-    body = b"".join([*first.chunks, *answer.chunks])
-    return replace(whole(body, status=first.status, content_type=first.content_type), whole_at=None)
+    body, usage = b"".join([*first.chunks, *answer.chunks]), _last_usage(answer)
+    return replace(whole(body, status=first.status, content_type=first.content_type, usage=usage), whole_at=None)
 
 
 def _redirect(_: Answer, _argument: str, _record: Record) -> Answer:
@@ -127,10 +127,14 @@ def _hang(answer: Answer, _argument: str, _record: Record) -> Answer:
 def _drip(answer: Answer, argument: str, _record: Record) -> Answer:
     body = b"".join(answer.chunks)
     last = len(body) - 1
-    usages = [*[None] * last, next((usage for usage in reversed(answer.usages) if usage), None)]
+    usages = [*[None] * last, _last_usage(answer)]
     whole_at = None if answer.whole_at is None else last
     chunks = [body[at : at + 1] for at in range(len(body))]
     return replace(answer, chunks=chunks, usages=usages, whole_at=whole_at, gap=float(argument))
+
+
+def _last_usage(answer: Answer) -> Usage:
+    return next((usage for usage in reversed(answer.usages) if usage), None)
 
 
 def _cut(answer: Answer, _argument: str, _record: Record) -> Answer:

@@ -1,5 +1,6 @@
 """Does the sandbox write chat completions and completions as new-api does?"""
 
+import base64
 import json
 import math
 from typing import Any
@@ -151,6 +152,20 @@ def test_json_is_answered_where_json_is_asked_for(caller: Caller) -> None:
     assert {"list": [{"n": 1, "ok": True}], "pick": "a"} == json.loads(said)
     said = caller.answered(CHAT, "q", response_format={"type": "json_object"})["choices"][0]["message"]["content"]
     assert {"answer": "q"} == json.loads(said)
+
+
+def test_speech_is_heard_and_counted(caller: Caller) -> None:
+    """With `audio` in the modalities the answer is sound and transcript; a stream joins to both; both are paid."""
+    wish = {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "pcm16"}, "max_tokens": 5}
+    whole, chunks = caller.answered(CHAT, "hi", **wish), chunks_of(caller, "hi sandbox-gap: 0", **wish)
+    message, usage = whole["choices"][0]["message"], whole["usage"]
+    assert (None, "Hello from the sandb") == (message["content"], message["audio"]["transcript"])
+    heard = [chunk["choices"][0]["delta"].get("audio", {}) for chunk in chunks if chunk["choices"]]
+    assert message["audio"]["transcript"] == "".join(each.get("transcript", "") for each in heard)
+    sound = base64.b64decode(message["audio"]["data"], validate=True)
+    assert sound == b"".join(base64.b64decode(each.get("data", "")) for each in heard)
+    spoken = usage["completion_tokens_details"]["audio_tokens"]
+    assert (math.ceil(len(sound) / 2 / 960), 5 + spoken) == (spoken, usage["completion_tokens"])
 
 
 def test_size_marker_beats_the_bound(caller: Caller) -> None:

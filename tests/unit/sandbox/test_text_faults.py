@@ -111,7 +111,7 @@ def test_two_bodies_in_one_answer(caller: Caller, route: Ask) -> None:
         assert (status, str(len(response.content))) == (response.status_code, response.headers["content-length"])
         first, end = json.JSONDecoder().raw_decode(response.text)
         assert bool(first.get("error")) is (status == 429)
-        assert "usage" in json.loads(response.text[end:])
+        assert json.loads(response.text[end:])["usage"] == caller.log()[-1]["usage"]
 
 
 @on_text_routes

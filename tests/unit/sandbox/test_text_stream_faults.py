@@ -241,3 +241,13 @@ def test_faults_of_streams_leave_unary_answers_alone(caller: Caller, spec: str) 
             ENDS[route].split(":")[-1].strip('"').removeprefix("response.")
             in caller.ask(route, f"sandbox-fault: {spec}").text
         )
+
+
+@pytest.mark.parametrize("spec", ["usageall", "holes", "unclosed", "failed"])
+def test_faults_of_one_dialect_leave_the_others_alone(caller: Caller, spec: str) -> None:
+    """A stream of another dialect is whole, and its blocks and choices are numbered as ever."""
+    route = {"usageall": MESSAGES, "failed": CHAT}.get(spec, RESPONSES)
+    text, clean = received(caller, spec, route)
+    assert clean
+    assert ENDS[route] in text
+    assert caller.ended()["whole"]
