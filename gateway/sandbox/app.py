@@ -67,7 +67,11 @@ class Sandbox:
 
     def _spoiled(self, call: Call) -> Answer:
         answer = self._vendor.answer(call)
-        return call.fault.change_answer(answer, call.record) if call.fault else answer
+        if call.fault:
+            answer = call.fault.change_answer(answer, call.record)
+        if answer.status >= 400:
+            call.record.tokens = None
+        return answer
 
 
 def run(key: str, *, fd: int, faults: bool = False) -> None:

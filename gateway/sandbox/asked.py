@@ -43,7 +43,7 @@ class Asked:
     bound: int | None = None  # output tokens at most
     stops: Sequence[str] = ()  # words before which the answer ends
     thinks: bool = False
-    speaks: bool = False
+    voice: str | None = None  # the answer shall be spoken
     tools: Sequence[Tool] = ()
     tool_forced: str | None = None  # a name, or "" for any
     tool_result: str | None = None  # what the last turn brings back

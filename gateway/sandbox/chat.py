@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.sandbox import content, families
+from gateway.sandbox import chat_audio, content, families
 from gateway.sandbox.asked import Asked, Media, Tool
 from gateway.sandbox.body import decoded
 from gateway.sandbox.content import Content
@@ -48,6 +48,8 @@ class _Request(msgspec.Struct):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None
+    modalities: list[str] | None = None
+    audio: dict[str, Any] | None = None
 
 
 def read(body: bytes) -> Asked:
@@ -72,6 +74,7 @@ def read(body: bytes) -> Asked:
         tool_forced=forced(request.tool_choice),
         tool_result=content.text(last.content) if last.role == "tool" else None,
         schema=_schema(request.response_format or {}),
+        voice=str((request.audio or {}).get("voice") or "alloy") if "audio" in (request.modalities or ()) else None,
     )
 
 
@@ -143,6 +146,8 @@ def _choice(number: int, reply: Reply, turn: Turn) -> Event:
         message["reasoning_content"] = reply.thinking
     if reply.tool:
         message["tool_calls"] = [_call(number, reply, turn)]
+    if reply.sound:
+        message |= {"content": None, "audio": chat_audio.whole(reply, turn)}
     return {"index": number, "message": message, "finish_reason": STOPS[reply.stop]}
 
 
@@ -154,6 +159,8 @@ def _call(number: int, reply: Reply, turn: Turn) -> Event:
 
 def _deltas(number: int, reply: Reply, turn: Turn) -> list[Event]:
     thoughts = [{"reasoning_content": piece} for piece in pieces(reply.thinking)] if reply.thinking else []
+    if reply.sound:
+        return [*thoughts, *chat_audio.deltas(reply, turn)]
     if not reply.tool:
         return thoughts + [{"content": piece} for piece in pieces(reply.text)]
     first = {"index": 0, **_call(number, reply, turn), "function": {"name": reply.tool.name, "arguments": ""}}

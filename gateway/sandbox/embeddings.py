@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.sandbox import families, usage
 from gateway.sandbox.body import decoded
+from gateway.sandbox.turn import Turn
 
 _LONGEST = 10_000  # numbers
 
@@ -28,17 +29,23 @@ def read(body: bytes) -> Request:
     return decoded(body, Request)
 
 
-def answer(request: Request) -> dict[str, Any]:
+def cost(request: Request) -> int:
+    """Tokens of the input.  `ValueError` when there is nothing to embed."""
+    return sum(len(each) if isinstance(each, list) else usage.tokens("TEXT", len(each)) for each in _inputs(request))
+
+
+def answer(request: Request, turn: Turn) -> dict[str, Any]:
     """The answer to `POST /v1/embeddings`.  `ValueError` when there is nothing to embed."""
-    inputs = _inputs(request)
     length = families.dimensions(request.model) if request.dimensions is None else request.dimensions
     data = [
         {"object": "embedding", "index": number, "embedding": _written(vector(str(each), length), request)}
-        for number, each in enumerate(inputs)
+        for number, each in enumerate(_inputs(request))
     ]
-    spent = sum(len(each) if isinstance(each, list) else usage.tokens("TEXT", len(each)) for each in inputs)
-    counts = {"prompt_tokens": spent, "completion_tokens": 0, "total_tokens": spent}
-    return {"object": "list", "data": data, "model": request.model, "usage": counts}
+    listed = {"object": "list", "data": data, "model": turn.model}
+    if turn.tokens is None:
+        return listed
+    spent, total = turn.tokens.prompt, turn.tokens.total
+    return {**listed, "usage": {"prompt_tokens": spent, "completion_tokens": 0, "total_tokens": total}}
 
 
 def vector(text: str, length: int) -> list[float]:

@@ -74,7 +74,7 @@ class Exchange:
         for number, chunk in enumerate(answer.chunks):
             if number and answer.gap:
                 await self.pause(answer.gap)
-            if number == len(answer.chunks) // 2 and answer.silence != 0:
+            if number == answer.silence_at and answer.silence != 0:
                 await self.pause(answer.silence)
             await self._write(chunk, more=number != last)
             if number < len(answer.usages) and answer.usages[number]:

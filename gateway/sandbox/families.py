@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-_NO_TEXT = re.compile(r"(?:gpt-|qwen-|gemini-|grok-).*(?:image|tts|transcribe|embedding|audio-preview)|grok-imagine.*")
+_NO_TEXT = re.compile(r"(?:gpt-|qwen-|gemini-|grok-).*(?:image|imagine|tts|transcribe|embedding).*")
 _TEXT = re.compile(r"(?:gpt-|chatgpt-|codex-|o[134](?:-|$)|claude-|grok-|deepseek|qwen|glm|gemini-).*")
 _EMBEDDING = re.compile(r"text-embedding-.*|gemini-embedding-.*")
 _THINKS = re.compile(r"o[134](?:-.*)?|.*(?:-thinking|-reasoner|-reasoning|-r1|-high)(?:-.*)?")

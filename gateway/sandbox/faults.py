@@ -1,14 +1,23 @@
 """Which misbehaviour was asked for, and is it due?
 
 Asked for by `x-sandbox-fault: SPEC` or by `sandbox-fault: SPEC` anywhere in the request body.  SPEC is
-`NAME[=ARGUMENT][*TIMES]`; with TIMES only the first so many calls with the same body misbehave.  The names:
+`NAME[=ARGUMENT][*TIMES]`; with TIMES only the first so many calls with the same body misbehave.  The names, on every
+route unless it is said otherwise:
 
-* `429`, `503` or any other status, the argument being `Retry-After`; `google=STATUS[/SECONDS]` in Google's shape;
-  `quota`, `key`, `echokey`, `redirect`, `html`, `html200`, `empty`: another answer altogether
-* `blocked`, `safety`, `link`, `nousage`, `toolong=BYTES`: an answer with unusual content
-* `badjson`, `gzip`, `bomb`: an answer that does not match its head
+* `429`, `503`, `529` or any other status in the shape of the route, the argument being `Retry-After`;
+  `google=STATUS[/SECONDS]`, `openai=`, `anthropic=`, `task=` in that shape; `quota`, `key`, `echokey`, `invalidurl`,
+  `error200`, `redirect`, `html`, `html200`, `empty`: another answer altogether
+* `blocked`, `safety`, `link`, `nousage`, `toolong=BYTES`: an answer with unusual content; not on Gemini's routes
+  `nofinish`, `othermodel[=NAME]`, `moretokens[=N]`, `beside`
+* `badjson`, `twice[=STATUS]`, `gzip`, `bomb`: an answer that does not match its head
 * `slow=SECONDS`, `drip=SECONDS`, `hang`, `cut`, `cutstart`: an answer that comes late, slowly, not, or in part
-* `sse`, `crlf`, `ping`, `nonewline`, `streamerror`: streams as other relays frame them
+* `sse`, `json`: a stream for a call that did not ask for one, and the reverse
+* `crlf`, `ping`, `nonewline`, `oddfields`, `noevents`: streams as other relays frame them
+* `streamerror`, `bareerror`, `earlyping`, `earlyerror`, `cutend`, `cutdone`, `nolast`, `late[=SECONDS]`,
+  `silence[=SECONDS]`: streams that fail, or fall silent
+* `usageall` (chat, completions), `holes`, `unclosed` (messages), `failed` (responses): streams of one dialect
+
+`docs/sandbox.md` says of each what it does.
 """
 
 import re
@@ -16,43 +25,64 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.sandbox import twists
+from gateway.sandbox import gemini_twists, lies, stream_twists, twists
 from gateway.sandbox.log import Record
 from gateway.sandbox.turn import Turn
-from gateway.sandbox.wire import Answer, Event
+from gateway.sandbox.wire import Answer, Event, Frame
 
 _SPEC = re.compile(r"(?P<name>[a-z0-9]+)(?:=(?P<argument>[^*\s]+))?(?:\*(?P<times>[0-9]+))?")
 _STATUS = re.compile(r"[2-5][0-9]{2}")
 _MOST_COUNTED = 20_000
+NAMES = frozenset(
+    {
+        "sse",
+        "json",
+        *gemini_twists.EVENTS,
+        *lies.TURNS,
+        *twists.ANSWERS,
+        *stream_twists.STREAMS,
+        *stream_twists.FRAMES,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One misbehaviour.  Of the three ways to misbehave a fault has one; the others change nothing."""
+    """One misbehaviour.  Each way to misbehave has its method; those that the fault has not change nothing."""
 
     name: str
     argument: str
 
+    def streams(self, *, asked: bool) -> bool:
+        """Whether the answer is server-sent events, where that was asked for or not."""
+        return self.name != "json" if asked else self.name == "sse"
+
     @property
     def forces_sse(self) -> bool:
-        """Whether a stream is server-sent events even without `alt=sse`."""
-        return self.name == "sse" or self.name in twists.STREAMS
+        """Whether a stream of Gemini's is server-sent events even without `alt=sse`."""
+        return self.name == "sse" or self.name in stream_twists.STREAMS
 
     def change_events(self, events: list[Event]) -> list[Event]:
-        """The events of the answer, changed.  `ValueError` when the argument is no number."""
-        twist = twists.EVENTS.get(self.name)
+        """The events of an answer on Gemini's routes, changed.  `ValueError` when the argument is no number."""
+        twist = gemini_twists.EVENTS.get(self.name)
         return twist(events, self.argument) if twist else events
 
     def change_turn(self, turn: Turn) -> Turn:
-        """What is said, changed."""
-        return turn
+        """What is said on the text routes, changed.  `ValueError` as above."""
+        lie = lies.TURNS.get(self.name)
+        return lie(turn, self.argument) if lie else turn
+
+    def change_frames(self, frames: list[Frame]) -> list[Frame]:
+        """The events of a stream on the text routes, changed."""
+        twist = stream_twists.FRAMES.get(self.name)
+        return twist(frames) if twist else frames
 
     def change_answer(self, answer: Answer, record: Record) -> Answer:
-        """The bytes of the answer, changed.  `ValueError` when the argument is no number."""
+        """The bytes of the answer, changed.  `ValueError` as above."""
         if _STATUS.fullmatch(self.name):
             return twists.status(int(self.name), self.argument, record)
-        if self.name in twists.STREAMS:
-            return twists.STREAMS[self.name](answer)
+        if self.name in stream_twists.STREAMS:
+            return stream_twists.changed(self.name, answer, self.argument, record)
         twist = twists.ANSWERS.get(self.name)
         return twist(answer, self.argument, record) if twist else answer
 
@@ -69,7 +99,7 @@ class Faults:
         if not spec:
             return None
         match = _SPEC.fullmatch(spec)
-        if not match or not _known(match["name"]):
+        if not match or not (match["name"] in NAMES or _STATUS.fullmatch(match["name"])):
             raise ValueError(f"There is no sandbox fault {spec!r}.")
         if match["times"] and self._count(spec, record.body_sha256) > int(match["times"]):
             return None
@@ -84,7 +114,3 @@ class Faults:
             self.forget()
         self._had[spec, body] += 1
         return self._had[spec, body]
-
-
-def _known(name: str) -> bool:
-    return name == "sse" or name in {*twists.EVENTS, *twists.ANSWERS, *twists.STREAMS} or bool(_STATUS.fullmatch(name))

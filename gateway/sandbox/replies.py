@@ -1,11 +1,12 @@
 """What does the sandbox say?  Text, reasoning and calls of tools, decided by the request alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from gateway.sandbox import speech
 from gateway.sandbox.asked import Asked, Tool
 
 Stop = Literal["stop", "length", "tool", "sequence", "filter", "none"]
@@ -29,6 +30,7 @@ class Reply:
     """One candidate."""
 
     text: str = ""
+    sound: bytes = b""  # the text as PCM, where it is spoken
     thinking: str = ""
     tool: ToolCall | None = None
     stop: Stop = "stop"  # "none": it is never said why it ended
@@ -41,7 +43,7 @@ def made(asked: Asked, size: int | None) -> tuple[Reply, ...]:
         raise ValueError(f"n must be 1 to {_MOST_CANDIDATES}")
     if size is not None:
         return (Reply(text=filler(size)),) * asked.candidates
-    return tuple(_bounded(_stopped(_reply(asked, number), asked), asked.bound) for number in range(asked.candidates))
+    return tuple(_finished(_reply(asked, number), asked) for number in range(asked.candidates))
 
 
 def greeting(model: str, prompt: str, pictures: int, candidate: int) -> str:
@@ -105,6 +107,12 @@ def _example(schema: Mapping[str, Any], prompt: str, depth: int = 0) -> Any:
             return 1
         case kind:
             return True if kind == "boolean" else quoted(prompt)
+
+
+def _finished(reply: Reply, asked: Asked) -> Reply:
+    """A reply as it ends: at a stop word, at the bound, and spoken if that is wanted."""
+    reply = _bounded(_stopped(reply, asked), asked.bound)
+    return replace(reply, sound=speech.pcm(reply.text, asked.voice)) if asked.voice and reply.text else reply
 
 
 def _stopped(reply: Reply, asked: Asked) -> Reply:

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.sandbox import chat, completions, embeddings, families, messages, replies, responses, tokens, wire
-from gateway.sandbox.asked import Asked
+from gateway.sandbox.asked import Asked, Media
 from gateway.sandbox.call import Call
 from gateway.sandbox.refusals import middleware_refusal
+from gateway.sandbox.replies import Reply
+from gateway.sandbox.tokens import Tokens
 from gateway.sandbox.turn import Turn
 from gateway.sandbox.wire import Answer, Event, Frame
 
@@ -42,22 +44,21 @@ def _written(call: Call, dialect: Dialect) -> Answer:
     asked = dialect.read(call.body)
     if refused := _no_channel(call, asked.model, "text"):
         return refused
-    turn = _turn(call, asked)
-    if call.fault:
-        turn = call.fault.change_turn(turn)
+    said = replies.made(asked, call.size)
+    turn = _turn(call, asked, said, tokens.of_call(asked, said, call.cached))
     call.record.stream = asked.stream
-    if asked.stream and dialect.frames:
-        return wire.framed(dialect.frames(turn), call.gap, blank_lines=dialect.blank_lines)
+    if dialect.frames and (call.fault.streams(asked=asked.stream) if call.fault else asked.stream):
+        frames = dialect.frames(turn)
+        frames = call.fault.change_frames(frames) if call.fault else frames
+        return wire.framed(frames, call.gap, blank_lines=dialect.blank_lines)
     event = dialect.whole(turn)
     return wire.unary(event, usage=event.get("usage"))
 
 
-def _turn(call: Call, asked: Asked) -> Turn:
-    """What is said, and what it costs; the log has the true cost, whatever a fault makes of it afterwards."""
-    said = replies.made(asked, call.size)
-    spent = tokens.of_call(asked, said, call.cached)
+def _turn(call: Call, asked: Asked, said: tuple[Reply, ...], spent: Tokens) -> Turn:
+    """What is said, and what it costs; the log has the true cost, whatever a fault makes of it."""
     call.record.tokens = spent.kinds()
-    return Turn(
+    turn = Turn(
         asked=asked,
         model=asked.model,
         replies=said,
@@ -65,15 +66,16 @@ def _turn(call: Call, asked: Asked) -> Turn:
         nonce=call.record.nonce,
         created=int(call.record.started),
     )
+    return call.fault.change_turn(turn) if call.fault else turn
 
 
 def _embedded(call: Call) -> Answer:
     request = embeddings.read(call.body)
     if refused := _no_channel(call, request.model, "embedding"):
         return refused
-    event = embeddings.answer(request)
-    call.record.tokens = tokens.Tokens(prompt=event["usage"]["prompt_tokens"]).kinds()
-    return wire.unary(event, usage=event["usage"])
+    asked = Asked(model=request.model, prompt="", media=Media())
+    event = embeddings.answer(request, _turn(call, asked, (), Tokens(prompt=embeddings.cost(request))))
+    return wire.unary(event, usage=event.get("usage"))
 
 
 def _counted(call: Call) -> Answer:

@@ -72,7 +72,8 @@ def of_call(asked: Asked, replies: tuple[Reply, ...], cached: int) -> Tokens:
     thoughts = sum(_text(len(reply.thinking)) for reply in replies)
     said = sum(_text(len(reply.text)) for reply in replies)
     called = sum(_text(len(reply.tool.name + reply.tool.arguments)) for reply in replies if reply.tool)
-    return replace(spent, completion=thoughts + said + called, thoughts=thoughts)
+    spoken = sum(usage.tokens("AUDIO", len(reply.sound) // 2) for reply in replies)
+    return replace(spent, completion=thoughts + said + called + spoken, thoughts=thoughts, spoken=spoken)
 
 
 def _text(characters: int) -> int:

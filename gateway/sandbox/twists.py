@@ -1,30 +1,24 @@
-"""What does each fault do to an answer?  Pure functions by the fault's name (`faults.py` lists what they are for)."""
+"""What does each fault do to a whole answer?  Pure functions by the fault's name (`faults.py`)."""
 
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-import msgspec
-
 from gateway.sandbox.log import Record
-from gateway.sandbox.refusals import google_refusal, refusal
-from gateway.sandbox.replies import filler
-from gateway.sandbox.wire import SSE, Answer, Event, whole
+from gateway.sandbox.refusals import anthropic_error, google_refusal, middleware_refusal, refusal, task_refusal
+from gateway.sandbox.wire import Answer, Usage, unary, whole
 
-_CODES = {429: "rate_limit", 503: "overloaded"}
+_CODES = {429: "rate_limit", 503: "overloaded", 529: "overloaded"}
 _PAGE = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 _BOMB_MIB = 200
 _GZIP = 16 + zlib.MAX_WBITS
 _ENCODED = ((b"content-encoding", b"gzip"),)
-_STREAM_ERROR = {"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}
 
 
 def status(code: int, seconds: str, record: Record) -> Answer:
     """An error of that status in the vendor's shape, with `Retry-After` when seconds are given."""
-    answer = refusal(
-        code, f"The sandbox was told to answer {code}.", record, code=_CODES.get(code, "bad_response_status_code")
-    )
-    return replace(answer, headers=((b"retry-after", seconds.encode()),)) if seconds else answer
+    answer = refusal(code, _told(code), record, code=_CODES.get(code, "bad_response_status_code"))
+    return _later(answer, seconds)
 
 
 def _google(_: Answer, argument: str, _record: Record) -> Answer:
@@ -32,17 +26,56 @@ def _google(_: Answer, argument: str, _record: Record) -> Answer:
     return google_refusal(int(code), seconds or "1")
 
 
+def _openai(_: Answer, argument: str, record: Record) -> Answer:
+    code, _slash, seconds = argument.partition("/")
+    return _later(middleware_refusal(int(code), _told(code), record, code=_CODES.get(int(code), "")), seconds)
+
+
+def _anthropic(_: Answer, argument: str, record: Record) -> Answer:
+    code, _slash, seconds = argument.partition("/")
+    return _later(unary(anthropic_error(int(code), _told(code), record), status=int(code)), seconds)
+
+
+def _task(_: Answer, argument: str, record: Record) -> Answer:
+    code, _slash, seconds = argument.partition("/")
+    return _later(task_refusal(int(code), _told(code), record), seconds)
+
+
+def _told(code: int | str) -> str:
+    return f"The sandbox was told to answer {code}."
+
+
+def _later(answer: Answer, seconds: str) -> Answer:
+    return replace(answer, headers=((b"retry-after", seconds.encode()),)) if seconds else answer
+
+
 def _quota(_: Answer, _argument: str, record: Record) -> Answer:
-    return refusal(403, "The quota of this user is used up.", record, code="insufficient_user_quota")
+    return middleware_refusal(403, "The quota of this user is used up.", record, code="insufficient_user_quota")
 
 
 def _key(_: Answer, _argument: str, record: Record) -> Answer:
-    return refusal(401, "Invalid token", record)
+    return middleware_refusal(401, "Invalid token", record)
 
 
 def _echokey(_: Answer, _argument: str, record: Record) -> Answer:
     received = record.header(b"authorization").decode("latin-1")
     return refusal(400, f"Bad request. Authorization was {received}", record, code="invalid_request")
+
+
+def _invalidurl(_: Answer, _argument: str, record: Record) -> Answer:
+    message = f"Invalid URL ({record.method} {record.path})"
+    return middleware_refusal(404, message, record, kind="invalid_request_error")
+
+
+def _error200(_: Answer, _argument: str, record: Record) -> Answer:
+    return refusal(200, "The channel has failed.", record, code="do_request_failed")
+
+
+def _twice(answer: Answer, argument: str, record: Record) -> Answer:
+    """A limiter that writes its refusal and lets the call go on; without a status the same answer twice."""
+    first = status(int(argument), "", record) if argument else answer
+    body, usage = b"".join([*first.chunks, *answer.chunks]), _last_usage(answer)
+    return replace(whole(body, status=first.status, content_type=first.content_type, usage=usage), whole_at=None)
 
 
 def _redirect(_: Answer, _argument: str, _record: Record) -> Answer:
@@ -93,14 +126,15 @@ def _hang(answer: Answer, _argument: str, _record: Record) -> Answer:
 
 def _drip(answer: Answer, argument: str, _record: Record) -> Answer:
     body = b"".join(answer.chunks)
-    usages = [*[None] * (len(body) - 1), *answer.usages[-1:]]
-    return replace(
-        answer,
-        chunks=[body[at : at + 1] for at in range(len(body))],
-        usages=usages,
-        whole_at=len(body) - 1,
-        gap=float(argument),
-    )
+    last = len(body) - 1
+    usages = [*[None] * last, _last_usage(answer)]
+    whole_at = None if answer.whole_at is None else last
+    chunks = [body[at : at + 1] for at in range(len(body))]
+    return replace(answer, chunks=chunks, usages=usages, whole_at=whole_at, gap=float(argument))
+
+
+def _last_usage(answer: Answer) -> Usage:
+    return next((usage for usage in reversed(answer.usages) if usage), None)
 
 
 def _cut(answer: Answer, _argument: str, _record: Record) -> Answer:
@@ -116,9 +150,15 @@ def _cutstart(answer: Answer, _argument: str, _record: Record) -> Answer:
 
 ANSWERS: Mapping[str, Callable[[Answer, str, Record], Answer]] = {
     "google": _google,
+    "openai": _openai,
+    "anthropic": _anthropic,
+    "task": _task,
     "quota": _quota,
     "key": _key,
     "echokey": _echokey,
+    "invalidurl": _invalidurl,
+    "error200": _error200,
+    "twice": _twice,
     "redirect": _redirect,
     "html": _html,
     "html200": _html200,
@@ -131,75 +171,4 @@ ANSWERS: Mapping[str, Callable[[Answer, str, Record], Answer]] = {
     "drip": _drip,
     "cut": _cut,
     "cutstart": _cutstart,
-}
-
-
-def _blocked(events: list[Event], _argument: str) -> list[Event]:
-    last = {name: value for name, value in events[-1].items() if name != "candidates"}
-    prompt = {name: value for name, value in last["usageMetadata"].items() if name.startswith("prompt")}
-    prompt["totalTokenCount"] = prompt["promptTokenCount"]
-    return [{"promptFeedback": {"blockReason": "SAFETY"}, **last, "usageMetadata": prompt}]
-
-
-def _safety(events: list[Event], _argument: str) -> list[Event]:
-    for candidate in events[-1]["candidates"]:
-        candidate["finishReason"] = "SAFETY"
-    return events
-
-
-def _nousage(events: list[Event], _argument: str) -> list[Event]:
-    return [{name: value for name, value in event.items() if name != "usageMetadata"} for event in events]
-
-
-def _link(events: list[Event], _argument: str) -> list[Event]:
-    _say(events, "![image](http://169.254.169.254/picture.png)")
-    return _nousage(events, "")
-
-
-def _toolong(events: list[Event], argument: str) -> list[Event]:
-    _say(events, filler(int(argument)))
-    return events
-
-
-def _say(events: list[Event], text: str) -> None:
-    events[-1]["candidates"][0]["content"]["parts"] = [{"text": text}]
-
-
-EVENTS: Mapping[str, Callable[[list[Event], str], list[Event]]] = {
-    "blocked": _blocked,
-    "safety": _safety,
-    "nousage": _nousage,
-    "link": _link,
-    "toolong": _toolong,
-}
-
-
-def _crlf(answer: Answer) -> Answer:
-    return replace(answer, chunks=[chunk.replace(b"\n", b"\r\n") for chunk in answer.chunks])
-
-
-def _ping(answer: Answer) -> Answer:
-    chunks = [b": PING\n\nevent: message\nid: %d\n%b" % (number, chunk) for number, chunk in enumerate(answer.chunks)]
-    chunks[-1] += b"data: [DONE]\n\n"
-    return replace(answer, chunks=chunks)
-
-
-def _nonewline(answer: Answer) -> Answer:
-    return replace(answer, chunks=[*answer.chunks[:-1], answer.chunks[-1].removesuffix(b"\n")])
-
-
-def _streamerror(answer: Answer) -> Answer:
-    error = b"data: %b\n\n" % msgspec.json.encode(_STREAM_ERROR)
-    return replace(answer, chunks=[*answer.chunks[:2], error], usages=answer.usages[:2], whole_at=None)
-
-
-def _only_streams(twist: Callable[[Answer], Answer]) -> Callable[[Answer], Answer]:
-    return lambda answer: twist(answer) if answer.content_type == SSE else answer
-
-
-STREAMS: Mapping[str, Callable[[Answer], Answer]] = {
-    "crlf": _only_streams(_crlf),
-    "ping": _only_streams(_ping),
-    "nonewline": _only_streams(_nonewline),
-    "streamerror": _only_streams(_streamerror),
 }

@@ -41,7 +41,8 @@ class Answer:
     length: int | None = None  # the content-length; None: chunked
     wait: float | None = 0.0  # seconds before the head; None: for ever
     gap: float = 0.0  # seconds between chunks
-    silence: float | None = 0.0  # seconds in the middle of the chunks; None: for ever
+    silence: float | None = 0.0  # seconds before one chunk, beside the gap; None: for ever
+    silence_at: int = 0  # the number of that chunk
     headless: bool = False  # cut before the head
     cut: bool = False  # abort the connection after the last chunk
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -33,6 +33,17 @@ class Caller:
     def said(self, text: str, **options: Any) -> dict[str, Any]:
         """The JSON of an answer that went well."""
         response = self.call(text, **options)
+        assert 200 == response.status_code, response.text[:300]
+        value: dict[str, Any] = response.json()
+        return value
+
+    def ask(self, route: "Ask", text: str, /, **body: Any) -> httpx.Response:
+        """One prompt on a text route; `body` is added to the request's JSON."""
+        return self.http.post(route.path, json=route.body(text, **body))
+
+    def answered(self, route: "Ask", text: str, /, **body: Any) -> dict[str, Any]:
+        """The JSON of an answer of a text route that went well."""
+        response = self.ask(route, text, **body)
         assert 200 == response.status_code, response.text[:300]
         value: dict[str, Any] = response.json()
         return value
@@ -106,3 +117,41 @@ def events_of(body: str) -> list[dict[str, Any]]:
     """The events of a well-formed stream."""
     assert body.endswith("\n\n")
     return [json.loads(event.removeprefix("data: ")) for event in body.removesuffix("\n\n").split("\n\n")]
+
+
+class Named(NamedTuple):
+    """One server-sent event of a stream: its name, if it has one, and its data."""
+
+    name: str
+    data: dict[str, Any]
+
+
+def named_events_of(body: str) -> list[Named]:
+    """The events of a stream as it stands, without comments, `[DONE]` and events that hold no data."""
+    found = []
+    for block in body.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line and not line.startswith(":"))
+        if fields.get("data", "[DONE]") != "[DONE]":
+            found.append(Named(fields.get("event", ""), json.loads(fields["data"])))
+    return found
+
+
+class Ask(NamedTuple):
+    """A text route, and the smallest body that asks it for a stream."""
+
+    path: str
+    model: str
+    key: str  # of the body, where the prompt stands
+
+    def body(self, text: str, /, **more: Any) -> dict[str, Any]:
+        """A body that asks this."""
+        said: Any = [{"role": "user", "content": text}] if self.key == "messages" else text
+        return {"model": self.model, self.key: said, "max_tokens": 500, **more}
+
+
+CHAT = Ask("/v1/chat/completions", "gpt-5", "messages")
+COMPLETIONS = Ask("/v1/completions", "gpt-5", "prompt")
+RESPONSES = Ask("/v1/responses", "gpt-5", "input")
+MESSAGES = Ask("/v1/messages", "claude-opus-4-6", "messages")
+EMBEDDINGS = Ask("/v1/embeddings", "text-embedding-3-small", "input")
+STREAMING = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)

@@ -18,7 +18,7 @@ PATH = "/v1beta/models/gemini-2.5-flash"
 
 def raw_call(address: tuple[str, int], path: str, body: bytes) -> socket.socket:
     """Send a call by hand, so that the caller can hang up when it likes."""
-    connection = socket.create_connection(address, timeout=5)
+    connection = socket.create_connection(address, timeout=20)
     head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
     return connection
