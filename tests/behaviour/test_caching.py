@@ -12,7 +12,8 @@ import pytest
 from tests.support.caching import ARRAY, PRIVATE, kept, status
 from tests.support.gate import state as levels
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, clients_toml, running, saying
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.caching import ARRAY, PRIVATE, kept, status
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running, saying
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.support.wire import answer, wire
 
 CALLERS = 200

@@ -10,7 +10,8 @@ import pytest
 from gateway.asgi.protocol import GatewayProtocol
 from gateway.pipeline.relay import Waits
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, running
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.support.wire import Play, answer, chunked, saying, wire
 
 ARRAY = STREAM.partition("?")[0]

@@ -15,7 +15,8 @@ from gateway.app import app
 from tests.support.gate import leases, pass_time, records
 from tests.support.gate import state as levels
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running, saying
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import until
 
 BURST, PACE = 20, 6000  # calls at once, calls a minute
 SATURATED = f"requests_per_minute = {PACE}\nburst = {BURST}"

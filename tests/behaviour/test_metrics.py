@@ -20,7 +20,8 @@ from gateway.telemetry.metrics import CollectorRegistry, Metrics, exposition
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running, saying
 from tests.support.instruments import instruments
 from tests.support.served import Served
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
 PUBLISHED = {
     "gateway_requests_total": ("counter", "client model method code outcome"),

@@ -14,7 +14,8 @@ from gateway.limits.client_limits import CLIENTS, PROBE, key
 from gateway.store import Store
 from gateway.store.command import StoreUnavailable
 from tests.support.gate import client, gate, leases, records, state, used
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import until
 from tests.unit.limits.test_leases import expire
 
 ROOT = Path(__file__).parents[2]

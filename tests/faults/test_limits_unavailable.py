@@ -15,7 +15,8 @@ from gateway.limits.client_limits import ClientLimits
 from gateway.limits.limits import LEVELS, PACKED
 from gateway.store.embedded import STATE
 from tests.support.gate import Gate, Headers, client, gate, leases, records, state, used
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import until
 
 KILLS = int(os.environ.get("TEST_STORE_KILLS", "3"))
 FULL = {"maxmemory": "6mb", "maxmemory_policy": "noeviction"}

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.support.processes import Serve, until
+from tests.support.processes import Serve
 from tests.support.served import Served
+from tests.support.waiting import wait_until
 
 ALLOW = """
 import resource, sys
@@ -68,7 +69,7 @@ def test_running_out_is_said_once_and_ends(tmp_path: Path) -> None:
         assert "open files" == served.event("recovered")["what"]
         assert 200 == httpx.get(f"{served.url}/readyz", trust_env=False).status_code
         assert 1 == len(served.events("out_of_files"))
-        until(20, lambda: "gateway_out_of_files_total 0.0" not in metrics(served))
+        wait_until(lambda: "gateway_out_of_files_total 0.0" not in metrics(served), 20)
         assert not [line for line in served.log.read_text().splitlines() if not json.loads(line)]
 
 

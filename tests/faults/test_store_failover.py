@@ -10,7 +10,8 @@ from redis.crc import key_slot
 
 from gateway.store import Store
 from gateway.store.command import StoreUnavailable
-from tests.support.valkey import cluster, free_port, member, until, valkey
+from tests.support.valkey import cluster, free_port, member, valkey
+from tests.support.waiting import until
 from tests.unit.store.test_store import store
 
 

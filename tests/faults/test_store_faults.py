@@ -21,7 +21,8 @@ from gateway.store.command import StoreUnavailable
 from gateway.store.names import Names
 from gateway.store.nodes import SingleNode
 from gateway.store.reasons import reason
-from tests.support.valkey import Valkey, free_port, until, valkey
+from tests.support.valkey import Valkey, free_port, valkey
+from tests.support.waiting import until
 from tests.unit.store.test_doors import door
 from tests.unit.store.test_store import ECHO, Watched, store
 from tests.unit.upstream.test_tls import served_with, signed

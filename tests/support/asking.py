@@ -17,7 +17,7 @@ from gateway.config.clients import Client
 from gateway.memory.budget import MemoryBudget
 from gateway.store import Store
 from tests.support.calls import call_for
-from tests.support.valkey import until
+from tests.support.waiting import until
 
 UPSTREAM = "http://upstream"
 JSON, SSE = "application/json", "text/event-stream"

@@ -3,7 +3,8 @@
 import httpx
 
 from tests.support.gateway import STREAM
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
 PRIVATE = 'cache = "private"'
 ARRAY = STREAM.removesuffix("?alt=sse")

@@ -6,14 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
 
-T = TypeVar("T")
+from tests.support.waiting import wait_until
+
 ROOT = Path(__file__).parents[2]
 SERVE = """
 import sys
@@ -22,15 +22,6 @@ from gateway.config.settings import load
 workers = [sys.executable, "-m", "tests.support.stand_in"]
 sys.exit(serve(load(), sandbox=sys.argv[1] == "True", worker_argv=workers, notice_seconds=float(sys.argv[2])))
 """
-
-
-def until(seconds: float, condition: Callable[[], T | None]) -> T:
-    """Return the condition's first true value.  Fails when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.01)
-    return value
 
 
 def is_running(pid: int) -> bool:
@@ -96,7 +87,7 @@ class Serve:
             assert found or not ended, f"it ended without saying {name}"
             return found
 
-        return until(seconds, look)
+        return wait_until(look, seconds)
 
     @property
     def url(self) -> str:
@@ -121,5 +112,5 @@ class Serve:
             found.add(int(self.get("/pid").text))
             return len(found) == count
 
-        until(20, ask)
+        wait_until(ask, 20)
         return found

@@ -19,7 +19,8 @@ from gateway.store import Store
 from gateway.upstream import UpstreamKey
 from tests.support.gateway import running
 from tests.support.processes import Serve
-from tests.support.valkey import until, valkey
+from tests.support.valkey import valkey
+from tests.support.waiting import until
 
 Failures = list[tuple[str, BaseException]]
 

@@ -14,7 +14,8 @@ from gateway.app.housekeeping import TICK_SECONDS
 from gateway.config import watched_file as files
 from gateway.config.clients import new_key
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, clients_toml, running
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.support.wire import answer, saying, wire
 
 ANSWER = b'{"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":"STOP"}],"usageMetadata":{}}'

@@ -7,7 +7,8 @@ import pytest
 from gateway.cache.answer import CachedAnswer
 from gateway.cache.claim import Claim
 from tests.support.asking import Upstream, Worker, call, said, worker
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.unit.cache.test_cache_store import NAME, kept
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from gateway.errors.tree import NotCached, UpstreamBroke, UpstreamTimeout
 from tests.support.asking import Upstream, Worker, call, client, leaving, said, worker
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
 CALLERS = 200
 

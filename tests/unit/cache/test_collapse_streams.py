@@ -6,7 +6,8 @@ import pytest
 
 from gateway.errors.tree import UpstreamBroke
 from tests.support.asking import Upstream, Worker, leaving, said, stream
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
 
 async def test_the_leaders_stream_is_live_and_followers_replay_it(one: Worker, other: Worker) -> None:

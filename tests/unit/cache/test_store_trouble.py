@@ -9,7 +9,8 @@ import pytest
 
 from gateway.cache.answer import CachedAnswer
 from tests.support.asking import Upstream, Worker, call, said, worker
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import until
 
 MEBIBYTE = 1024 * 1024
 

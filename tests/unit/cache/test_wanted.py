@@ -6,7 +6,8 @@ import pytest
 
 from gateway.call import Call
 from tests.support.asking import Upstream, Worker, call, leaving, said, stream
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize("asked", [call(), stream()], ids=["unary", "stream"])

@@ -6,7 +6,8 @@ import contextlib
 from gateway.errors.tree import RateLimited
 from gateway.limits.client_limits import key
 from tests.support.gate import Gate, client, gate, leases, records, state, used
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
 LEASE = 0.5  # seconds, instead of ten
 

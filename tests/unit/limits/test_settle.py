@@ -10,7 +10,8 @@ from gateway.call import Usage
 from gateway.errors.tree import RateLimited
 from gateway.limits.client_limits import key
 from tests.support.gate import NOTHING, Gate, change, client, gate, leases, pass_time, records, state, used
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import until
 
 
 async def test_the_rest_of_a_reservation_is_given_back(one: Gate, server: Valkey) -> None:

@@ -9,7 +9,8 @@ import pytest
 from gateway.limits import settlements
 from gateway.limits.client_limits import key
 from tests.support.gate import Gate, client, gate, leases, records, state, used
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import until
 from tests.unit.limits.test_leases import expire
 
 

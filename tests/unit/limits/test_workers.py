@@ -11,7 +11,8 @@ from typing import Any
 
 from gateway.errors.tree import RateLimited
 from tests.support.gate import Gate, client, gate, leases, records, used
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
 ROUNDS = int(os.environ.get("TEST_LIMIT_ROUNDS", "20"))
 WORKERS = 4

@@ -17,7 +17,8 @@ from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import CollectorRegistry, Metrics
 from tests.support.gate import client, gate, leases, records
 from tests.support.gateway import clients_toml
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import until
 from tests.unit.limits.test_leases import expire
 
 TERMS = {"design": "tokens_per_day = 1_000_000"}

@@ -17,7 +17,8 @@ import redis.asyncio
 from gateway.background import Background
 from gateway.store import Store
 from gateway.store.embedded import Embedded, FolderInUse, StoreError, borrow
-from tests.support.processes import is_running, until
+from tests.support.processes import is_running
+from tests.support.waiting import wait_until
 
 KILLED_PARENT = """
 import asyncio, os, signal, sys
@@ -264,4 +265,4 @@ async def test_a_command_starts_the_servers_for_its_duration(tmp_path: Path) -> 
         with pytest.raises(FolderInUse):
             async with Embedded(tmp_path):
                 pass
-    until(1, lambda: not is_running(pid))
+    wait_until(lambda: not is_running(pid), 1)

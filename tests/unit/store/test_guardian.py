@@ -18,7 +18,8 @@ from gateway.background import Background
 from gateway.store import guardian
 from gateway.store.embedded import Embedded, StoreError, borrow
 from gateway.store.guardian import held_by_another
-from tests.support.processes import SERVE, Serve, is_running, until
+from tests.support.processes import SERVE, Serve, is_running
+from tests.support.waiting import wait_until
 
 PARENT = """
 import asyncio, os, signal, subprocess, sys
@@ -46,7 +47,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     for name in ("state", "cache"):
         if (pid := guardian.process_of(folder / name)) and held_by_another(folder / name / "lock"):
             os.kill(pid, signal.SIGKILL)
-    until(20, lambda: not held_by_another(folder / "guardian"))
+    wait_until(lambda: not held_by_another(folder / "guardian"), 20)
 
 
 def leave(folder: Path, seconds: float, *worker: str) -> int:
@@ -88,11 +89,11 @@ def test_servers_that_nobody_takes_over_end_and_lose_nothing(folder: Path) -> No
         client.set("record", "paid")
     began, left = time.monotonic(), servers(folder)
     assert 2 == len(left)
-    until(20, lambda: not any(is_running(pid) for pid in left))
+    wait_until(lambda: not any(is_running(pid) for pid in left), 20)
     assert time.monotonic() - began > 0.7
-    until(20, lambda: not held_by_another(folder / "guardian"))
+    wait_until(lambda: not held_by_another(folder / "guardian"), 20)
     assert "paid" == written(folder)
-    until(20, lambda: not [name for name in ("guardian", "users", "workers") if held_by_another(folder / name)])
+    wait_until(lambda: not [name for name in ("guardian", "users", "workers") if held_by_another(folder / name)], 20)
 
 
 def test_workers_that_finish_their_calls_keep_the_servers(folder: Path) -> None:
@@ -101,8 +102,8 @@ def test_workers_that_finish_their_calls_keep_the_servers(folder: Path) -> None:
     left = servers(folder)
     time.sleep(1.5)  # three times what they stay without a worker
     assert left == servers(folder)
-    until(20, lambda: not is_running(worker))
-    until(20, lambda: not servers(folder))
+    wait_until(lambda: not is_running(worker), 20)
+    wait_until(lambda: not servers(folder), 20)
 
 
 def test_a_command_meanwhile_neither_ends_nor_loses_them(folder: Path) -> None:
@@ -119,7 +120,7 @@ def test_a_command_meanwhile_neither_ends_nor_loses_them(folder: Path) -> None:
     asyncio.run(use())
     assert left == servers(folder)
     os.kill(worker, signal.SIGKILL)
-    until(20, lambda: not servers(folder))
+    wait_until(lambda: not servers(folder), 20)
     assert "paid" == written(folder)
 
 
@@ -158,7 +159,7 @@ def test_a_guardian_is_replaced_and_one_is_enough(folder: Path) -> None:
                     await asyncio.sleep(0.05)
 
     asyncio.run(guarded())
-    until(20, lambda: not guardians(folder))
+    wait_until(lambda: not guardians(folder), 20)
 
 
 def guardians(folder: Path) -> list[int]:
@@ -212,7 +213,7 @@ def test_without_proof_nothing_is_killed(proof: str, monkeypatch: pytest.MonkeyP
         innocent.kill()
         innocent.wait()
         os.kill(left[0], signal.SIGKILL)
-        until(20, lambda: not held_by_another(folder / "guardian"))
+        wait_until(lambda: not held_by_another(folder / "guardian"), 20)
 
 
 def test_a_socket_that_goes_while_it_serves_is_made_again(tmp_path: Path) -> None:
@@ -241,5 +242,5 @@ def test_the_whole_thing_ends_by_itself(tmp_path: Path, monkeypatch: pytest.Monk
             client.set("record", "paid")
         gateway.tell(signal.SIGKILL)
         gateway.process.wait()
-        until(30, lambda: not any(is_running(pid) for pid in pids))
+        wait_until(lambda: not any(is_running(pid) for pid in pids), 30)
     assert "paid" == written(tmp_path / "data")

@@ -14,7 +14,7 @@ from redis.exceptions import AskError, InvalidResponse, MovedError, NoScriptErro
 from gateway.store import Store
 from gateway.store.command import StoreUnavailable
 from gateway.store.resp import LARGE, RespParser
-from tests.support.valkey import until
+from tests.support.waiting import until
 
 VALUES = st.recursive(
     st.none() | st.integers() | st.binary(max_size=40), lambda inner: st.lists(inner, max_size=4), max_leaves=8

@@ -16,7 +16,8 @@ from redis.asyncio.connection import Connection
 from gateway.store import Store
 from gateway.store.command import LARGE, Command, Opening, Part, Script, StoreUnavailable, packed
 from gateway.store.store import PROBE_SECONDS
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import until
 
 ECHO = Script.of("echo", "return {KEYS[1], ARGV[1]}")
 MORE_REPLICAS = ("CONFIG", "SET", "min-replicas-to-write", "1")

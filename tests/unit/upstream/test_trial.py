@@ -9,7 +9,8 @@ import pytest
 from gateway.config import watched_file as files
 from gateway.upstream import trial
 from tests.support.gateway import GENERATE, TEXT, Gateway, running
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.support.wire import Wire, answer, saying, wire
 
 OLD, NEW = "sk-canary-old-0815", "sk-canary-new-4711"
