@@ -18,7 +18,6 @@ from gateway.errors import BadRequest, Failed, RouteUnknown, UpstreamBroke, Upst
 from gateway.framing import JSON
 from gateway.upstream import Attempts
 
-KEPT_SECONDS = 60.0
 MAX_PAGES = 64
 WHOLE_PAGES = "pageSize=1000"
 EVERY_MODEL = ("*",)
@@ -44,9 +43,9 @@ class ListedModels:
 class ModelList:
     """The upstream's list of models, page by page."""
 
-    def __init__(self, fetch: Fetch, ask_seconds: float) -> None:
-        """`fetch` asks the upstream for a page; `ask_seconds` is how long it is waited for, whoever asks."""
-        self._fetch, self._ask_seconds = fetch, ask_seconds
+    def __init__(self, fetch: Fetch, ask_seconds: float, kept_seconds: float) -> None:
+        """`fetch` asks the upstream for a page, which is waited for and then kept for so long, whoever asks."""
+        self._fetch, self._ask_seconds, self._kept_seconds = fetch, ask_seconds, kept_seconds
         self._kept: dict[str, tuple[float, gemini.lists.Page]] = {}
         self._asked: dict[str, asyncio.Task[gemini.lists.Page]] = {}  # pages on their way, for all who want them
         self._away_until = 0.0  # on the loop's clock; until then nobody asks only to know which models there are
@@ -83,7 +82,7 @@ class ModelList:
         try:
             return frozenset([model.name async for page in self._all(listing, attempts) for model in page])
         except Failed:
-            self._away_until = now + KEPT_SECONDS
+            self._away_until = now + self._kept_seconds
             return None
 
     async def _all(self, call: Call, attempts: Attempts) -> AsyncIterator[gemini.lists.Page]:
@@ -98,7 +97,7 @@ class ModelList:
     async def _page(self, call: Call, attempts: Attempts) -> gemini.lists.Page:
         now = asyncio.get_running_loop().time()
         kept_at, page = self._kept.get(call.upstream.target, (0.0, None))
-        if page is not None and now - kept_at < KEPT_SECONDS:
+        if page is not None and now - kept_at < self._kept_seconds:
             return page
         asked = self._asked.get(call.upstream.target)
         if asked is None:

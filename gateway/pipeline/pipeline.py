@@ -60,15 +60,17 @@ class Pipeline:
         call_seconds: float,
         stream_seconds: float,
         idle_seconds: float,
+        body_seconds: float,
+        listed_seconds: float,
     ) -> None:
         self.drain = DrainState()
         self.relay = Relay(upstream, Waits(idle_seconds))
         self._router, self._auth, self._limits, self._cache = router, auth, limits, cache
         self._upstream, self._ledger = upstream, ledger
         self._memory_budget, self._log = memory_budget, log
-        self._max_body_bytes, self._call_seconds = max_body_bytes, call_seconds
-        self._stream_seconds = stream_seconds
-        self._model_list = ModelList(self._fetch, call_seconds)
+        self._max_body_bytes, self._body_seconds = max_body_bytes, body_seconds
+        self._call_seconds, self._stream_seconds = call_seconds, stream_seconds
+        self._model_list = ModelList(self._fetch, call_seconds, listed_seconds)
         self._orphaned = OrphanedCalls()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -166,7 +168,7 @@ class Pipeline:
             with self._limits.reading(client):
                 body = await read_body(
                     request, exchange.receive, exchange.memory, self._max_body_bytes,
-                    arrived=exchange.reply.connection.body_arrived,
+                    seconds=self._body_seconds, arrived=exchange.reply.connection.body_arrived,
                 )  # fmt: skip
         finally:
             exchange.entry.waiting_seconds += time.perf_counter() - before

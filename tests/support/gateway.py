@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 from prometheus_client import CollectorRegistry
 
-from gateway.app import App, create
+from gateway.app import App, Intervals, create
+from gateway.asgi.protocol import GatewayProtocol
 from gateway.call import Dialect
 from gateway.config.clients import new_key
 from gateway.config.settings import Settings
@@ -51,7 +52,7 @@ class Gateway:
 
     async def entries(self, count: int) -> list[dict[str, Any]]:
         """The next `count` access lines; waits for them, since an entry closes after the last byte."""
-        calls = await until(
+        calls: list[dict[str, Any]] = await until(
             lambda: found if len(found := self._unread()) >= count else None,
             10,
             tell=lambda: f"{len(self._unread())} of {count} access lines after 10 s",
@@ -103,6 +104,8 @@ async def running(
     clients: Mapping[str, str] | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     dialects: Sequence[Dialect] = ALL,
+    http: type[GatewayProtocol] = GatewayProtocol,
+    intervals: Intervals = Intervals(),  # noqa: B008  it is frozen
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway in front of `upstream_url`; `clients` maps names to further lines of the clients file."""
@@ -114,15 +117,28 @@ async def running(
     with log_file.open("ab") as file:
         log = Log("debug", fd=file.fileno())
         values = {"upstream_url": upstream_url, "upstream_key": UPSTREAM_KEY, "clients_file": clients_file, **settings}
-        app = create(Settings(**values), transport=transport, log=log, registry=registry, dialects=dialects)
+        app = create(
+            Settings(**values),
+            transport=transport,
+            log=log,
+            registry=registry,
+            dialects=dialects,
+            intervals=intervals,
+        )
         async with (
-            serving(app) as url,
+            serving(app, http=http) as url,
             httpx.AsyncClient(
                 base_url=url, headers={"x-goog-api-key": next(iter(keys.values()))}, timeout=20, trust_env=False
-            ) as http,
+            ) as client,
         ):
             yield Gateway(
-                url=url, app=app, http=http, keys=keys, clients_file=clients_file, log_file=log_file, registry=registry
+                url=url,
+                app=app,
+                http=client,
+                keys=keys,
+                clients_file=clients_file,
+                log_file=log_file,
+                registry=registry,
             )
 
 

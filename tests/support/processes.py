@@ -20,7 +20,8 @@ import sys
 from gateway.processes.supervisor import serve
 from gateway.config.settings import load
 workers = [sys.executable, "-m", "tests.support.stand_in"]
-sys.exit(serve(load(), sandbox=sys.argv[1] == "True", worker_argv=workers, notice_seconds=float(sys.argv[2])))
+sys.exit(serve(load(), sandbox=sys.argv[1] == "True", worker_argv=workers, notice_seconds=float(sys.argv[2]),
+    guard_seconds=float(sys.argv[3])))
 """
 
 
@@ -36,7 +37,14 @@ class Serve:
     """One gateway: the parent, its workers and its stores."""
 
     def __init__(
-        self, folder: Path, *, notice: float = 0.3, sandbox: bool = False, before: str = "", **variables: str
+        self,
+        folder: Path,
+        *,
+        notice: float = 0.3,
+        guard: float = 10,
+        sandbox: bool = False,
+        before: str = "",
+        **variables: str,
     ) -> None:
         """Start it; `before` is code that its parent runs first."""
         clients = folder / "clients.toml"
@@ -46,7 +54,7 @@ class Serve:
         self._output = folder / f"serve-{time.monotonic_ns()}.log"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", before + SERVE, str(sandbox), str(notice)],
+                [sys.executable, "-c", before + SERVE, str(sandbox), str(notice), str(guard)],
                 env={**os.environ, **defaults, "GATEWAY_WORKERS": "2", "TMPDIR": str(folder), **variables},
                 stdout=output,
                 stderr=output,

@@ -88,9 +88,12 @@ class Served:
 
     def counted(self, outcome: str = "ok") -> int:
         """Calls that ended so, by the operators' port."""
-        text = httpx.get(self.metrics_url, trust_env=False).text
-        found = re.findall(rf'gateway_requests_total\{{[^}}]*outcome="{outcome}"\}} (\S+)', text)
+        found = re.findall(rf'gateway_requests_total\{{[^}}]*outcome="{outcome}"\}} (\S+)', self.metrics())
         return sum(int(float(value)) for value in found)
+
+    def metrics(self) -> str:
+        """What the operators' port says."""
+        return httpx.get(self.metrics_url, trust_env=False).text
 
     def workers(self) -> list[int]:
         """The pids of the workers."""

@@ -3,20 +3,20 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 VAIN = "waited in vain"
 
 
 async def until(
-    holds: Callable[[], T | Awaitable[T]],
+    holds: Callable[[], Any],
     seconds: float = 5.0,
     *,
     every_ms: float = 5,
     tell: Callable[[], object] = lambda: VAIN,
-) -> T:
+) -> Any:
     """Return the first true value of a condition, which may have to be awaited.  Fails with `tell` when there is none."""
     deadline = time.monotonic() + seconds
     while True:

@@ -50,7 +50,7 @@ async def wire(play: Play, *, tls: ssl.SSLContext | None = None) -> AsyncIterato
         for writer in writers:
             with contextlib.suppress(AttributeError):  # asyncio's, where the last bytes have just left
                 writer.transport.abort()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the transports let go of their sockets in the next turn
 
 
 def saying(*pieces: bytes, pause: float = 0, close: bool = True) -> Play:
@@ -60,7 +60,7 @@ def saying(*pieces: bytes, pause: float = 0, close: bool = True) -> Play:
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause)  # slow on purpose: the pieces come one by one
         if close:
             writer.close()
 

@@ -31,11 +31,11 @@ async def test_followers_go_on_one_after_the_other() -> None:
         went_on[turn] += 1
 
     followers = [asyncio.create_task(follow()) for _ in range(200)]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the turn in which all of them begin to wait
     await flight.whole(200, "application/json", b"{}")
     flight.finish()
     while not all(each.done() for each in followers):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a turn of the loop, which is what is counted
         turn += 1
     assert (200, True) == (went_on.total(), max(went_on.values()) <= 2)
 
@@ -67,7 +67,7 @@ async def test_a_stream_of_many_chunks_is_replayed_without_a_stall(caching: Gate
         async def watch() -> None:
             while True:
                 before = time.perf_counter()
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.001)  # how late the loop comes back to it is what is measured
                 stalls.append(time.perf_counter() - before - 0.001)
 
         watcher = asyncio.create_task(watch())

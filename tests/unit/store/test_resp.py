@@ -109,7 +109,7 @@ async def test_a_reply_that_nobody_asked_for_ends_the_connection(tmp_path: Path)
     async with speaker(tmp_path, b"$1\r\na\r\n$5\r\nstray\r\n", b"$1\r\nb\r\n") as url:
         store = Store(url, timeout=5)
         assert b"a" == await store.command("GET", "k")
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the turn in which the stray reply is found
         assert b"b" == await store.command("GET", "k")
         assert store.up
         await store.aclose()

@@ -207,7 +207,7 @@ def test_two_that_start_at_once_have_a_folder_each(tmp_path: Path, monkeypatch: 
         with metrics_folder._locked(tmp_path) as path:
             assert path is not None
             (path / "counter_1.db").write_bytes(b"1234")
-            time.sleep(0.002)
+            time.sleep(0.002)  # slow on purpose: others begin meanwhile
             return (path / "counter_1.db").exists()
 
     with ThreadPoolExecutor(8) as pool:
