@@ -143,8 +143,7 @@ def create(
 ) -> App:
     """Build a worker's app.
 
-    `transport` takes the place of the real way to the upstream; `log` and `registry` of those of the process;
-    `dialects` are spoken; `intervals` are those that no setting gives.
+    `transport`, `log` and `registry` take the place of the real ones; `intervals` are those that no setting gives.
     """
     clients, catalogue = watched_clients(settings), Catalogue.load()
     outbound = build_transport(settings) if transport is None else HttpxTransport(transport)

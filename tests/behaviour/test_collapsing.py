@@ -214,10 +214,13 @@ async def test_a_worker_that_ends_tells_all_who_wait(
 
 
 class Broken(httpx.AsyncBaseTransport):
-    """A way to the upstream that has a defect."""
+    """A way to the upstream that has a defect, which shows when it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
 
     async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(0.1)  # slow on purpose: the others come meanwhile
+        await self.opened.wait()
         raise RuntimeError("canary-4711")
 
 
@@ -226,9 +229,12 @@ async def test_a_defect_is_everybodys_500(
     path: str, tmp_path: Path, upstream: Upstream, state: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An error that nobody foresaw reaches all who wait as ours, is logged by class and place, and is lost nowhere."""
-    terms: dict[str, Any] = {"clients": {"design": PRIVATE}, "redis_url": state.url, "transport": Broken()}
+    terms: dict[str, Any] = {"clients": {"design": PRIVATE}, "redis_url": state.url, "transport": (broken := Broken())}
     async with running(tmp_path, upstream.url, **terms) as gateway:
-        responses = await asyncio.gather(*(gateway.http.post(path, json=TEXT) for _ in range(5)))
+        calls = [asyncio.create_task(gateway.http.post(path, json=TEXT)) for _ in range(5)]
+        await until(lambda: waiting(gateway) == 5)
+        broken.opened.set()
+        responses = await asyncio.gather(*calls)
         await gateway.entries(5)
         assert ["INTERNAL"] * 5 == [each.json()["error"]["status"] for each in responses]
         defects = [line for line in gateway.lines() if line["event"] == "defect"]

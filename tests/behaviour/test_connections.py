@@ -52,8 +52,7 @@ async def slow() -> AsyncIterator[Wire]:
             upstream.hung_up += 1
             writer.close()
         else:
-            await asyncio.sleep(0.1)  # slow on purpose: what comes behind it comes while it is in flight
-            writer.write(answer(GOOD))
+            await saying(answer(GOOD), before=0.1, close=False)(head, reader, writer)
 
     async with wire(play) as upstream:
         yield upstream

@@ -86,9 +86,7 @@ async def test_the_ledger_holds_at_saturation(tmp_path: Path, upstream: Upstream
             load = asyncio.create_task(hammer(workers, 8, 2, until_refused=True))
             for _ in range(pulses):
                 await asyncio.sleep(0.1)  # between two pulses calls go on
-                store.freeze()
-                await asyncio.sleep(0.1)  # slow on purpose: the length of a pulse
-                store.thaw()
+                await store.freeze_for(0.1)
             answers = await load
             times = sorted(int(record["at"]) for record in records(store))
             after = levels(store)

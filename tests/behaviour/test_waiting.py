@@ -20,6 +20,7 @@ from tests.support.served import Served
 from tests.support.valkey import Valkey
 from tests.support.waiting import until
 from tests.support.wire import answer, wire
+from tests.support.wire import saying as saying_late
 
 
 def said(finish: str = "STOP") -> bytes:
@@ -61,13 +62,8 @@ async def test_followers_who_do_not_wait_for_the_end(tmp_path: Path, upstream: U
 
 async def test_who_waits_and_then_leads(tmp_path: Path, state: Valkey) -> None:
     """M2: another worker's answer that may not be kept was waited for in vain; that is not the gateway's time either."""
-
-    async def respond(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.8)  # slow on purpose: the time for which the other worker's caller waits
-        writer.write(answer(said("SAFETY")))
-        await writer.drain()
-
-    async with wire(respond) as heard, pair(tmp_path, heard.url, state) as (one, other):
+    slow = saying_late(answer(said("SAFETY")), before=0.8, close=False)
+    async with wire(slow) as heard, pair(tmp_path, heard.url, state) as (one, other):
         leader = asyncio.create_task(one.http.post(GENERATE, json=TEXT))
         await until(lambda: heard.heads)
         assert "fwd=miss" == status(await other.http.post(GENERATE, json=TEXT))

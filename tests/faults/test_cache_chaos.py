@@ -117,10 +117,7 @@ class Chaos:
                 match self._random.randrange(40):
                     case 0:
                         self.counted["freezes"] += 1
-                        self._store.freeze()
-                        # slow on purpose: shorter and longer than the store's timeouts
-                        await asyncio.sleep(self._random.choice([0.02, 0.1, 0.4, 1.2]))
-                        self._store.thaw()
+                        await self._store.freeze_for(self._random.choice([0.02, 0.1, 0.4, 1.2]))
                     case 1:
                         raw.delete(*(raw.keys("gw:*") or ["none"]))
                     case _:

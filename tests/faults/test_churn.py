@@ -35,8 +35,7 @@ async def test_hung_up_calls_leave_nothing_behind(gateway: Gateway, upstream: Up
         )
         if number < LEAVING:
             await sent.wait()
-            await asyncio.sleep(chance.uniform(0, 0.3))  # callers leave at any moment: that is what is tested
-            asking.cancel()
+            asyncio.get_running_loop().call_later(chance.uniform(0, 0.3), asking.cancel)
         await asyncio.gather(asking, return_exceptions=number < LEAVING)
 
     await asyncio.gather(*[call(number) for number in range(CALLS)])

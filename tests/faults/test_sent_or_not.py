@@ -63,9 +63,8 @@ async def all_of_it(stub: Stub, reader: asyncio.StreamReader, writer: asyncio.St
 async def and_half(stub: Stub, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Read the request and answer half."""
     await all_of_it(stub, reader, writer)
-    writer.write(answer(GOOD)[:-20])
-    await writer.drain()
-    await asyncio.sleep(0.05)  # slow on purpose: a reset discards what has not been read yet
+    half = saying(answer(GOOD)[:-20], pause=0.05, close=False)  # a reset discards what has not been read yet
+    await half(b"", reader, writer)
 
 
 async def busy(stub: Stub, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -34,8 +34,7 @@ async def slow() -> AsyncIterator[Wire]:
         if b":stream" in head:
             await saying(*chunked(HALF, HALF, LAST), pause=0.15, close=False)(head, reader, writer)
         else:
-            await asyncio.sleep(chance.uniform(0.05, 0.5))  # slow on purpose: calls are in flight at any moment
-            writer.write(answer(GOOD))
+            await saying(answer(GOOD), before=chance.uniform(0.05, 0.5), close=False)(head, reader, writer)
 
     async with wire(play) as upstream:
         yield upstream
@@ -56,21 +55,22 @@ class Load:
         headers = {"x-goog-api-key": self.served.key}
         async with httpx.AsyncClient(base_url=self.served.url, headers=headers, timeout=20, trust_env=False) as http:
             while not self.done.is_set():
-                try:
-                    response = await http.post(path, json=TEXT)
-                except httpx.ConnectError:
-                    self.ended["refused"] += 1
-                    await asyncio.sleep(0.01)  # sixteen who asked without a pause would take the processor
-                except httpx.TransportError as error:
-                    self.ended[type(error).__name__] += 1
-                else:
-                    if response.status_code == 401:
-                        self.ended["401"] += 1
-                        await asyncio.sleep(0.05)  # as above
-                        continue
-                    self.latest = time.monotonic()
-                    whole = response.content == (HALF + HALF + LAST if path == STREAM else GOOD)
-                    self.ended[str(response.status_code) if whole else "cut"] += 1
+                self.ended[how := await self._end(http, path)] += 1
+                if how in {"refused", "401"}:
+                    await asyncio.sleep(0.02)  # sixteen who ask without a pause would take the processor
+
+    async def _end(self, http: httpx.AsyncClient, path: str) -> str:
+        try:
+            response = await http.post(path, json=TEXT)
+        except httpx.ConnectError:
+            return "refused"
+        except httpx.TransportError as error:
+            return type(error).__name__
+        if response.status_code == 401:
+            return "401"
+        self.latest = time.monotonic()
+        whole = response.content == (HALF + HALF + LAST if path == STREAM else GOOD)
+        return str(response.status_code) if whole else "cut"
 
     async def until(self, count: int) -> None:
         """Wait for as many good answers as there are now and `count` more."""

@@ -3,6 +3,7 @@
 TEST_STORE_BINARY names another server to run the suite on, such as Redis 7's `redis-server`.
 """
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -52,6 +53,14 @@ class Valkey:
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
+
+    async def freeze_for(self, seconds: float) -> None:
+        """Answer nobody for so long."""
+        self.freeze()
+        try:
+            await asyncio.sleep(seconds)  # the length of the outage is what its caller tests
+        finally:
+            self.thaw()
 
     def ask(self, *command: Any) -> Any:
         """Ask it something directly, past the gateway's own store."""

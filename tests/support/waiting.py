@@ -1,9 +1,10 @@
 """Waiting until something holds, instead of for time to pass: `until` in tests with a loop, `wait_until` in others."""
 
 import asyncio
+import contextlib
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -11,7 +12,7 @@ VAIN = "waited in vain"
 
 
 async def until(
-    holds: Callable[[], Any],
+    holds: Callable[..., Any],
     seconds: float = 5.0,
     *,
     every_ms: float = 5,
@@ -42,3 +43,27 @@ def wait_until(
         assert time.monotonic() < deadline, tell()
         time.sleep(every_ms / 1000)  # between two looks
     return value
+
+
+async def turns(count: int = 1) -> None:
+    """Let the loop turn so often, where it is the turns that count."""
+    for _ in range(count):
+        await asyncio.sleep(0)  # one turn
+
+
+@contextlib.asynccontextmanager
+async def stalls() -> AsyncIterator[list[float]]:
+    """For how many seconds the loop stood still, each time that it did while the context was open."""
+    found = [0.0]
+
+    async def watch() -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)  # how late the loop comes back to it is what is measured
+            found.append(time.perf_counter() - before - 0.001)
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield found
+    finally:
+        watcher.cancel()

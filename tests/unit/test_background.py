@@ -20,7 +20,7 @@ from gateway.upstream import UpstreamKey
 from tests.support.gateway import running
 from tests.support.processes import Serve
 from tests.support.valkey import valkey
-from tests.support.waiting import until, wait_until
+from tests.support.waiting import turns, until, wait_until
 
 Failures = list[tuple[str, BaseException]]
 
@@ -63,7 +63,7 @@ async def test_a_failure_of_what_runs_once_is_reported_and_all_ends_with_the_own
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0)  # slow on purpose: its end takes another turn of the loop
+            await turns()  # its end takes another one
             ended.append("last")
 
     async with Background(lambda *failure: failures.append(failure)) as tasks:

@@ -42,7 +42,8 @@ async def becomes(expected: int, gateway: Gateway, key: str) -> float:
 
 async def told(gateway: Gateway, event: str) -> dict[str, Any]:
     """Wait for a line of the log; it must stay the only one of its kind."""
-    (line,) = await until(lambda: [line for line in gateway.lines() if line["event"] == event])
+    found: list[dict[str, Any]] = await until(lambda: [line for line in gateway.lines() if line["event"] == event])
+    (line,) = found
     return line
 
 

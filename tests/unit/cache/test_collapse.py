@@ -8,7 +8,7 @@ import pytest
 from gateway.errors.tree import NotCached, UpstreamBroke, UpstreamTimeout
 from tests.support.asking import Upstream, Worker, call, client, leaving, said, worker
 from tests.support.valkey import Valkey
-from tests.support.waiting import until
+from tests.support.waiting import turns, until
 
 CALLERS = 200
 
@@ -69,8 +69,7 @@ async def test_a_caller_cancelled_at_once_leaves_nothing_behind(one: Worker, sta
     for turn in range(30):
         asked, ask = call(body=str(turn).encode()), Upstream()
         task = asyncio.create_task(one.get(asked, ask))
-        for _ in range(turn):
-            await asyncio.sleep(0)  # a turn of the loop, in any of which the caller may leave
+        await turns(turn)  # in any of them the caller may leave
         task.cancel()
         async with asyncio.timeout(1):
             assert said(asked, len(ask.asked) or 1)[:70] == (await one.get(asked, ask))[1][:70]
@@ -80,14 +79,13 @@ async def test_a_caller_cancelled_at_once_leaves_nothing_behind(one: Worker, sta
 
 async def test_nobody_joins_a_flight_that_is_being_cancelled(one: Worker) -> None:
     """C7: whoever asks while the last caller's upstream call is being cancelled starts anew instead of ending with it."""
-    for turns in range(8):
-        asked, ask = call(body=str(turns).encode()), Upstream()
+    for later in range(8):
+        asked, ask = call(body=str(later).encode()), Upstream()
         ask.open.clear()
         leader = asyncio.create_task(one.get(asked, ask))
         await until(lambda ask=ask: ask.asked)
         leader.cancel()
-        for _ in range(turns):
-            await asyncio.sleep(0)  # a turn of the loop, in any of which the next may come
+        await turns(later)  # in any of them the next may come
         ask.open.set()
         assert said(asked, len(ask.asked))[:70] == (await one.get(asked, ask))[1][:70]
 

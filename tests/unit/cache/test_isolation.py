@@ -81,9 +81,7 @@ class Chaos:
                 await asyncio.sleep(0.02)  # the pace of the storm, beside which calls are to go on
                 match self._random.randrange(12):
                     case 0:
-                        self._state.freeze()
-                        await asyncio.sleep(self._random.choice([0.01, 0.05, 0.3]))  # slow on purpose: a frozen store
-                        self._state.thaw()
+                        await self._state.freeze_for(self._random.choice([0.01, 0.05, 0.3]))
                     case 1:
                         raw.delete(*(raw.keys("gw:*") or ["none"]))
                     case _:

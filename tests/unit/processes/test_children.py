@@ -29,7 +29,7 @@ class Reports(list[tuple[str, dict[str, Any]]]):
 
 
 @contextlib.asynccontextmanager
-async def children(reports: Reports, *argv: str, **options: float) -> AsyncIterator[ProcessPool]:
+async def children(reports: Reports, *argv: str, **options: Any) -> AsyncIterator[ProcessPool]:
     """Prepare children of kind `worker`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with ProcessPool(

@@ -16,7 +16,7 @@ from redis.asyncio.connection import Connection
 from gateway.store import Store
 from gateway.store.command import LARGE, Command, Opening, Part, Script, StoreUnavailable, packed
 from tests.support.valkey import Valkey, valkey
-from tests.support.waiting import until
+from tests.support.waiting import turns, until
 
 ECHO = Script.of("echo", "return {KEYS[1], ARGV[1]}")
 MORE_REPLICAS = ("CONFIG", "SET", "min-replicas-to-write", "1")
@@ -81,7 +81,7 @@ async def test_what_is_slow_delays_nothing_quick(server: Valkey) -> None:
     async with store(server.url) as one:
         await one.ping()
         slow = one.command("BLPOP", "nothing", 0.5, timeout=1)
-        await asyncio.sleep(0)  # commands of one turn go out together; the next is to come behind it
+        await turns()  # commands of one turn go out together; the next is to come behind it
         began = time.monotonic()
         await one.ping()
         assert time.monotonic() - began < 0.2
