@@ -93,9 +93,7 @@ async def test_a_store_that_stood_still_ages_no_lease(server: Valkey) -> None:
     design = client(concurrent=4)
     async with gate(server.url, lease_seconds=LEASE, timeout=0.1) as worker:
         permits = [await worker.admit(design) for _ in range(4)]
-        server.freeze()
-        await asyncio.sleep(2 * LEASE)  # the time itself is what is tested
-        server.thaw()
+        await server.freeze_for(2 * LEASE)
         async with gate(server.url, lease_seconds=LEASE, timeout=5) as other:
             await other.limits.sweep([design])
             assert [] == other.lost_calls
