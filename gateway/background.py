@@ -32,19 +32,29 @@ def by_the_loop(name: str, error: BaseException) -> None:
     asyncio.get_running_loop().call_exception_handler({"message": f"{name} has failed", "exception": error})
 
 
-async def supervised(name: str, work: Callable[[], Awaitable[None]], report: Report) -> None:
-    """Run work that has no end; when it fails, report it and restart it, ever later while it goes on failing."""
-    loop, pause = asyncio.get_running_loop(), FIRST_PAUSE
+async def supervised(
+    name: str,
+    work: Callable[[], Awaitable[None]],
+    report: Report,
+    *,
+    first_seconds: float = FIRST_PAUSE,
+    longest_seconds: float = LONGEST_PAUSE,
+) -> None:
+    """Run work that has no end; when it fails, report it and restart it, ever later while it goes on failing.
+
+    The pause before a restart is `first_seconds`, then twice as long each time, up to `longest_seconds`.
+    """
+    loop, pause = asyncio.get_running_loop(), first_seconds
     while True:
         began = loop.time()
         try:
             return await work()
         except Exception as error:  # noqa: BLE001  whatever it is, it is reported, and the work goes on
             report(name, error)
-        if loop.time() - began > LONGEST_PAUSE:
-            pause = FIRST_PAUSE
+        if loop.time() - began > longest_seconds:
+            pause = first_seconds
         await asyncio.sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE)
+        pause = min(pause * 2, longest_seconds)
 
 
 class Background:

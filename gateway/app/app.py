@@ -7,7 +7,7 @@ pipeline, which is plain ASGI, since FastAPI's layers would cost as much as the 
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from gateway import __version__, asgi
 from gateway.app.housekeeping import run_housekeeping, share_models, watch_key
+from gateway.app.intervals import Intervals
 from gateway.asgi import probes
 from gateway.auth import Auth
 from gateway.background import Background, Report
@@ -141,27 +142,27 @@ def create(
     log: logs.Log | None = None,
     registry: CollectorRegistry | None = None,
     dialects: Sequence[Dialect] = ALL,
+    intervals: Intervals = Intervals(),  # noqa: B008  it is frozen
 ) -> App:
     """Build a worker's app.
 
-    `transport` takes the place of the real way to the upstream; `log` and `registry` of those of the process;
-    `dialects` are spoken.
+    `transport`, `log` and `registry` take the place of the real ones; `intervals` are those that no setting gives.
     """
     clients, catalogue, vendor_models = watched_clients(settings), Catalogue.load(), VendorModels()
     outbound = build_transport(settings) if transport is None else HttpxTransport(transport)
-    key = UpstreamKey(watched_key(settings), Trial(outbound, settings.upstream_url))
+    key = build_key(settings, outbound, intervals)
     metrics = build_metrics(registry, catalogue, vendor_models, clients)
     if log is None:
         log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
         logs.take_over(log, settings.log_level)
     report = reporter(log, metrics)
     memory_budget = MemoryBudget(settings.max_buffered_bytes)
-    upstream = build_upstream(settings, outbound, lambda: key.value, metrics, log)
-    ledger = Ledger(metrics, log)
-    state_store = watched_store(settings.redis_url or NOWHERE, "state", metrics, log)
+    upstream = build_upstream(settings, outbound, key, metrics, log, backoff_seconds=intervals.backoff_seconds)
+    ledger, timeout = Ledger(metrics, log), intervals.store_timeout_seconds
+    state_store = watched_store(settings.redis_url or NOWHERE, "state", metrics, log, timeout=timeout)
     limits = build_limits(settings, state_store, catalogue, ledger)
     cache_url = settings.cache_redis_url or settings.redis_url or NOWHERE
-    cache_store = watched_store(cache_url, "cache", metrics, log, **CACHE_OPTIONS)
+    cache_store = watched_store(cache_url, "cache", metrics, log, timeout=timeout, **CACHE_OPTIONS)
     cache = build_cache(settings, cache_store, ledger, memory_budget, report)
     pipeline = Pipeline(
         router=Router(dialects),
@@ -177,6 +178,8 @@ def create(
         stream_seconds=settings.stream_timeout_seconds,
         idle_seconds=settings.idle_timeout_seconds,
         models_seen=vendor_models.seen,
+        body_seconds=intervals.body_seconds,
+        listed_seconds=intervals.listed_seconds,
     )
     return App(Parts(
         settings=settings, clients=clients, key=key, metrics=metrics, log=log, report=report,
@@ -192,6 +195,16 @@ def build_metrics(
     return Metrics(
         registry,
         lambda name: name in catalogue.models or name in vendor_models or name in clients.value.literal_models,
+    )
+
+
+def build_key(settings: Settings, transport: Transport, intervals: Intervals) -> UpstreamKey:
+    """The key of the upstream, which follows its file."""
+    return UpstreamKey(
+        watched_key(settings),
+        Trial(transport, settings.upstream_url, intervals.trial_seconds),
+        refused_seconds=intervals.refused_key_seconds,
+        unreached_seconds=intervals.unreached_seconds,
     )
 
 
@@ -211,16 +224,23 @@ def build_cache(
 
 
 def build_upstream(
-    settings: Settings, transport: Transport, key: Callable[[], str], metrics: Metrics, log: logs.Log
+    settings: Settings,
+    transport: Transport,
+    key: UpstreamKey,
+    metrics: Metrics,
+    log: logs.Log,
+    *,
+    backoff_seconds: float,
 ) -> Upstream:
     """The upstream client, whose outages are logged."""
     trouble = Trouble(lambda why: log.event("upstream_unreachable", level="error", why=why))
     return Upstream(
         transport,
         url=settings.upstream_url,
-        key=key,
+        key=lambda: key.value,
         max_answer_bytes=settings.max_answer_bytes,
         call_seconds=settings.call_timeout_seconds,
+        backoff_seconds=backoff_seconds,
         metrics=metrics,
         on_trouble=trouble.tell,
     )

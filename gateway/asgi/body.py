@@ -10,8 +10,7 @@ from gateway.asgi.request import Message, Receive, Request
 from gateway.errors import BodyTimeout, BodyTooLarge, ClientGone
 from gateway.memory import MemoryLease
 
-BODY_SECONDS = 60.0  # for a whole body; more only for one that keeps arriving at
-BODY_BYTES_PER_SECOND = 50 * 1024
+BODY_BYTES_PER_SECOND = 50 * 1024  # a body that keeps arriving at this pace has more time
 
 
 async def read_body(
@@ -20,10 +19,10 @@ async def read_body(
     memory: MemoryLease,
     limit: int,
     *,
+    seconds: float,
     arrived: bool = False,
-    seconds: float = BODY_SECONDS,
 ) -> bytes:
-    """Read a whole body into the budget; one that has `arrived` comes as one message, and needs no deadline.
+    """Read a whole body into the budget, within `seconds`; one that has `arrived` comes as one message, at once.
 
     A declared length must find room now, but only bytes that have arrived are counted.  It has been checked against the
     limit before.  Raises `BodyTooLarge` at the first byte beyond, `BodyTimeout`, `Overloaded` and `ClientGone`; then

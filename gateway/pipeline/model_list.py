@@ -15,7 +15,6 @@ from gateway.errors import Failed, UpstreamBroke, UpstreamTimeout
 from gateway.framing import JSON
 from gateway.upstream import Attempts
 
-KEPT_SECONDS = 60.0
 MAX_PAGES = 64
 
 Fetch = Callable[[Call, Attempts], Awaitable[bytes]]
@@ -38,12 +37,14 @@ class ListedModels:
 class ModelList:
     """The upstream's lists of models, page by page."""
 
-    def __init__(self, fetch: Fetch, ask_seconds: float, seen: Callable[[Iterable[str]], None]) -> None:
-        """`fetch` asks the upstream for a page; `ask_seconds` is how long it is waited for, whoever asks.
+    def __init__(
+        self, fetch: Fetch, ask_seconds: float, kept_seconds: float, seen: Callable[[Iterable[str]], None]
+    ) -> None:
+        """`fetch` asks the upstream for a page, which is waited for and then kept for so long, whoever asks.
 
         `seen` receives the names of each page.
         """
-        self._fetch, self._ask_seconds, self._seen = fetch, ask_seconds, seen
+        self._fetch, self._ask_seconds, self._kept_seconds, self._seen = fetch, ask_seconds, kept_seconds, seen
         self._kept: dict[str, tuple[float, ModelPage]] = {}  # by target and query
         self._asked: dict[str, asyncio.Task[ModelPage]] = {}  # pages on their way, for all who want them
         self._unavailable_until = 0.0  # on the loop's clock; until then nobody asks only to know which models there are
@@ -69,7 +70,7 @@ class ModelList:
         try:
             return frozenset([one.name async for page in self._all(lister, call, attempts) for one in page.models])
         except Failed:
-            self._unavailable_until = now + KEPT_SECONDS
+            self._unavailable_until = now + self._kept_seconds
             return None
 
     async def _all(self, lister: ModelLister, call: Call, attempts: Attempts) -> AsyncIterator[ModelPage]:
@@ -83,7 +84,7 @@ class ModelList:
     async def _page(self, lister: ModelLister, query: str, call: Call, attempts: Attempts) -> ModelPage:
         now, target = asyncio.get_running_loop().time(), f"{lister.target}?{query}" if query else lister.target
         kept_at, page = self._kept.get(target, (0.0, None))
-        if page is not None and now - kept_at < KEPT_SECONDS:
+        if page is not None and now - kept_at < self._kept_seconds:
             return page
         asked = self._asked.get(target)
         if asked is None:

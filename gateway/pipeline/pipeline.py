@@ -61,6 +61,8 @@ class Pipeline:
         stream_seconds: float,
         idle_seconds: float,
         models_seen: Callable[[Iterable[str]], None],
+        body_seconds: float,
+        listed_seconds: float,
     ) -> None:
         """`models_seen` receives the names of each page of the upstream's lists of models."""
         self.drain = DrainState()
@@ -68,9 +70,9 @@ class Pipeline:
         self._router, self._auth, self._limits, self._cache = router, auth, limits, cache
         self._upstream, self._ledger = upstream, ledger
         self._memory_budget, self._log = memory_budget, log
-        self._max_body_bytes, self._call_seconds = max_body_bytes, call_seconds
-        self._stream_seconds = stream_seconds
-        self._model_list = ModelList(self._fetch, call_seconds, models_seen)
+        self._max_body_bytes, self._body_seconds = max_body_bytes, body_seconds
+        self._call_seconds, self._stream_seconds = call_seconds, stream_seconds
+        self._model_list = ModelList(self._fetch, call_seconds, listed_seconds, models_seen)
         self._missing = MissingOperations()
         self._orphaned = OrphanedCalls()
 
@@ -173,7 +175,7 @@ class Pipeline:
             with self._limits.reading(client):
                 body = await read_body(
                     request, exchange.receive, exchange.memory, self._max_body_bytes,
-                    arrived=exchange.reply.connection.body_arrived,
+                    seconds=self._body_seconds, arrived=exchange.reply.connection.body_arrived,
                 )  # fmt: skip
         finally:
             exchange.entry.waiting_seconds += time.perf_counter() - before

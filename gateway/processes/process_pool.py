@@ -35,10 +35,10 @@ class ChildProcess:
         self._pipe = pipe
         self._served_since: float | None = None
 
-    async def wait_until_ready(self) -> None:
-        """Wait until it serves, or has died; after `READY_SECONDS` it is killed."""
+    async def wait_until_ready(self, seconds: float) -> None:
+        """Wait until it serves, or has died; after so long it is killed."""
         try:
-            async with asyncio.timeout(READY_SECONDS):
+            async with asyncio.timeout(seconds):
                 if await self._read_pipe():
                     self._served_since = time.monotonic()
         except TimeoutError:
@@ -85,13 +85,19 @@ class ProcessPool:
         report: Callable[..., None],
         forget: Callable[[int], object],
         report_failure: Report = by_the_loop,
+        ready_seconds: float = READY_SECONDS,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
-        """Prepare; `report(event, level=..., ...)` logs failures, `forget(pid)` is called in a thread for each exit."""
+        """Prepare; `report(event, level=..., ...)` logs failures, `forget(pid)` is called in a thread for each exit.
+
+        A child that is not ready within `ready_seconds`, or has not left `grace_seconds` after its time, is killed.
+        """
         self.stopping = asyncio.Event()
         self._kind = kind
         self._argv = argv
         self._listener = listener
         self._notice_seconds = notice_seconds
+        self._ready_seconds, self._grace_seconds = ready_seconds, grace_seconds
         self._report = report
         self._forget = forget
         self._environment: Mapping[str, str] = {}
@@ -135,7 +141,7 @@ class ProcessPool:
     def stop(self, number: int, seconds: float) -> None:
         """Send the signal to all.  From now on no child is replaced; after `seconds` and some grace they are killed."""
         self.stopping.set()
-        self._deadline = min(self._deadline, time.monotonic() + seconds + GRACE_SECONDS)
+        self._deadline = min(self._deadline, time.monotonic() + seconds + self._grace_seconds)
         for child in self._alive:
             child.send_signal(
                 number if child.has_served else signal.SIGTERM
@@ -158,7 +164,7 @@ class ProcessPool:
         except OSError as error:  # no memory, no process or no descriptor left
             self._report(f"{self._kind}_not_started", level="error", problem=str(error))
             return None
-        await child.wait_until_ready()
+        await child.wait_until_ready(self._ready_seconds)
         return child
 
     def _spawn(self) -> ChildProcess:

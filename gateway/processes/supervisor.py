@@ -23,7 +23,7 @@ from gateway.processes import metrics_folder, operators, sweeper
 from gateway.processes.process_pool import ProcessPool
 from gateway.processes.sockets import listen, url_of
 from gateway.processes.worker import allow_open_files, harden
-from gateway.store import Embedded, StoreError
+from gateway.store import GUARD_SECONDS, Embedded, StoreError
 from gateway.telemetry import Gathered, Log, Metrics, reporter, take_over
 
 DRAIN_NOTICE_SECONDS = 5.0  # a load balancer needs as long to see `/readyz` turn
@@ -42,13 +42,26 @@ def serve(
     sandbox: bool,
     worker_argv: Sequence[str] = WORKER,
     notice_seconds: float = DRAIN_NOTICE_SECONDS,
+    guard_seconds: float = GUARD_SECONDS,
 ) -> int:
-    """Serve until a signal stops it, and return the exit status: 0 after a stop, 1 when it cannot start."""
+    """Serve until a signal stops it, and return the exit status: 0 after a stop, 1 when it cannot start.
+
+    After SIGTERM calls are still accepted for `notice_seconds`; embedded stores outlive a killed gateway for
+    `guard_seconds`.
+    """
     harden()
     log = Log(settings.log_level)
     take_over(log, settings.log_level)
+    serving = _serve(
+        settings,
+        log,
+        sandbox=sandbox,
+        worker_argv=worker_argv,
+        notice_seconds=notice_seconds,
+        guard_seconds=guard_seconds,
+    )
     try:
-        asyncio.run(_serve(settings, log, sandbox=sandbox, worker_argv=worker_argv, notice_seconds=notice_seconds))
+        asyncio.run(serving)
     except (StartError, StoreError, OSError) as error:
         log.event("failed", level="error", problem=str(error))
         return 1
@@ -60,7 +73,13 @@ def serve(
 
 
 async def _serve(
-    settings: Settings, log: Log, *, sandbox: bool, worker_argv: Sequence[str], notice_seconds: float
+    settings: Settings,
+    log: Log,
+    *,
+    sandbox: bool,
+    worker_argv: Sequence[str],
+    notice_seconds: float,
+    guard_seconds: float,
 ) -> None:
     signals = _subscribe_signals()
     log.event("starting", version=__version__, open_files=allow_open_files())
@@ -79,7 +98,7 @@ async def _serve(
         signal_tasks.keep("signals", lambda: _handle_signals(signals, workers, seconds, signal_tasks, log))
         inherited: list[int] = []
         if embedded := settings.redis_url is None:
-            stores = await stack.enter_async_context(Embedded(settings.data_dir))
+            stores = await stack.enter_async_context(Embedded(settings.data_dir, guard_seconds=guard_seconds))
             settings = _with_stores(settings, stores)
             inherited.append(stores.worker_lock)
             stores.watch(await stack.enter_async_context(Background(report)), log.event)

@@ -62,11 +62,12 @@ class FolderInUse(StoreError):
 class Embedded:
     """Both servers of one data folder, held while the context is open and stopped at its end."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self._folder = data_dir.absolute()
+    def __init__(self, data_dir: Path, *, guard_seconds: float = GUARD_SECONDS, **patience: float) -> None:
+        """`guard_seconds` is how long the servers outlive a killed gateway; `patience` is `ValkeyServer`'s."""
+        self._folder, self._guard_seconds = data_dir.absolute(), guard_seconds
         self._sockets = _socket_folder(self._folder)
-        self._state = ValkeyServer("state", self._folder / "state", self._sockets, STATE)
-        self._cache = ValkeyServer("cache", self._folder / "cache", self._sockets, CACHE)
+        self._state = ValkeyServer("state", self._folder / "state", self._sockets, STATE, **patience)
+        self._cache = ValkeyServer("cache", self._folder / "cache", self._sockets, CACHE, **patience)
         self._locks: dict[str, int] = {}
 
     @property
@@ -151,7 +152,7 @@ class Embedded:
         if duty is None:
             return
         os.close(duty)
-        argv = [sys.executable, "-IS", guardian.__file__, str(self._folder), str(GUARD_SECONDS)]
+        argv = [sys.executable, "-IS", guardian.__file__, str(self._folder), str(self._guard_seconds)]
         environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
         with contextlib.suppress(OSError):  # no process can be started: calls need none, and it is tried again
             process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own program, without a shell; waited for below

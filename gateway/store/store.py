@@ -27,7 +27,7 @@ from gateway.store.reasons import Unplaced, reason
 
 NOT_NOW = frozenset("READONLY LOADING BUSY MISCONF NOREPLICAS MASTERDOWN CLUSTERDOWN NOAUTH DENIED".split())  # noqa: SIM905
 FULL, ROOM = "OOM", Script.read("gateway.store", "room")
-PROBE_SECONDS, WATCH_SECONDS = 0.25, 1.0
+TIMEOUT_SECONDS, PROBE_SECONDS, WATCH_SECONDS = 0.25, 0.25, 1.0
 
 
 class Store:
@@ -36,26 +36,28 @@ class Store:
     `timeout` is in seconds, from the call to the reply.  A command that may take longer has its own timeout and its
     own connections, so that quick ones never wait behind it.  `connections` is how many pipelines of each kind may be
     in flight to one server.  `full_is_unavailable`: a full store counts as unavailable.  `probe` tries what calls
-    need.  `on_change(up, why)` is called when `up` changes, `on_error(operation, why)` for a new error of one command
-    alone, `observe(operation, seconds)` for each reply, `report` for failed background work; an operation is the name
-    of a script or command.
+    need, every `probe_seconds` while the store is unavailable.  `on_change(up, why)` is called when `up` changes,
+    `on_error(operation, why)` for a new error of one command alone, `observe(operation, seconds)` for each reply,
+    `report` for failed background work; an operation is the name of a script or command.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        timeout: float = 0.25,
+        timeout: float = TIMEOUT_SECONDS,
         connections: int = 1,
         full_is_unavailable: bool = True,
         probe: Probe = PING,
+        probe_seconds: float = PROBE_SECONDS,
         on_change: Callable[[bool, str], None] = ignore,
         on_error: Callable[[str, str], None] = ignore,
         observe: Callable[[str, float], None] = ignore,
         report: Report = by_the_loop,
     ) -> None:
         self.up, self.why, self.observe = True, "", observe
-        self._timeout, self._connections, self._probe = timeout, connections, probe
+        self._timeout, self._connections = timeout, connections
+        self._probe, self._probe_seconds = probe, probe_seconds
         self._on_change, self._on_error = on_change, on_error
         self._errors: dict[str, str] = {}  # by operation, the last that was reported
         self._not_now = NOT_NOW | {FULL} if full_is_unavailable else NOT_NOW
@@ -99,9 +101,12 @@ class Store:
     async def probe(self, key: str | None = None) -> None:
         """Probe the server of this key, or any, and mark the store unavailable if the probe fails."""
         try:
-            await run_probe(self._nodes, self._probe.on(key), self._timeout, allow_full=FULL not in self._not_now)
+            await self._try(key)
         except Exception as error:  # noqa: BLE001  whatever it is, the store cannot be used
             self.mark_unavailable(error, [], sent=False)
+
+    async def _try(self, key: str | None) -> None:
+        await run_probe(self._nodes, self._probe.on(key), self._timeout, allow_full=FULL not in self._not_now)
 
     async def monitor(self) -> None:
         """Ping every second until cancelled, so that no call is the first to find out that it is unavailable."""
@@ -235,11 +240,10 @@ class Store:
 
     async def _recover(self, key: str | None) -> None:
         """Probe, where the store failed, until it does again what calls need."""
-        probe = self._probe.on(key)
         while not self.up:
-            await asyncio.sleep(PROBE_SECONDS)
+            await asyncio.sleep(self._probe_seconds)
             try:
-                await run_probe(self._nodes, probe, self._timeout, allow_full=FULL not in self._not_now)
+                await self._try(key)
             except Exception as error:  # noqa: BLE001  whatever it is, it is tried again
                 self.why = reason(error)
                 continue

@@ -36,8 +36,19 @@ class StoreError(Exception):
 class ValkeyServer:
     """One server, which may have been started by somebody before us."""
 
-    def __init__(self, name: str, folder: Path, socket_folder: Path, options: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        socket_folder: Path,
+        options: Mapping[str, str],
+        *,
+        reach_seconds: float = REACH_SECONDS,
+        stop_seconds: float = STOP_SECONDS,
+    ) -> None:
+        """`reach_seconds` is how long a running server may take to answer, `stop_seconds` how long to end."""
         self.name = name
+        self._reach_seconds, self._stop_seconds = reach_seconds, stop_seconds
         self._folder = folder
         self._socket = socket_folder / f"{name}.sock"
         self._options = options
@@ -98,7 +109,7 @@ class ValkeyServer:
         """Wait until a running server replies anything, also that it is still loading."""
         with contextlib.suppress(OSError):
             private.make(self._socket.parent)  # else somebody else's server could answer there
-            deadline = time.monotonic() + REACH_SECONDS
+            deadline = time.monotonic() + self._reach_seconds
             while time.monotonic() < deadline and self.is_alive():
                 if await self._ask("PING"):
                     return True
@@ -120,7 +131,7 @@ class ValkeyServer:
 
     async def _ends(self, command: str = "") -> bool:
         """Wait for its end; `command` is sent again and again, since the server may only just be starting."""
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + self._stop_seconds
         while self.is_alive() and time.monotonic() < deadline:
             if command:
                 await self._ask(command)

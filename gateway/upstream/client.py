@@ -40,7 +40,6 @@ from gateway.upstream.seam import Transport
 
 MAX_ATTEMPTS = 3
 MAX_WAIT_SECONDS = 5.0  # longer waits are the caller's business
-BACKOFF_SECONDS = 0.5
 EARLY_SECONDS = 0.1  # timers are as exact as that
 FOR_OPERATORS = {  # a caller can do nothing about these, and a client would ask its user for a password
     407: "the forward proxy refuses our user or password",
@@ -84,15 +83,19 @@ class Upstream:
         key: Callable[[], str],
         max_answer_bytes: int,
         call_seconds: float,
+        backoff_seconds: float,
         metrics: Metrics,
         on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`on_trouble` receives, in words for operators, why an attempt failed that reached nobody."""
+        """Before an attempt is repeated it waits for up to twice `backoff_seconds`, then four times.
+
+        `on_trouble` receives, in words for operators, why an attempt failed that reached nobody.
+        """
         self._transport = transport
         self._requests = Requests(url, key)
         self._key = key
         self._max_answer_bytes = max_answer_bytes
-        self._call_seconds = call_seconds
+        self._call_seconds, self._backoff_seconds = call_seconds, backoff_seconds
         self._metrics = metrics
         self._breakers = Breakers()
         self._on_trouble = on_trouble
@@ -137,7 +140,7 @@ class Upstream:
                     break
                 memory.release(len(answer.body))
             wait = (
-                random.uniform(0, BACKOFF_SECONDS * 2**attempt)
+                random.uniform(0, self._backoff_seconds * 2**attempt)
                 if fault is None or fault.retry_after is None
                 else fault.retry_after + random.uniform(0, 0.1)
             )

@@ -21,22 +21,21 @@ from gateway.upstream.fault import fault_of
 from gateway.upstream.seam import Outgoing, Transport
 
 PATH = "/v1beta/models?pageSize=1"
-TRIAL_SECONDS = 15.0
 MAX_BYTES = 4 * 2**20
 JITTER_SECONDS = 0.3  # the workers of all gateways see a new file at once
 PROXY_REFUSES = 407  # the proxy's own word; the upstream has not been asked
 KEPT = "the one before it stays in force, and this one is tried again"
 PROBLEMS = {
-    "refused": (60.0, f"the upstream refuses this key or its balance; {KEPT} every minute"),
-    "unreached": (5.0, f"the upstream cannot be reached to try this key; {KEPT} every 5 seconds"),
+    "refused": f"the upstream refuses this key or its balance; {KEPT}",
+    "unreached": f"the upstream cannot be reached to try this key; {KEPT}",
 }
 
 
 class Trial:
-    """Asks the upstream with a key."""
+    """Asks the upstream with a key, and waits for its answer for so many seconds."""
 
-    def __init__(self, transport: Transport, origin: str) -> None:
-        self._transport, self._origin = transport, origin
+    def __init__(self, transport: Transport, origin: str, seconds: float) -> None:
+        self._transport, self._origin, self._seconds = transport, origin, seconds
 
     async def __call__(self, key: str) -> Literal["taken", "refused", "unreached"]:
         """What came of it: any answer that does not refuse the key has let it in."""
@@ -48,7 +47,7 @@ class Trial:
         ]
         body, unreadable = b"", False
         try:
-            async with asyncio.timeout(TRIAL_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 incoming = await self._transport.send(Outgoing("GET", self._origin + PATH, headers, b""))
                 body = (
                     await read(incoming, stream=False, limit=MAX_BYTES, memory=MemoryBudget(MAX_BYTES).lease())
@@ -65,11 +64,18 @@ class Trial:
 
 
 class UpstreamKey:
-    """The key in force, which follows its file."""
+    """The key in force, which follows its file.
 
-    def __init__(self, file: Watched[str] | Fixed[str], trial: Trial) -> None:
+    A key of the file that is not taken is tried again after `refused_seconds`, or `unreached_seconds` where the
+    upstream could not be asked.
+    """
+
+    def __init__(
+        self, file: Watched[str] | Fixed[str], trial: Trial, *, refused_seconds: float, unreached_seconds: float
+    ) -> None:
         self.value, self.path = file.value, file.path
         self._file, self._trial = file, trial
+        self._again_seconds = {"refused": refused_seconds, "unreached": unreached_seconds}
         self._untaken: str | None = None  # why the file's key is not in force
         self._again_at = 0.0
 
@@ -94,7 +100,7 @@ class UpstreamKey:
         if verdict == "taken":
             self.value, self._untaken = key, None
             return "changed"
-        before = self._untaken
-        seconds, self._untaken = PROBLEMS[verdict]
+        before, seconds = self._untaken, self._again_seconds[verdict]
+        self._untaken = f"{PROBLEMS[verdict]} every {seconds:g} seconds"
         self._again_at = time.monotonic() + seconds
         return "same" if before == self._untaken else "failed"

@@ -46,14 +46,14 @@ def words_of(error: Exception) -> str:
 
 
 class Trouble:
-    """Tells each reason once a minute, however many calls meet it."""
+    """Tells each reason once in `again_seconds`, however many calls meet it."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, say: Callable[[str], None], *, again_seconds: float = AGAIN_SECONDS) -> None:
+        self._say, self._again_seconds = say, again_seconds
         self._said: dict[str, float] = {}
 
     def tell(self, why: str) -> None:
         now = time.monotonic()
-        if now - self._said.get(why, float("-inf")) >= AGAIN_SECONDS:
+        if now - self._said.get(why, float("-inf")) >= self._again_seconds:
             self._said[why] = now
             self._say(why)

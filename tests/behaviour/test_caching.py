@@ -12,7 +12,8 @@ import pytest
 from tests.support.caching import ARRAY, PRIVATE, kept, status
 from tests.support.gate import state as levels
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, clients_toml, running, saying
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,6 @@ async def test_who_gets_whose_answer(scope: str, tmp_path: Path, upstream: Upstr
             response = await gateway.http.post(GENERATE, json=TEXT, headers={"x-goog-api-key": gateway.keys[name]})
             assert 200 == response.status_code
             await gateway.at_rest()
-            await asyncio.sleep(0)
             return status(response).partition(";")[0]
 
         first = [await ask(name) for name in terms]

@@ -14,7 +14,8 @@ from redis import Redis
 
 from gateway.config.clients import new_key
 from tests.support.gateway import GENERATE, STREAM, UPSTREAM_KEY, Gateway, Upstream, running, saying
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
 PROMPT = "canary-prompt-0815-zebra"
 FAULTS = ("echokey", "503", "429=9", "html", "html200", "empty", "badjson", "redirect", "key", "quota", "google=400")

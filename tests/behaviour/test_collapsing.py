@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.caching import ARRAY, PRIVATE, kept, status
+from tests.support.caching import ARRAY, PRIVATE, kept, status, waiting
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running, saying
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.support.wire import answer, wire
 
 CALLERS = 200
@@ -48,8 +49,7 @@ async def test_identical_calls_under_way_are_one(tmp_path: Path, state: Valkey) 
         leader = ask(one)
         await until(lambda: heard.heads)
         others = [ask(gateway) for gateway in ([one, other] * CALLERS)[1:CALLERS]]
-        await until(lambda: CALLERS == sum(each.metric("gateway_in_flight_requests") for each in (one, other)))
-        await asyncio.sleep(0.2)  # until they have been admitted too
+        await until(lambda: CALLERS == waiting(one) + waiting(other))
         leader.cancel()
         await until(lambda: one.app.parts.pipeline._orphaned.count)
         opened.set()
@@ -162,7 +162,7 @@ async def test_a_slow_reader_gets_what_is_there(caching: Gateway, state: Valkey)
     async def read_late(path: str, wish: str) -> bytes:
         more = f"x-server-timeout: 4\r\nconnection: close\r\ncache-control: {wish}\r\n"
         reader, writer = await asking_slowly(caching, path, body(wish), more)
-        await asyncio.sleep(4.5)  # past the deadline
+        await asyncio.sleep(4.5)  # past the deadline: the time itself is what is tested
         rest = await reader.read(-1)
         writer.close()
         return rest
@@ -214,10 +214,13 @@ async def test_a_worker_that_ends_tells_all_who_wait(
 
 
 class Broken(httpx.AsyncBaseTransport):
-    """A way to the upstream that has a defect."""
+    """A way to the upstream that has a defect, which shows when it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
 
     async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(0.1)
+        await self.opened.wait()
         raise RuntimeError("canary-4711")
 
 
@@ -226,9 +229,12 @@ async def test_a_defect_is_everybodys_500(
     path: str, tmp_path: Path, upstream: Upstream, state: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An error that nobody foresaw reaches all who wait as ours, is logged by class and place, and is lost nowhere."""
-    terms: dict[str, Any] = {"clients": {"design": PRIVATE}, "redis_url": state.url, "transport": Broken()}
+    terms: dict[str, Any] = {"clients": {"design": PRIVATE}, "redis_url": state.url, "transport": (broken := Broken())}
     async with running(tmp_path, upstream.url, **terms) as gateway:
-        responses = await asyncio.gather(*(gateway.http.post(path, json=TEXT) for _ in range(5)))
+        calls = [asyncio.create_task(gateway.http.post(path, json=TEXT)) for _ in range(5)]
+        await until(lambda: waiting(gateway) == 5)
+        broken.opened.set()
+        responses = await asyncio.gather(*calls)
         await gateway.entries(5)
         assert ["INTERNAL"] * 5 == [each.json()["error"]["status"] for each in responses]
         defects = [line for line in gateway.lines() if line["event"] == "defect"]

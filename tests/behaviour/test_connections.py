@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.gateway import GENERATE, STREAM, Gateway, running
 from tests.support.served import Served, memory
+from tests.support.waiting import until
 from tests.support.wire import Wire, answer, chunked, saying, wire
 
 GOOD = b'{"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":"STOP"}],"usageMetadata":{"totalTokenCount":3}}'
@@ -51,8 +52,7 @@ async def slow() -> AsyncIterator[Wire]:
             upstream.hung_up += 1
             writer.close()
         else:
-            await asyncio.sleep(0.1)
-            writer.write(answer(GOOD))
+            await saying(answer(GOOD), before=0.1, close=False)(head, reader, writer)
 
     async with wire(play) as upstream:
         yield upstream
@@ -91,10 +91,7 @@ async def test_who_leaves_in_the_second_of_three(tmp_path: Path, slow: Wire, cap
             await reader.readuntil(EVENT)
         outcomes = [entry["outcome"] for entry in await gateway.entries(2)]
         await gateway.at_rest()
-        for _ in range(500):
-            if slow.hung_up:
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: slow.hung_up)
     assert (["ok", "client_gone"], 1) == (outcomes, slow.hung_up)
     assert 2 == len(slow.heads)
     assert [] == [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]

@@ -10,7 +10,8 @@ import pytest
 from gateway.asgi.protocol import GatewayProtocol
 from gateway.pipeline.relay import Waits
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, running
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.support.wire import Play, answer, chunked, saying, wire
 
 ARRAY = STREAM.partition("?")[0]
@@ -51,7 +52,7 @@ async def test_a_whole_answer_has_no_deadline(tmp_path: Path, state: Valkey) -> 
         tmp_path, upstream.url, redis_url=state.url, call_timeout_seconds=1
     ) as gateway:  # fmt: skip
         reader, writer = await asking(gateway, GENERATE)
-        await asyncio.sleep(1.3)  # past the deadline
+        await asyncio.sleep(1.3)  # past the deadline: the time itself is what is tested
         received = await reader.read(-1)
         writer.close()
         entry = await gateway.entry()
@@ -77,11 +78,16 @@ async def test_who_leaves_within_an_answer_has_left(tmp_path: Path, state: Valke
         assert ({"client_gone"}, ["client_gone"]) == outcomes(gateway, state)
 
 
-async def test_who_stops_reading_has_left(tmp_path: Path, state: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+class Impatient(GatewayProtocol):
+    """Waits for a caller to read for a fraction of a second."""
+
+    stall_seconds = 0.3
+
+
+async def test_who_stops_reading_has_left(tmp_path: Path, state: Valkey) -> None:
     """A2, D3: so has who is cut off because nothing is read any more."""
-    monkeypatch.setattr(GatewayProtocol, "stall_seconds", 0.3)
     async with wire(saying(answer(LARGE))) as upstream, running(
-        tmp_path, upstream.url, redis_url=state.url
+        tmp_path, upstream.url, redis_url=state.url, http=Impatient
     ) as gateway:  # fmt: skip
         _, writer = await asking(gateway, GENERATE)
         entry = await gateway.entry()
@@ -165,16 +171,19 @@ async def test_followers_of_a_slow_stream_get_a_head_too(late: Gateway) -> None:
 
 async def test_an_error_behind_an_early_head(tmp_path: Path, state: Valkey) -> None:
     """U17: what would have been a plain error is an event, once the head has gone."""
+    head_seen = asyncio.Event()
 
     async def play(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(chunked(end=False)[0])
-        await asyncio.sleep(0.4)
+        await head_seen.wait()
         error = b'data: {"error":{"code":429,"message":"slow down","status":"RESOURCE_EXHAUSTED"}}\n\n'
         writer.write(chunked(error)[1] + b"0\r\n\r\n")
 
     async with wire(play) as upstream, running(tmp_path, upstream.url, redis_url=state.url) as gateway:
         gateway.app.parts.pipeline.relay.waits = Waits(120, head=0.1)
         reader, writer = await asking(gateway, STREAM)
+        await reader.readuntil(b"\r\n\r\n")
+        head_seen.set()
         received = await reader.read(-1)
         writer.close()
         entry = await gateway.entry()
@@ -193,7 +202,7 @@ def and_then(how: str, *pieces: bytes) -> Play:
         if how == "silence":
             await reader.read()
         elif how == "reset":
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # slow on purpose: a reset discards what has not been read yet
             writer.transport.abort()
         else:
             writer.close()

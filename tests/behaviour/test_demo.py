@@ -11,7 +11,7 @@ import httpx
 
 from tests.deploy.watched import event
 from tests.support.gateway import GENERATE, TEXT
-from tests.support.processes import until
+from tests.support.waiting import wait_until
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo.sh"
 
@@ -27,7 +27,7 @@ def first_look(folder: Path) -> int:
     with (folder / "log").open("w+") as log:
         process = subprocess.Popen(["sh", str(DEMO)], cwd=folder, env=environment, stdout=log, stderr=log)
         try:
-            url = until(20, lambda: event(folder / "log", "ready"))["url"]
+            url = wait_until(lambda: event(folder / "log", "ready"), 20)["url"]
             said = (folder / "log").read_text()
             key = re.findall(r"^Your key: (thg_\w{38})$", said, re.MULTILINE)[0]
             assert f"-H 'x-goog-api-key: {key}'" in said

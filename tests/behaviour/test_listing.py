@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.pipeline import model_list as listing
+from gateway.app import Intervals
 from tests.support.gateway import Gateway, Upstream, running
 from tests.support.valkey import Valkey
 from tests.support.wire import answer, saying, wire
@@ -119,21 +119,23 @@ async def test_head_is_answered_like_get(shared: Gateway) -> None:
     assert got.headers["content-length"] == head.headers["content-length"]
 
 
-async def test_a_list_is_kept_for_a_minute(
-    shared: Gateway, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_list_is_kept_for_a_minute(shared: Gateway, upstream: Upstream) -> None:
     """Interface: within 60 s the upstream is asked once for all clients, shapes and single models."""
     for name in CLIENTS:
         await openai_list(shared, name)
     assert 200 == (await shared.http.get(f"{LIST}/gemini-2.5-pro")).status_code
-    assert 60 == listing.KEPT_SECONDS
+    assert 60 == Intervals().listed_seconds
     asked = [(LIST, "pageSize=1000"), ("/v1/models", "")]
     assert asked == sorted((seen["path"], seen["query"]) for seen in await upstream.log())[::-1]
     assert [1, 0, 0, 1] == [entry["attempts"] for entry in await shared.entries(4)]
 
-    monkeypatch.setattr(listing, "KEPT_SECONDS", 0)
-    await shared.http.get(f"{LIST}/gemini-2.5-pro")
-    assert 3 == len(await upstream.log())
+
+async def test_a_list_that_is_too_old_is_asked_for_again(tmp_path: Path, upstream: Upstream, state: Valkey) -> None:
+    """Interface: and then the next who asks gets the upstream's newest."""
+    async with running(tmp_path, upstream.url, redis_url=state.url, intervals=Intervals(listed_seconds=0)) as gateway:
+        for _ in range(2):
+            await gateway.http.get(f"{LIST}/gemini-2.5-pro")
+    assert 2 == len(await upstream.log())
 
 
 async def test_an_error_of_the_upstream_passes_and_is_not_kept(shared: Gateway, upstream: Upstream) -> None:

@@ -20,7 +20,8 @@ from gateway.telemetry.metrics import CollectorRegistry, Metrics, exposition
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running, saying
 from tests.support.instruments import instruments
 from tests.support.served import Served
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until, wait_until
 
 PUBLISHED = {
     "gateway_requests_total": ("counter", "client model method code outcome"),
@@ -163,8 +164,7 @@ def test_scrapes_under_way(served: Served) -> None:
 
         with ThreadPoolExecutor(8) as pool:
             assert [200] * 16 == list(pool.map(call, range(16)))
-            while served.counted() < 16:  # a call is counted after its last byte
-                time.sleep(0.01)
+            wait_until(lambda: served.counted() >= 16)  # a call is counted after its last byte
             os.kill(served.workers()[0], signal.SIGKILL)
             served.event("worker_died")
             before = time.monotonic()
@@ -202,9 +202,8 @@ async def test_the_worst_worker_speaks_for_all(tmp_path: Path, upstream: Upstrea
         good = (tmp_path / "clients.toml").read_text()
         for content, ignored in (("nonsense", 1), (good, 0)):
             (tmp_path / "clients.toml").write_text(content)
+            await asyncio.to_thread(served.wait_for, "reload_failed" if ignored else "reloaded", 2)  # in both workers
             await until(lambda ignored=ignored: sample(served, "gateway_config_file_ignored") == ignored, 10)
-            await asyncio.sleep(1)  # the other worker has seen it too
-            assert ignored == sample(served, "gateway_config_file_ignored")
 
 
 async def test_a_scrape_is_quick(gateway: Gateway) -> None:

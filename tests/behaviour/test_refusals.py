@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.asgi import body
+from gateway.app import Intervals
 from gateway.config.clients import new_key
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey
@@ -96,9 +96,9 @@ async def test_a_length_over_the_limit_comes_before_a_limit_of_calls(tmp_path: P
     """Interface, order of checks: a client whose calls are all under way is told of its body first."""
     asked, one = asyncio.Event(), {"design": "concurrent = 1"}
 
-    async def play(*_: object) -> None:
+    async def play(_: bytes, reader: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         asked.set()
-        await asyncio.sleep(20)
+        await reader.read()  # until they hang up
 
     async with (
         wire(play) as upstream,
@@ -127,21 +127,22 @@ async def test_a_chunked_body_over_the_limit_is_refused(tmp_path: Path, upstream
     assert [] == await upstream.log()
 
 
-async def test_a_body_that_does_not_come(gateway: Gateway, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_does_not_come(tmp_path: Path, upstream: Upstream, state: Valkey) -> None:
     """D2: a body that comes too slowly is a 408 that is read, whatever drips; nothing stays held or is asked."""
-    monkeypatch.setitem(body.read_body.__kwdefaults__ or {}, "seconds", 0.3)
 
     async def dripping() -> Any:
         for _ in range(40):
             yield b" "
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # slow on purpose: it drips beyond the deadline
 
-    response = await gateway.http.post(GENERATE, content=dripping(), headers={"content-type": "application/json"})
-    entry = await gateway.entry()
-    assert (408, "BODY_TIMEOUT") == (response.status_code, response.json()["error"]["details"][0]["reason"])
-    assert ("refused", "close") == (entry["outcome"], response.headers["connection"])
-    assert [] == await upstream.log()
-    await gateway.at_rest()
+    soon = Intervals(body_seconds=0.3)
+    async with running(tmp_path, upstream.url, redis_url=state.url, intervals=soon) as gateway:
+        response = await gateway.http.post(GENERATE, content=dripping(), headers={"content-type": "application/json"})
+        entry = await gateway.entry()
+        assert (408, "BODY_TIMEOUT") == (response.status_code, response.json()["error"]["details"][0]["reason"])
+        assert ("refused", "close") == (entry["outcome"], response.headers["connection"])
+        assert [] == await upstream.log()
+        await gateway.at_rest()
 
 
 async def test_a_caller_who_leaves_in_the_middle_of_the_body(gateway: Gateway, upstream: Upstream) -> None:

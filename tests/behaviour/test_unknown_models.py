@@ -9,24 +9,29 @@ import pytest
 from google import genai
 from google.genai.errors import ClientError
 
-from gateway.pipeline import model_list as listing
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.support.wire import Play, answer, wire
 
 NAMES = ("gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-2.5-pro", "gemini-3-flash-preview", "claude-opus-4-6")
 NOT_FOUND = b'{"error":{"message":"No available channel for model","type":"new_api_error","code":"model_not_found"}}'
 
 
-def vendor(heard: list[str], lists: Callable[[], bytes] | None = None, status: str = "503 Busy") -> Play:
-    """An upstream that knows no model it is asked for, and has this list."""
+def vendor(
+    heard: list[str],
+    lists: Callable[[], bytes] | None = None,
+    status: str = "503 Busy",
+    ready: Callable[[], object] = lambda: True,
+) -> Play:
+    """An upstream that knows no model it is asked for, and has this list, which it gives as soon as it is `ready`."""
     page = json.dumps({"models": [{"name": f"models/{name}"} for name in NAMES]}).encode()
 
     async def play(head: bytes, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         target = head.split(b" ")[1].decode()
         heard.append(target)
         if target.partition("?")[0] == "/v1beta/models":
-            await asyncio.sleep(0.05)
+            await until(ready)
             writer.write(lists() if lists else answer(page))
         else:
             writer.write(answer(NOT_FOUND, status=status))
@@ -91,7 +96,14 @@ async def test_only_names_the_client_may_use_are_told(tmp_path: Path, state: Val
 async def test_the_list_is_asked_for_once(tmp_path: Path, state: Valkey) -> None:
     """U19: however many callers ask for what is not there, at once and later, the list is fetched once a minute."""
     heard: list[str] = []
-    async with wire(vendor(heard)) as upstream, running(tmp_path, upstream.url, redis_url=state.url) as gateway:
+
+    def all_asked() -> bool:
+        return sum("generateContent" in target for target in heard) >= 8
+
+    async with (
+        wire(vendor(heard, ready=all_asked)) as upstream,
+        running(tmp_path, upstream.url, redis_url=state.url) as gateway,
+    ):
         for _ in range(3):
             responses = await asyncio.gather(*(gateway.http.post(path(f"none-{n}"), json=TEXT) for n in range(8)))
             assert {404} == {response.status_code for response in responses}
@@ -138,11 +150,16 @@ async def test_googles_sdk_does_not_try_again(gateway: Gateway, upstream: Upstre
 async def test_lists_that_are_asked_for_at_once_are_one(tmp_path: Path, state: Valkey) -> None:
     """C7: the list of models has a single flight, which goes on when whoever asked first leaves."""
     heard: list[str] = []
-    async with wire(vendor(heard)) as upstream, running(tmp_path, upstream.url, redis_url=state.url) as gateway:
+    ready = asyncio.Event()
+    async with (
+        wire(vendor(heard, ready=ready.is_set)) as upstream,
+        running(tmp_path, upstream.url, redis_url=state.url) as gateway,
+    ):
         first = asyncio.create_task(gateway.http.get("/v1beta/models"))
         others = [asyncio.create_task(gateway.http.get("/v1beta/models")) for _ in range(5)]
-        await asyncio.sleep(0.02)
+        await until(lambda: heard and gateway.metric("gateway_in_flight_requests") == 6)
         first.cancel()
+        await gateway.entry()
+        ready.set()
         assert {200} == {response.status_code for response in await asyncio.gather(*others)}
         assert 1 == len(heard)
-        assert listing.KEPT_SECONDS == 60

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -13,11 +14,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.caching import PRIVATE, status
+from tests.support.caching import PRIVATE, status, waiting
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running, saying
 from tests.support.served import Served
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.support.wire import answer, wire
+from tests.support.wire import saying as saying_late
 
 
 def said(finish: str = "STOP") -> bytes:
@@ -45,7 +48,7 @@ async def test_followers_who_do_not_wait_for_the_end(tmp_path: Path, upstream: U
         short = {"x-server-timeout": "1"}
         leaves = asyncio.create_task(one.http.post(GENERATE, json=body))
         late = [asyncio.create_task(each.http.post(GENERATE, json=body, headers=short)) for each in (one, other)]
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # it waits for so long, which must not be counted as the gateway's own time
         leaves.cancel()
         for response in await asyncio.gather(*late):
             assert (504, "fwd=miss; collapsed") == (response.status_code, status(response))
@@ -59,13 +62,8 @@ async def test_followers_who_do_not_wait_for_the_end(tmp_path: Path, upstream: U
 
 async def test_who_waits_and_then_leads(tmp_path: Path, state: Valkey) -> None:
     """M2: another worker's answer that may not be kept was waited for in vain; that is not the gateway's time either."""
-
-    async def respond(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.8)
-        writer.write(answer(said("SAFETY")))
-        await writer.drain()
-
-    async with wire(respond) as heard, pair(tmp_path, heard.url, state) as (one, other):
+    slow = saying_late(answer(said("SAFETY")), before=0.8, close=False)
+    async with wire(slow) as heard, pair(tmp_path, heard.url, state) as (one, other):
         leader = asyncio.create_task(one.http.post(GENERATE, json=TEXT))
         await until(lambda: heard.heads)
         assert "fwd=miss" == status(await other.http.post(GENERATE, json=TEXT))
@@ -85,7 +83,7 @@ async def test_a_leader_who_leaves_others_elsewhere(
         leader = asyncio.create_task(one.http.post(path, json=body, headers={"x-server-timeout": "1"}))
         await until(lambda: 1 == one.metric("gateway_cache_requests_total", result="miss"))
         follower = asyncio.create_task(other.http.post(path, json=body))
-        await asyncio.sleep(0.3)
+        await until(lambda: waiting(other) == 1)
         if path == STREAM:
             leader.cancel()
         response = await follower
@@ -102,6 +100,12 @@ def connected(pids: list[int], port: int) -> int:
     return found
 
 
+def in_flight(served: Served) -> float:
+    """How many calls are in flight in all workers."""
+    found = re.findall(r"^gateway_in_flight_requests\{.*\} (\S+)$", served.metrics(), re.MULTILINE)
+    return sum(map(float, found))
+
+
 async def test_a_leader_worker_that_is_killed(tmp_path: Path) -> None:
     """C7: of two real workers the one that leads is killed; all who wait in the other have an answer within its lease."""
 
@@ -115,14 +119,14 @@ async def test_a_leader_worker_that_is_killed(tmp_path: Path) -> None:
         with await asyncio.to_thread(Served, tmp_path, upstream=heard.url) as served:
             key = (await asyncio.to_thread(served.run, "clients", "add", "cached", "--cache", "private")).strip()
             headers = {"x-goog-api-key": key, "connection": "close"}
-            await asyncio.sleep(1.5)  # until both workers have read the new key
+            await asyncio.to_thread(served.wait_for, "reloaded", 2)  # both workers have read the new key
             calls = [http.post(served.url + GENERATE, json=TEXT, headers=headers) for _ in range(40)]
             tasks = []
             for call in calls:
                 tasks.append(asyncio.create_task(call))
                 await asyncio.sleep(0.02)  # a worker takes all that wait at once, and both are to have some
             await until(lambda: heard.heads)
-            await asyncio.sleep(1)
+            await until(lambda: in_flight(served) == len(tasks))
             assert 1 == len(heard.heads)
             began = time.monotonic()
             os.kill(connected(served.workers(), int(heard.url.rpartition(":")[2])), signal.SIGKILL)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.deploy.boards import DEPLOY
-from tests.support.processes import until
+from tests.support.waiting import wait_until
 
 SOURCE = DEPLOY / "prometheus"
 RULES, ALERTS = SOURCE / "rules", SOURCE / "rules" / "alerts.yml"
@@ -89,7 +89,7 @@ def prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
     with log.open("wb") as output:
         process = subprocess.Popen(argv, stdout=output, stderr=output)
     try:
-        until(STARTS_WITHIN_SECONDS, lambda: "Server is ready to receive web requests" in log.read_text())
+        wait_until(lambda: "Server is ready to receive web requests" in log.read_text(), STARTS_WITHIN_SECONDS)
         with contextlib.closing(Prometheus(f"http://{address}")) as server:
             yield server
     finally:

@@ -1,10 +1,8 @@
 """Do the dashboards work?  Each panel has a title, and each expression has data while a real gateway is called."""
 
-import asyncio
 import itertools
 import math
 import re
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ from tests.deploy.preview import DRAWN, View, page
 from tests.deploy.prometheus import Prometheus, needed, prometheus
 from tests.deploy.watched import watched
 from tests.support.gateway import Upstream
+from tests.support.waiting import until
 
 SEEN_WITHIN_SECONDS = 30
 UNITS = {"none", "short", "reqps", "ops", "percentunit", "s"}
@@ -56,10 +55,7 @@ def has_counted(server: Prometheus, calls: int) -> bool:
 
 async def until_true(condition: Callable[[], object], tell: Callable[[], object]) -> None:
     """Wait until the condition holds; else say what `tell` finds."""
-    deadline = time.monotonic() + SEEN_WITHIN_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, tell()
-        await asyncio.sleep(0.2)
+    await until(condition, SEEN_WITHIN_SECONDS, every_ms=200, tell=tell)
 
 
 @pytest.mark.parametrize("name", sorted(BOARDS))

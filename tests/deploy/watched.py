@@ -16,7 +16,7 @@ import httpx
 
 from gateway.config.clients import new_key
 from tests.support.gateway import GENERATE, STREAM, UPSTREAM_KEY, clients_toml, saying
-from tests.support.processes import until
+from tests.support.waiting import wait_until
 
 READY_WITHIN_SECONDS = 20
 TERMS = {
@@ -88,7 +88,7 @@ def watched(folder: Path, upstream: str) -> Iterator[Watched]:
     with log.open("wb") as output:
         process = subprocess.Popen(argv, env=os.environ | settings, stdout=output, stderr=output)
     try:
-        ready = until(READY_WITHIN_SECONDS, lambda: event(log, "ready"))
+        ready = wait_until(lambda: event(log, "ready"), READY_WITHIN_SECONDS)
         metrics = httpx.URL(ready["metrics"]).netloc.decode()
         yield Watched(url=ready["url"], metrics=metrics, keys=keys, clients_file=clients_file)
     finally:

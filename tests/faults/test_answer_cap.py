@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.gateway import GENERATE, STREAM, TEXT, running
 from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.support.wire import Wire, wire
 
 CAP, SIZE = 100_000, 64 * 2**20
@@ -104,9 +105,7 @@ async def test_the_bytes_of_an_answer_count_while_they_come(tmp_path: Path, stat
 
     async with wire(play) as upstream, running(tmp_path, upstream.url, redis_url=state.url) as gateway:
         call = asyncio.create_task(gateway.http.post(GENERATE, json=TEXT))
-        async with asyncio.timeout(5):
-            while not 2_000_000 <= gateway.app.parts.memory_budget.held < 2_100_000:  # noqa: ASYNC110  a plain number
-                await asyncio.sleep(0.01)
+        await until(lambda: 2_000_000 <= gateway.app.parts.memory_budget.held < 2_100_000)
         room.set()
         await call
         await gateway.at_rest()

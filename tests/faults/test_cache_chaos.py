@@ -113,13 +113,11 @@ class Chaos:
         """Freeze the store for moments short and long, and spoil what it holds."""
         with Redis.from_url(self._store.url) as raw:
             while True:
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)  # the pace of the storm, beside which calls are to go on
                 match self._random.randrange(40):
                     case 0:
                         self.counted["freezes"] += 1
-                        self._store.freeze()
-                        await asyncio.sleep(self._random.choice([0.02, 0.1, 0.4, 1.2]))
-                        self._store.thaw()
+                        await self._store.freeze_for(self._random.choice([0.02, 0.1, 0.4, 1.2]))
                     case 1:
                         raw.delete(*(raw.keys("gw:*") or ["none"]))
                     case _:

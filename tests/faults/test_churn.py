@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.gateway import GENERATE, STREAM, Gateway, Upstream, running, saying
 from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.support.wire import wire
 
 CALLS, LEAVING = 64, 16
@@ -34,8 +35,7 @@ async def test_hung_up_calls_leave_nothing_behind(gateway: Gateway, upstream: Up
         )
         if number < LEAVING:
             await sent.wait()
-            await asyncio.sleep(chance.uniform(0, 0.3))
-            asking.cancel()
+            asyncio.get_running_loop().call_later(chance.uniform(0, 0.3), asking.cancel)
         await asyncio.gather(asking, return_exceptions=number < LEAVING)
 
     await asyncio.gather(*[call(number) for number in range(CALLS)])
@@ -65,11 +65,7 @@ async def test_hung_up_calls_leave_nothing_behind(gateway: Gateway, upstream: Up
     warmed = warm["tokens_in"] + warm["tokens_out"]
     counted = sum(entry["tokens_in"] + entry["tokens_out"] for entry in entries.values())
     assert warmed + counted == gateway.metric("gateway_tokens_total")
-    for _ in range(200):
-        if len(asyncio.all_tasks()) <= tasks_before:
-            break
-        await asyncio.sleep(0.02)
-    assert len(asyncio.all_tasks()) <= tasks_before
+    await until(lambda: len(asyncio.all_tasks()) <= tasks_before)
     assert 0 == gateway.app.parts.memory_budget.held
 
 
@@ -81,12 +77,12 @@ async def test_a_hung_up_stream_ends_the_upstream_call(gateway: Gateway, upstrea
     entry = await gateway.entry()
     assert ("client_gone", 499, "estimated") == (entry["outcome"], entry["status"], entry["usage"])
     assert entry["tokens_out"] > 0
-    for _ in range(100):
+
+    async def end() -> str:
         (seen,) = await upstream.log()
-        if seen["end"]:
-            break
-        await asyncio.sleep(0.01)
-    assert "cancelled" == seen["end"]
+        return str(seen["end"] or "")
+
+    assert "cancelled" == await until(end, 1)
 
 
 @pytest.mark.parametrize("size", [10, 60_000, 70_000, 900_000, 5_000_000])

@@ -15,7 +15,8 @@ from gateway.limits.client_limits import ClientLimits
 from gateway.limits.limits import LEVELS, PACKED
 from gateway.store.embedded import STATE
 from tests.support.gate import Gate, Headers, client, gate, leases, records, state, used
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import until
 
 KILLS = int(os.environ.get("TEST_STORE_KILLS", "3"))
 FULL = {"maxmemory": "6mb", "maxmemory_policy": "noeviction"}
@@ -197,18 +198,18 @@ async def test_killing_the_store_under_load(appendonly: str) -> None:
                 await one.admit(design)
                 admissions += 1
             waits.append(time.monotonic() - began)
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # those who are refused leave the processor to the others
 
     with valkey(appendonly=appendonly, appendfsync=STATE["appendfsync"]) as server:
         async with gate(server.url, state_lost="closed") as one:
             started = time.monotonic()
             load = asyncio.gather(*(caller(one) for _ in range(8)))
-            for _ in range(KILLS):
-                await asyncio.sleep(0.05)
-                await asyncio.to_thread(server.kill)
-                await asyncio.to_thread(server.start)
-                await until(lambda: one.store.up)
-            await asyncio.sleep(0.05)
+            for kill in range(1 + KILLS):
+                if kill:
+                    await asyncio.to_thread(server.kill)
+                    await asyncio.to_thread(server.start)
+                    await until(lambda: one.store.up)
+                await asyncio.sleep(0.05)  # the load goes on for a moment between two kills
             load.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await load

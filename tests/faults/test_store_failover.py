@@ -10,7 +10,8 @@ from redis.crc import key_slot
 
 from gateway.store import Store
 from gateway.store.command import StoreUnavailable
-from tests.support.valkey import cluster, free_port, member, until, valkey
+from tests.support.valkey import cluster, free_port, member, valkey
+from tests.support.waiting import until
 from tests.unit.store.test_store import store
 
 
@@ -56,13 +57,14 @@ async def test_whoever_answers_at_an_address_by_now_is_asked(tmp_path: Path) -> 
 async def test_a_cluster_without_slots_is_unavailable_until_it_has_some(tmp_path: Path, lost_before: bool) -> None:
     """R1: servers that are not a cluster yet, met by the first command or by a probe, make no caller wait; then it recovers."""
     port = free_port()
-    async with store(f"redis+cluster://127.0.0.1:{port}", timeout=1) as one:
+    async with store(f"redis+cluster://127.0.0.1:{port}", timeout=1, probe_seconds=0.02) as one:
         if lost_before:
             await _refused(one)
         with member(tmp_path, port) as node:
             for _ in range(2):
                 await _refused(one)
-                await asyncio.sleep(0.6)  # it is probed twice
+                probed = one.probes
+                await until(lambda probed=probed: one.probes >= probed + 2)
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             await until(lambda: one.up)
             assert b"OK" == await one.command("SET", "k", "v")

@@ -21,7 +21,8 @@ from gateway.store.command import StoreUnavailable
 from gateway.store.names import Names
 from gateway.store.nodes import SingleNode
 from gateway.store.reasons import reason
-from tests.support.valkey import Valkey, free_port, until, valkey
+from tests.support.valkey import Valkey, free_port, valkey
+from tests.support.waiting import until
 from tests.unit.store.test_doors import door
 from tests.unit.store.test_store import ECHO, Watched, store
 from tests.unit.upstream.test_tls import served_with, signed
@@ -89,13 +90,15 @@ async def test_a_command_that_cannot_be_encoded_fails_alone(state: Valkey) -> No
 
 
 @contextlib.asynccontextmanager
-async def saying(what: bytes) -> AsyncIterator[str]:
-    """A server that answers everything with this."""
+async def saying(what: bytes, heard: asyncio.Event | None = None) -> AsyncIterator[str]:
+    """A server that answers everything with this; `heard` is set when it has been sent something."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError), contextlib.closing(writer):
             while await reader.read(65536):
                 writer.write(what)
+                if heard is not None:
+                    heard.set()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
         yield f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
@@ -103,10 +106,10 @@ async def saying(what: bytes) -> AsyncIterator[str]:
 
 async def test_commands_that_wait_when_it_is_closed_fail() -> None:
     """R5: a connection that is still being made when the store closes leaves no command waiting."""
-    async with saying(b"") as url:
+    async with saying(b"", heard := asyncio.Event()) as url:
         one = Store(url.replace("//", "//u:p@"), timeout=30)
         waiting = [one.command("GET", "k") for _ in range(3)]
-        await asyncio.sleep(0.05)
+        await heard.wait()
         await one.aclose()
         ends = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 2)
     assert [StoreUnavailable] * 3 == [type(end) for end in ends]
@@ -123,12 +126,12 @@ async def behind_tls(folder: Path) -> AsyncIterator[int]:
 
 
 async def changes_of(url: str) -> list[tuple[bool, str]]:
-    """What a store reports while commands are sent again and again."""
-    async with store(url, timeout=0.25) as one:
-        for _ in range(6):
+    """What a store reports while it is probed, and commands are sent, again and again."""
+    async with store(url, timeout=0.25, probe_seconds=0.02) as one:
+        for probes in range(1, 4):
             with pytest.raises(StoreUnavailable):
                 await one.ping()
-            await asyncio.sleep(0.1)
+            await until(lambda probes=probes: one.probes >= probes)
         assert [] == one.errors
         return one.changes
 

@@ -17,7 +17,7 @@ from gateway.config.clients import Client
 from gateway.memory.budget import MemoryBudget
 from gateway.store import Store
 from tests.support.calls import call_for
-from tests.support.valkey import until
+from tests.support.waiting import until
 
 UPSTREAM = "http://upstream"
 JSON, SSE = "application/json", "text/event-stream"
@@ -87,8 +87,9 @@ class Worker:
 
     def __init__(self, url: str, *, call_seconds: float = 30, **options: Any) -> None:
         self.counted = Counter[tuple[str, str]]()
+        self.replies = Counter[str]()  # of the store, by script or command
         timeout = options.pop("timeout", 1.0)
-        self.store = Store(url, timeout=timeout, connections=4, full_is_unavailable=False)
+        self.store = Store(url, timeout=timeout, connections=4, full_is_unavailable=False, observe=self._replied)
         self.cache_store = CacheStore(self.store, **options)
         self.memory_budget = MemoryBudget(2**30)
         self.cache = Cache(
@@ -97,6 +98,18 @@ class Worker:
 
     def count_cache(self, name: str, result: str) -> None:
         self.counted[name, result] += 1
+
+    def _replied(self, operation: str, _seconds: float) -> None:
+        self.replies[operation] += 1
+
+    async def waits(self, callers: int) -> None:
+        """Wait until so many callers wait here, for this worker's own leader or for another worker's."""
+        await until(lambda: callers == sum(flight._users for flight in self.cache._flights.values()))
+
+    async def hears(self, operation: str, times: int = 1) -> None:
+        """Wait until the store has replied so often from now on."""
+        goal = self.replies[operation] + times
+        await until(lambda: self.replies[operation] >= goal)
 
     async def open(self, one: Call, ask: Ask) -> CacheResult:
         """What the pipeline does first."""

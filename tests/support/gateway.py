@@ -1,10 +1,8 @@
 """A gateway in front of a sandbox or of any other upstream, all on real sockets, and what it wrote of each call."""
 
-import asyncio
 import contextlib
 import hashlib
 import json
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Any
 import httpx
 from prometheus_client import CollectorRegistry
 
-from gateway.app import App, create
+from gateway.app import App, Intervals, create
+from gateway.asgi.protocol import GatewayProtocol
 from gateway.call import Dialect
 from gateway.config.clients import new_key
 from gateway.config.settings import Settings
@@ -22,6 +21,7 @@ from gateway.sandbox.app import Sandbox
 from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import exposition
 from tests.support.serving import serving
+from tests.support.waiting import until
 
 UPSTREAM_KEY = "sk-canary-upstream-4711"
 TEXT = {"contents": [{"role": "user", "parts": [{"text": "Say hello"}]}]}
@@ -52,14 +52,16 @@ class Gateway:
 
     async def entries(self, count: int) -> list[dict[str, Any]]:
         """The next `count` access lines; waits for them, since an entry closes after the last byte."""
-        deadline = time.monotonic() + 10
-        while True:
-            calls = [line for line in self.lines() if line["event"] == "call"][self._read :]
-            if len(calls) >= count:
-                self._read += count
-                return calls[:count]
-            assert time.monotonic() < deadline, f"{len(calls)} of {count} access lines after 10 s"
-            await asyncio.sleep(0.01)
+        calls: list[dict[str, Any]] = await until(
+            lambda: found if len(found := self._unread()) >= count else None,
+            10,
+            tell=lambda: f"{len(self._unread())} of {count} access lines after 10 s",
+        )
+        self._read += count
+        return calls[:count]
+
+    def _unread(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line["event"] == "call"][self._read :]
 
     async def entry(self) -> dict[str, Any]:
         """The next access line."""
@@ -80,13 +82,10 @@ class Gateway:
 
     async def at_rest(self) -> None:
         """Wait until no call is under way and no byte is held; fails after 5 s."""
-        deadline = time.monotonic() + 5
-        while self.metric("gateway_in_flight_requests") or self.app.parts.memory_budget.held:
-            assert time.monotonic() < deadline, (
-                self.metric("gateway_in_flight_requests"),
-                self.app.parts.memory_budget.held,
-            )
-            await asyncio.sleep(0.01)
+        await until(lambda: not any(self._held()), tell=self._held)
+
+    def _held(self) -> tuple[float, int]:
+        return self.metric("gateway_in_flight_requests"), self.app.parts.memory_budget.held
 
 
 def clients_toml(keys: Mapping[str, str], terms: Mapping[str, str]) -> str:
@@ -105,6 +104,8 @@ async def running(
     clients: Mapping[str, str] | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     dialects: Sequence[Dialect] = ALL,
+    http: type[GatewayProtocol] = GatewayProtocol,
+    intervals: Intervals = Intervals(),  # noqa: B008  it is frozen
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway in front of `upstream_url`; `clients` maps names to further lines of the clients file."""
@@ -116,15 +117,28 @@ async def running(
     with log_file.open("ab") as file:
         log = Log("debug", fd=file.fileno())
         values = {"upstream_url": upstream_url, "upstream_key": UPSTREAM_KEY, "clients_file": clients_file, **settings}
-        app = create(Settings(**values), transport=transport, log=log, registry=registry, dialects=dialects)
+        app = create(
+            Settings(**values),
+            transport=transport,
+            log=log,
+            registry=registry,
+            dialects=dialects,
+            intervals=intervals,
+        )
         async with (
-            serving(app) as url,
+            serving(app, http=http) as url,
             httpx.AsyncClient(
                 base_url=url, headers={"x-goog-api-key": next(iter(keys.values()))}, timeout=20, trust_env=False
-            ) as http,
+            ) as client,
         ):
             yield Gateway(
-                url=url, app=app, http=http, keys=keys, clients_file=clients_file, log_file=log_file, registry=registry
+                url=url,
+                app=app,
+                http=client,
+                keys=keys,
+                clients_file=clients_file,
+                log_file=log_file,
+                registry=registry,
             )
 
 

@@ -6,31 +6,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
 
-T = TypeVar("T")
+from tests.support.waiting import wait_until
+
 ROOT = Path(__file__).parents[2]
 SERVE = """
 import sys
 from gateway.processes.supervisor import serve
 from gateway.config.settings import load
 workers = [sys.executable, "-m", "tests.support.stand_in"]
-sys.exit(serve(load(), sandbox=sys.argv[1] == "True", worker_argv=workers, notice_seconds=float(sys.argv[2])))
+sys.exit(serve(load(), sandbox=sys.argv[1] == "True", worker_argv=workers, notice_seconds=float(sys.argv[2]),
+    guard_seconds=float(sys.argv[3])))
 """
-
-
-def until(seconds: float, condition: Callable[[], T | None]) -> T:
-    """Return the condition's first true value.  Fails when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.01)
-    return value
 
 
 def is_running(pid: int) -> bool:
@@ -45,7 +37,14 @@ class Serve:
     """One gateway: the parent, its workers and its stores."""
 
     def __init__(
-        self, folder: Path, *, notice: float = 0.3, sandbox: bool = False, before: str = "", **variables: str
+        self,
+        folder: Path,
+        *,
+        notice: float = 0.3,
+        guard: float = 10,
+        sandbox: bool = False,
+        before: str = "",
+        **variables: str,
     ) -> None:
         """Start it; `before` is code that its parent runs first."""
         clients = folder / "clients.toml"
@@ -55,7 +54,7 @@ class Serve:
         self._output = folder / f"serve-{time.monotonic_ns()}.log"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", before + SERVE, str(sandbox), str(notice)],
+                [sys.executable, "-c", before + SERVE, str(sandbox), str(notice), str(guard)],
                 env={**os.environ, **defaults, "GATEWAY_WORKERS": "2", "TMPDIR": str(folder), **variables},
                 stdout=output,
                 stderr=output,
@@ -96,7 +95,7 @@ class Serve:
             assert found or not ended, f"it ended without saying {name}"
             return found
 
-        return until(seconds, look)
+        return wait_until(look, seconds)
 
     @property
     def url(self) -> str:
@@ -121,5 +120,5 @@ class Serve:
             found.add(int(self.get("/pid").text))
             return len(found) == count
 
-        until(20, ask)
+        wait_until(ask, 20)
         return found

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +13,7 @@ from typing import Any, Self
 import httpx
 
 from tests.support.gateway import UPSTREAM_KEY
+from tests.support.waiting import wait_until
 
 SERVE = """
 import sys
@@ -75,17 +75,25 @@ class Served:
 
     def event(self, name: str) -> dict[str, Any]:
         """Wait for the first such line of the log."""
-        deadline = time.monotonic() + 20
-        while not (found := self.events(name)):
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.02)
-        return found[0]
+        return self.wait_for(name, 1)[0]
+
+    def wait_for(self, name: str, count: int) -> list[dict[str, Any]]:
+        """Wait for so many such lines of the log; all of them."""
+
+        def found() -> list[dict[str, Any]] | None:
+            lines = self.events(name)
+            return lines if len(lines) >= count else None
+
+        return wait_until(found, 20, tell=self.log.read_text)
 
     def counted(self, outcome: str = "ok") -> int:
         """Calls that ended so, by the operators' port."""
-        text = httpx.get(self.metrics_url, trust_env=False).text
-        found = re.findall(rf'gateway_requests_total\{{[^}}]*outcome="{outcome}"\}} (\S+)', text)
+        found = re.findall(rf'gateway_requests_total\{{[^}}]*outcome="{outcome}"\}} (\S+)', self.metrics())
         return sum(int(float(value)) for value in found)
+
+    def metrics(self) -> str:
+        """What the operators' port says."""
+        return httpx.get(self.metrics_url, trust_env=False).text
 
     def workers(self) -> list[int]:
         """The pids of the workers."""

@@ -9,6 +9,7 @@ from typing import Any
 import uvicorn
 
 from gateway.asgi.protocol import GatewayProtocol
+from tests.support.waiting import until
 
 
 class Server(uvicorn.Server):
@@ -31,10 +32,9 @@ async def serving(app: Any, *, http: Any = GatewayProtocol, lifespan: str = "on"
     server = Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        while not server.started:
-            if task.done():
-                task.result()
-            await asyncio.sleep(0.005)
+        await until(lambda: server.started or task.done())
+        if task.done():
+            task.result()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True

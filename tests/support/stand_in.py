@@ -53,7 +53,7 @@ class StandIn:
                 return 503 if self._draining else 200, b""
             case ["sleep", seconds]:
                 with self._in_flight.labels("any").track_inprogress():
-                    await asyncio.sleep(float(seconds))
+                    await asyncio.sleep(float(seconds))  # slow on purpose: a call in flight for so long
             case ["settings"]:
                 return 200, self._settings.model_dump_json().encode()
             case ["hardened"]:

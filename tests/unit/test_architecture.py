@@ -41,6 +41,8 @@ FORBIDDEN_WORDS = (
     "unittest" + ".mock",
     "Magic" + "Mock",
 )
+SLEEPS = {"time.sleep", "asyncio.sleep", "sleep"}
+REASON = re.compile(r"# (?!noqa|type:|fmt:)\w")
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_MEDIAN_LINES = 300, 50, 80
 
 
@@ -159,6 +161,19 @@ def test_modules_and_tests_say_what_they_are_for() -> None:
         and not ast.get_docstring(node)
     ]
     assert ([], []) == (silent, unexplained)
+
+
+def test_every_sleep_says_why() -> None:
+    """Time: tests wait for what they need (`tests/support/waiting.py`); beside a sleep that is left stands its reason."""
+    silent = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for lines in [path.read_text().splitlines()]
+        for node in ast.walk(ast.parse("\n".join(lines)))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in SLEEPS
+        if not REASON.search(lines[node.lineno - 1]) and not REASON.match(lines[node.lineno - 2].lstrip())
+    ]
+    assert [] == silent
 
 
 def test_no_forbidden_names() -> None:

@@ -1,6 +1,7 @@
 """Is the failure of every background task seen, and does its work go on?"""
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Callable
@@ -11,7 +12,6 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway import background
 from gateway.app import housekeeping
 from gateway.background import Background, supervised
 from gateway.limits.settlements import Settlements
@@ -19,7 +19,8 @@ from gateway.store import Store
 from gateway.upstream import UpstreamKey
 from tests.support.gateway import running
 from tests.support.processes import Serve
-from tests.support.valkey import until, valkey
+from tests.support.valkey import valkey
+from tests.support.waiting import turns, until, wait_until
 
 Failures = list[tuple[str, BaseException]]
 
@@ -28,10 +29,8 @@ class Flaw(Exception):
     """What is injected."""
 
 
-async def test_work_begins_again_ever_later(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_work_begins_again_ever_later() -> None:
     """M10: each failure is reported under the task's name, and the pause before the next try doubles up to a bound."""
-    monkeypatch.setattr(background, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(background, "LONGEST_PAUSE", 0.04)
     failures: Failures = []
     began: list[float] = []
 
@@ -40,7 +39,9 @@ async def test_work_begins_again_ever_later(monkeypatch: pytest.MonkeyPatch) -> 
         if len(began) < 6:
             raise Flaw
 
-    await supervised("a task", fail, lambda *failure: failures.append(failure))
+    await supervised(
+        "a task", fail, lambda *failure: failures.append(failure), first_seconds=0.01, longest_seconds=0.04
+    )
     assert ["a task"] * 5 == [name for name, _ in failures]
     pauses = [late - early for early, late in pairwise(began)]
     assert [True] * 5 == [
@@ -52,21 +53,23 @@ async def test_a_failure_of_what_runs_once_is_reported_and_all_ends_with_the_own
     """M10: nothing fails in silence and nothing outlives its owner, whose end waits for it."""
     failures: Failures = []
     ended: list[str] = []
+    began = asyncio.Event()
 
     async def fail() -> None:
         raise Flaw
 
     async def last() -> None:
+        began.set()
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0)
+            await turns()  # its end takes another one
             ended.append("last")
 
     async with Background(lambda *failure: failures.append(failure)) as tasks:
         await asyncio.wait([tasks.start("once", fail())])
         tasks.keep("for good", last)
-        await asyncio.sleep(0)
+        await began.wait()
     assert [("once", Flaw)] == [(name, type(error)) for name, error in failures]
     assert ["last"] == ended
 
@@ -151,13 +154,13 @@ def text_of(url: str) -> str:
 
 def asked(ask: Callable[[], str]) -> str:
     """The answer, as soon as somebody listens."""
-    deadline = time.monotonic() + 5
-    while True:
-        try:
+
+    def answer() -> str:
+        with contextlib.suppress(httpx.ConnectError):
             return ask()
-        except httpx.ConnectError:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        return ""
+
+    return wait_until(answer)
 
 
 REPLACE_FAILS = """

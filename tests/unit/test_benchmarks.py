@@ -23,7 +23,8 @@ from benchmarks.processes import BenchError, answers, process
 from benchmarks.targets import ROOT, Checkout, other_checkout, this_checkout
 from benchmarks.tree import Times, cpu_seconds
 from benchmarks.upstream import streams
-from tests.support.processes import is_running, until
+from tests.support.processes import is_running
+from tests.support.waiting import wait_until
 
 # A tree of processes, each of which burns CPU time, says how much it had, and then ends or stays.
 BURNING = """
@@ -97,7 +98,7 @@ def test_a_tree_is_counted_whole(shape: dict[str, Any]) -> None:
 def test_what_was_spent_before_is_not_counted() -> None:
     """Accounting: a tree that rests between two looks has taken nothing, the time of its ended children included."""
     with burning(TREES["everybody"]) as (root, _):
-        until(20, lambda: [state(pid) for pid in tree.members(root.pid)].count("Z") == 1)
+        wait_until(lambda: [state(pid) for pid in tree.members(root.pid)].count("Z") == 1, 20)
         before = tree.snapshot(root.pid)
         assert sum(cpu_seconds(before, tree.snapshot(root.pid)).values()) <= 0.01
 
@@ -155,7 +156,7 @@ def test_nobody_is_left(deaf: bool, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(processes, "STOP_SECONDS", 5.0 if not deaf else 0.2)
     with burning({"deaf": deaf, "below": [{"deaf": True}, {"ends": True, "below": [{"deaf": True}]}]}) as (root, said):
         assert len(said) == 4
-    until(20, lambda: not any(is_running(pid) for pid in said))
+    wait_until(lambda: not any(is_running(pid) for pid in said), 20)
     assert (f"process {root.pid}" in capsys.readouterr().err) == deaf
 
 
@@ -359,7 +360,7 @@ def test_a_gateway_is_measured_whole(tmp_path: Path) -> None:
     assert sample["cpu_us"] == pytest.approx(sum(sample[f"{role}_us"] for role in tree.ROLES))
     assert sample["worker_us"] > 0
     assert sample["peak_mb"] > 0
-    until(20, lambda: not any(is_running(pid) for pid, _ in everybody))
+    wait_until(lambda: not any(is_running(pid) for pid, _ in everybody), 20)
 
 
 def test_a_target_that_does_not_start_is_said(tmp_path: Path) -> None:

@@ -2,13 +2,30 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from gateway.asgi.protocol import GatewayProtocol
-from tests.support.gateway import GENERATE, Gateway
+from tests.support.gateway import GENERATE, Gateway, Upstream, running
+from tests.support.valkey import Valkey
 
 KEYED = b"POST %b HTTP/1.1\r\nhost: x\r\n" % GENERATE.encode()
+
+
+class Impatient(GatewayProtocol):
+    """Waits for a fraction of a second."""
+
+    head_seconds = 0.2
+    stall_seconds = 0.3
+
+
+@pytest.fixture
+async def impatient(tmp_path: Path, upstream: Upstream, state: Valkey) -> AsyncIterator[Gateway]:
+    """A gateway whose callers must be quick."""
+    async with running(tmp_path, upstream.url, redis_url=state.url, http=Impatient) as gateway:
+        yield gateway
 
 
 async def exchanged(gateway: Gateway, *pieces: bytes, pause: float = 0, seconds: float = 5) -> bytes:
@@ -21,7 +38,7 @@ async def exchanged(gateway: Gateway, *pieces: bytes, pause: float = 0, seconds:
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
-                await asyncio.sleep(pause)
+                await asyncio.sleep(pause)  # slow on purpose: the pieces come one by one
             received = await reader.read()
     except (TimeoutError, OSError):
         pass
@@ -96,17 +113,14 @@ async def test_a_head_behind_a_large_body(gateway: Gateway) -> None:
     [[b""], [b"\r\n"], [b"\r\n\r\n", b"\n"], [b"GET / HTT", b"P/1.1\r\nhost:"]],
     ids=["silent", "line break", "line breaks", "slow"],
 )
-async def test_a_slow_head_has_a_deadline(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, pieces: list[bytes]
-) -> None:
+async def test_a_slow_head_has_a_deadline(impatient: Gateway, pieces: list[bytes]) -> None:
     """D1: whoever does not finish a head is answered and closed, and cannot hold the socket."""
-    monkeypatch.setattr(GatewayProtocol, "head_seconds", 0.2)
-    assert (408, "BODY_TIMEOUT") == parsed(await exchanged(gateway, *pieces, pause=0.05, seconds=20))[:2]
+    assert (408, "BODY_TIMEOUT") == parsed(await exchanged(impatient, *pieces, pause=0.05, seconds=20))[:2]
 
 
-async def test_a_caller_who_stops_reading_is_cut_off(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_who_stops_reading_is_cut_off(impatient: Gateway) -> None:
     """D3: an answer that nobody takes ends the connection after a while, and its bytes are given back."""
-    monkeypatch.setattr(GatewayProtocol, "stall_seconds", 0.3)
+    gateway = impatient
     host, port = gateway.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port), limit=1024)
     body = b'{"contents":[{"parts":[{"text":"sandbox-size: 20000000 "}]}]}'

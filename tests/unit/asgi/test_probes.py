@@ -1,6 +1,5 @@
 """Are the probes honest, and are the docs true?  Every example of `/openapi.json` is tried."""
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +13,7 @@ import pytest
 from gateway import __version__
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import until
 
 SPEC: dict[str, Any] = json.loads(resources.files("gateway.asgi").joinpath("static/openapi.json").read_text())
 CALLS = [f"/v1beta/models/{{model}}:{method}" for method in (
@@ -101,8 +101,10 @@ async def test_a_store_that_is_lost_without_a_call_is_named(tmp_path: Path, upst
         async with running(tmp_path, upstream.url, redis_url=server.url, cache_redis_url=cache) as gateway:
 
             async def until_degraded(*names: str) -> None:
-                while (await gateway.http.get("/readyz")).json()["degraded"] != list(names):  # noqa: ASYNC110  it is asked
-                    await asyncio.sleep(0.05)
+                await until(lambda: degraded(*names), every_ms=50)
+
+            async def degraded(*names: str) -> bool:
+                return bool((await gateway.http.get("/readyz")).json()["degraded"] == list(names))
 
             await until_degraded("cache")
             server.freeze()

@@ -7,7 +7,8 @@ import pytest
 from gateway.cache.answer import CachedAnswer
 from gateway.cache.claim import Claim
 from tests.support.asking import Upstream, Worker, call, said, worker
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.unit.cache.test_cache_store import NAME, kept
 
 
@@ -36,10 +37,10 @@ async def test_a_claim_ends_with_its_lease_unless_renewed(state: Valkey) -> None
     """C7: each renewal lasts for a lease; the claim of a dead leader is free within one."""
     async with worker(state.url, lease_seconds=0.3) as one:
         claim = await claimed(one)
-        for _ in range(4):
-            await asyncio.sleep(0.15)
-            await claim.renew()
-            assert await one.cache_store.find_or_claim(NAME, 0) is None
+        state.ask("PERSIST", claim.keys[0])
+        await claim.renew()
+        assert 200 < state.ask("PTTL", claim.keys[0]) <= 300
+        assert await one.cache_store.find_or_claim(NAME, 0) is None
         await until(lambda: not state.ask("EXISTS", claim.keys[0]), 0.4)
 
 
@@ -49,7 +50,9 @@ async def test_a_leader_that_takes_longer_than_a_lease_is_waited_for(state: Valk
         ask = Upstream()
         ask.open.clear()
         tasks = [asyncio.create_task(each.get(call(), ask)) for each in (one, other, one, other)]
-        await asyncio.sleep(1)
+        await one.waits(2)
+        await other.waits(2)
+        await until(lambda: one.replies["claim"] + other.replies["claim"] >= 5)  # renewed every third of a lease
         ask.open.set()
         assert [said(call(), 1)] * 4 == [body for _, body in await asyncio.gather(*tasks)]
         assert 1 == len(ask.asked)
@@ -75,7 +78,7 @@ async def test_a_lost_claim_is_taken_again(state: Valkey) -> None:
         state.ask("FLUSHALL")
         await until(lambda: state.ask("KEYS", "gw:claim:*"), 0.3)
         follower = asyncio.create_task(other.get(call(), ask))
-        await asyncio.sleep(0.1)
+        await other.hears("get_or_claim")
         ask.open.set()
         assert [said(call(), 1)] * 2 == [body for _, body in await asyncio.gather(leader, follower)]
         assert 1 == len(ask.asked)
@@ -85,7 +88,7 @@ async def test_a_claim_that_comes_too_late_is_given_back(one: Worker, state: Val
     """C7: a caller who disconnects while asking leaves no claim behind that others would wait for."""
     state.freeze()
     looking = asyncio.create_task(one.cache_store.find_or_claim(NAME, 0))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # until it has been sent: a frozen store cannot say so
     looking.cancel()
     state.thaw()
     assert isinstance((await asyncio.gather(looking, return_exceptions=True))[0], asyncio.CancelledError)
@@ -110,7 +113,7 @@ async def test_no_claim_outlives_a_freeze_of_the_store(ends: str, claims: str, s
             leader.cancel()
         ask.open.set()
         await asyncio.gather(leader, return_exceptions=True)
-        await asyncio.sleep(0.3)
+        await until(lambda: not one.store.up)  # whatever was sent has not been replied to in time
         state.thaw()
         async with asyncio.timeout(2):
             await until(lambda: one.store.up)

@@ -7,7 +7,8 @@ import pytest
 
 from gateway.errors.tree import NotCached, UpstreamBroke, UpstreamTimeout
 from tests.support.asking import Upstream, Worker, call, client, leaving, said, worker
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import turns, until
 
 CALLERS = 200
 
@@ -24,9 +25,11 @@ async def test_many_at_once_are_one_upstream_call_though_the_leader_leaves(one: 
     leader = asyncio.create_task(one.get(call(), ask))
     await until(lambda: ask.asked)
     others = callers([other, one], ask, CALLERS - 1)
-    await asyncio.sleep(0.1)  # until those of the other worker look again and again
+    await one.waits(CALLERS // 2)
+    await other.waits(CALLERS // 2)
+    await other.hears("get_or_claim", 3)  # they look again and again
     leader.cancel()
-    await asyncio.sleep(0.05)
+    await asyncio.wait([leader])
     ask.open.set()
 
     assert [("collapsed", said(call(), 1))] * (CALLERS - 1) == await asyncio.gather(*others)
@@ -52,7 +55,7 @@ async def test_a_leader_that_nobody_waits_for_is_cancelled(one: Worker, state: V
     await until(lambda: ask.asked)
     for task in tasks:
         task.cancel()
-        await asyncio.sleep(0)
+        await asyncio.wait([task])
     await until(lambda: ask.cancelled)
     await until(lambda: not state.ask("KEYS", "gw:claim:*"))
     ask.open.set()
@@ -66,8 +69,7 @@ async def test_a_caller_cancelled_at_once_leaves_nothing_behind(one: Worker, sta
     for turn in range(30):
         asked, ask = call(body=str(turn).encode()), Upstream()
         task = asyncio.create_task(one.get(asked, ask))
-        for _ in range(turn):
-            await asyncio.sleep(0)
+        await turns(turn)  # in any of them the caller may leave
         task.cancel()
         async with asyncio.timeout(1):
             assert said(asked, len(ask.asked) or 1)[:70] == (await one.get(asked, ask))[1][:70]
@@ -77,14 +79,13 @@ async def test_a_caller_cancelled_at_once_leaves_nothing_behind(one: Worker, sta
 
 async def test_nobody_joins_a_flight_that_is_being_cancelled(one: Worker) -> None:
     """C7: whoever asks while the last caller's upstream call is being cancelled starts anew instead of ending with it."""
-    for turns in range(8):
-        asked, ask = call(body=str(turns).encode()), Upstream()
+    for later in range(8):
+        asked, ask = call(body=str(later).encode()), Upstream()
         ask.open.clear()
         leader = asyncio.create_task(one.get(asked, ask))
         await until(lambda ask=ask: ask.asked)
         leader.cancel()
-        for _ in range(turns):
-            await asyncio.sleep(0)
+        await turns(later)  # in any of them the next may come
         ask.open.set()
         assert said(asked, len(ask.asked))[:70] == (await one.get(asked, ask))[1][:70]
 
@@ -97,7 +98,8 @@ async def test_a_worker_that_dies_frees_the_others_within_the_lease(state: Valke
         leader = asyncio.create_task(dead.get(call(), never))
         await until(lambda: never.asked)
         followers = callers([alive], ask, 20)
-        await asyncio.sleep(0.1)
+        await alive.waits(20)
+        await alive.hears("get_or_claim")
         await dead.store.aclose()  # it can neither renew nor release any more
         began = time.monotonic()
         assert [said(call(), 1)] * 20 == [body for _, body in await asyncio.gather(*followers)]
@@ -124,7 +126,8 @@ async def test_what_may_not_be_stored_is_shared_in_its_worker_only(one: Worker, 
     tasks = callers([one], ask, 10)
     await until(lambda: ask.asked)
     tasks += callers([other], ask, 10)
-    await asyncio.sleep(0.05)
+    await other.waits(10)
+    await other.hears("get_or_claim")
     ask.open.set()
     bodies = [body for _, body in await asyncio.gather(*tasks)]
     assert [said(call(), 1)] * 10 + [said(call(), 2)] * 10 == bodies
@@ -188,9 +191,9 @@ async def test_a_leader_who_leaves_can_wait_for_the_bill(one: Worker) -> None:
     ask.open.clear()
     with leaving(await one.open(call(), ask)) as leader:
         follower = asyncio.create_task(one.get(call(), ask))
-        await asyncio.sleep(0.02)
+        await one.waits(2)
     landed = asyncio.create_task(leader.done())
-    await asyncio.sleep(0.02)
+    await one.store.ping()  # meanwhile it could end
     assert not landed.done()
     ask.open.set()
     await asyncio.gather(landed, follower)

@@ -6,7 +6,8 @@ import pytest
 
 from gateway.errors.tree import UpstreamBroke
 from tests.support.asking import Upstream, Worker, leaving, said, stream
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
 
 async def test_the_leaders_stream_is_live_and_followers_replay_it(one: Worker, other: Worker) -> None:
@@ -18,7 +19,9 @@ async def test_the_leaders_stream_is_live_and_followers_replay_it(one: Worker, o
         playing = leader.flight.play()
         assert said(stream(), 1, 0) == await anext(playing)
         followers = [asyncio.create_task(each.get(stream(), ask)) for each in (one, other)]
-        await asyncio.sleep(0.05)
+        await one.waits(2)
+        await other.waits(1)
+        await other.hears("get_or_claim")
         assert not any(task.done() for task in followers)
         ask.open.set()
         replayed = await asyncio.gather(*followers)
@@ -35,9 +38,9 @@ async def test_a_stream_goes_on_for_its_followers(one: Worker) -> None:
     leader = asyncio.create_task(one.get(stream(), ask))
     await until(lambda: ask.asked)
     follower = asyncio.create_task(one.get(stream(), ask))
-    await asyncio.sleep(0.02)
+    await one.waits(2)
     leader.cancel()
-    await asyncio.sleep(0.02)
+    await asyncio.wait([leader])
     ask.open.set()
     assert ("collapsed", b"".join(said(stream(), 1, piece) for piece in range(3))) == await follower
 

@@ -55,7 +55,7 @@ class Chaos:
         pieces = answer(one, self._nonce)
         await flight.begin(200, SSE if one.stream else "application/json")
         for piece in pieces if one.stream else [b"".join(pieces)]:
-            await asyncio.sleep(self._random.choice([0, 0, 0.001, 0.01]))
+            await asyncio.sleep(self._random.choice([0, 0, 0.001, 0.01]))  # slow on purpose: callers leave meanwhile
             await flight.write(piece)
         return Seen(storable=self._random.random() < 0.9)
 
@@ -78,12 +78,10 @@ class Chaos:
         """Freeze the store for moments short and long, and spoil what it holds."""
         with Redis.from_url(self._state.url) as raw:
             while True:
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)  # the pace of the storm, beside which calls are to go on
                 match self._random.randrange(12):
                     case 0:
-                        self._state.freeze()
-                        await asyncio.sleep(self._random.choice([0.01, 0.05, 0.3]))
-                        self._state.thaw()
+                        await self._state.freeze_for(self._random.choice([0.01, 0.05, 0.3]))
                     case 1:
                         raw.delete(*(raw.keys("gw:*") or ["none"]))
                     case _:

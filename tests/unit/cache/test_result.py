@@ -10,7 +10,8 @@ from gateway.cache.answer import CachedAnswer
 from gateway.cache.key import name_of
 from gateway.errors.tree import NotCached
 from tests.support.asking import UPSTREAM, Upstream, Worker, call, client, leaving, said, stream
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
 
 async def test_the_headers_of_hits_and_misses(one: Worker) -> None:

@@ -12,6 +12,7 @@ from gateway.memory.budget import MemoryBudget
 from tests.support.caching import kept
 from tests.support.gateway import STREAM, TEXT, Gateway
 from tests.support.valkey import Valkey
+from tests.support.waiting import stalls, turns
 
 ASK = """
 import sys, urllib.request
@@ -31,11 +32,11 @@ async def test_followers_go_on_one_after_the_other() -> None:
         went_on[turn] += 1
 
     followers = [asyncio.create_task(follow()) for _ in range(200)]
-    await asyncio.sleep(0)
+    await turns()  # in which all of them begin to wait
     await flight.whole(200, "application/json", b"{}")
     flight.finish()
     while not all(each.done() for each in followers):
-        await asyncio.sleep(0)
+        await turns()
         turn += 1
     assert (200, True) == (went_on.total(), max(went_on.values()) <= 2)
 
@@ -62,22 +63,13 @@ async def test_a_stream_of_many_chunks_is_replayed_without_a_stall(caching: Gate
     body = caching.http.build_request("POST", STREAM, json=TEXT).content.decode()
 
     async def longest_stall() -> float:
-        stalls = [0.0]
-
-        async def watch() -> None:
-            while True:
-                before = time.perf_counter()
-                await asyncio.sleep(0.001)
-                stalls.append(time.perf_counter() - before - 0.001)
-
-        watcher = asyncio.create_task(watch())
-        asking = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", ASK, caching.url + STREAM, caching.key, body, stdout=asyncio.subprocess.PIPE
-        )
-        stdout, _ = await asking.communicate()
-        watcher.cancel()
+        async with stalls() as found:
+            asking = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", ASK, caching.url + STREAM, caching.key, body, stdout=asyncio.subprocess.PIPE
+            )
+            stdout, _ = await asking.communicate()
         assert 3_000_000 == int(stdout)
-        return max(stalls)
+        return max(found)
 
     assert min([await longest_stall() for _ in range(3)]) < 0.02  # the machine may be busy for a moment
     assert 3 == caching.metric("gateway_cache_requests_total", result="hit")

@@ -9,7 +9,8 @@ import pytest
 
 from gateway.cache.answer import CachedAnswer
 from tests.support.asking import Upstream, Worker, call, said, worker
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import until
 
 MEBIBYTE = 1024 * 1024
 
@@ -79,7 +80,7 @@ async def thin_link(store: Valkey, bytes_per_second: float) -> AsyncIterator[str
         with contextlib.suppress(OSError):
             while data := await reader.read(16384):
                 free[0] = max(free[0], loop.time()) + len(data) / bytes_per_second
-                await asyncio.sleep(free[0] - loop.time())
+                await asyncio.sleep(free[0] - loop.time())  # slow on purpose: a thin link
                 writer.write(data)
                 await writer.drain()
         writer.close()

@@ -6,7 +6,8 @@ import pytest
 
 from gateway.call import Call
 from tests.support.asking import Upstream, Worker, call, leaving, said, stream
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize("asked", [call(), stream()], ids=["unary", "stream"])
@@ -17,11 +18,12 @@ async def test_the_leader_leaves_and_the_other_worker_waits(asked: Call, one: Wo
     leader = asyncio.create_task(one.get(asked, ask))
     await until(lambda: ask.asked)
     followers = [asyncio.create_task(other.get(asked, ask)) for _ in range(5)]
-    await asyncio.sleep(0.1)
+    await other.waits(5)
+    await other.hears("get_or_claim")
     leader.cancel()
-    await asyncio.sleep(1.5)  # longer than one look in vain counts
+    await one.hears("claim", 4)  # twice a second it is asked whether others wait, and each time they still do
     late = asyncio.create_task(one.get(asked, ask))
-    await asyncio.sleep(0)
+    await one.waits(1)
     ask.open.set()
     assert [("collapsed", said(asked, 1))] * 6 == await asyncio.gather(*followers, late)
     assert (1, 0) == (len(ask.asked), ask.cancelled)
@@ -35,9 +37,9 @@ async def test_it_ends_when_they_leave_too(one: Worker, other: Worker, state: Va
     ask.open.clear()
     leader, follower = (asyncio.create_task(each.get(call(), ask)) for each in (one, other))
     await until(lambda: ask.asked)
-    await asyncio.sleep(0.1)
+    await other.hears("get_or_claim")
     leader.cancel()
-    await asyncio.sleep(0.3)
+    await one.hears("claim", 2)
     assert not ask.cancelled
     follower.cancel()
     await until(lambda: ask.cancelled, 2)

@@ -16,9 +16,9 @@ from gateway.config.settings import Settings
 from gateway.store import Store
 from gateway.store.embedded import Embedded
 from tests.support.gateway import GENERATE, clients_toml
-from tests.support.processes import until
 from tests.support.served import Served
 from tests.support.valkey import Valkey, cluster, valkey
+from tests.support.waiting import wait_until
 
 SCOPES = ("client:design", "client:design-2", "client:facts", "shared")
 
@@ -119,7 +119,7 @@ def test_a_running_gateway_misses_after_a_purge(tmp_path: Path) -> None:
             answer = httpx.post(gateway.url + GENERATE, json=body, headers=headers, trust_env=False)
             return "hit" if "hit" in answer.headers.get("cache-status", "") else str(answer.status_code)
 
-        until(20, lambda: ask("facts") == ask("other") == "hit")
+        wait_until(lambda: ask("facts") == ask("other") == "hit", 20)
         assert gateway.run("cache", "stats").split()[-3:][:2] == ["all", "2"]
         assert "1 answer forgotten\n" == gateway.run("cache", "purge", "--client", "facts")
         assert ("200", "hit") == (ask("facts"), ask("other"))

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from gateway.config.watched_file import Fixed, Watched, replace
+from tests.support.waiting import wait_until
 
 WAIT_SECONDS = 10
 EDITOR = (
@@ -31,16 +31,12 @@ def number(content: bytes) -> int:
 
 def looked(watched: Watched[int]) -> str:
     """Look until something else than "same" is said."""
-    return until(watched.refresh, lambda said: said != "same")
 
+    def said() -> str | None:
+        found = watched.refresh()
+        return None if found == "same" else found
 
-def until(ask: Callable[[], str], wanted: Callable[[str], bool]) -> str:
-    """Ask every few milliseconds until the answer is as wanted, for ten seconds at most."""
-    end = time.monotonic() + WAIT_SECONDS
-    while not wanted(said := ask()):
-        assert time.monotonic() < end, said
-        time.sleep(0.005)
-    return said
+    return wait_until(said, WAIT_SECONDS)
 
 
 @pytest.fixture
@@ -157,7 +153,7 @@ def test_a_file_that_cannot_be_read_is_tried_again(watched: Watched[int], path: 
 
     path.rmdir()
     path.write_bytes(b"[6]")
-    assert "changed" == until(watched.refresh, lambda said: said == "changed")
+    wait_until(lambda: watched.refresh() == "changed", WAIT_SECONDS)
     assert 6 == watched.value
 
 

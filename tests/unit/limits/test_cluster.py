@@ -12,7 +12,8 @@ from redis.crc import key_slot
 from gateway.errors.tree import RateLimited
 from gateway.limits.client_limits import key
 from tests.support.gate import Headers, client, gate, used
-from tests.support.valkey import cluster, until
+from tests.support.valkey import cluster
+from tests.support.waiting import until
 
 NAMES = [f"client-{number}" for number in range(30)]
 

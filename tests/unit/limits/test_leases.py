@@ -6,7 +6,8 @@ import contextlib
 from gateway.errors.tree import RateLimited
 from gateway.limits.client_limits import key
 from tests.support.gate import Gate, client, gate, leases, records, state, used
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
 LEASE = 0.5  # seconds, instead of ten
 
@@ -92,9 +93,7 @@ async def test_a_store_that_stood_still_ages_no_lease(server: Valkey) -> None:
     design = client(concurrent=4)
     async with gate(server.url, lease_seconds=LEASE, timeout=0.1) as worker:
         permits = [await worker.admit(design) for _ in range(4)]
-        server.freeze()
-        await asyncio.sleep(2 * LEASE)  # the time itself is what is tested
-        server.thaw()
+        await server.freeze_for(2 * LEASE)
         async with gate(server.url, lease_seconds=LEASE, timeout=5) as other:
             await other.limits.sweep([design])
             assert [] == other.lost_calls

@@ -20,7 +20,8 @@ from gateway.limits.quotas import Quotas
 from gateway.store import Store
 from gateway.store.command import Script
 from tests.support.gate import client, records, state
-from tests.support.valkey import until, valkey
+from tests.support.valkey import valkey
+from tests.support.waiting import until
 
 EXAMPLES = int(os.environ.get("TEST_MODEL_EXAMPLES", "6"))
 DAY, LEASE = 86_400_000, 10_000

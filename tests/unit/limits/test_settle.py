@@ -10,7 +10,8 @@ from gateway.call import Usage
 from gateway.errors.tree import RateLimited
 from gateway.limits.client_limits import key
 from tests.support.gate import NOTHING, Gate, change, client, gate, leases, pass_time, records, state, used
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import turns, until
 
 
 async def test_the_rest_of_a_reservation_is_given_back(one: Gate, server: Valkey) -> None:
@@ -209,7 +210,7 @@ async def test_a_cancelled_admission_takes_nothing(one: Gate, server: Valkey) ->
     tasks = [asyncio.ensure_future(one.admit(design)) for _ in range(100)]
     for turn, task in enumerate(tasks):
         if turn % 7 == 0:
-            await asyncio.sleep(0)
+            await turns()
         task.cancel()
 
     ends = await asyncio.gather(*tasks, return_exceptions=True)

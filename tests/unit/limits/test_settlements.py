@@ -9,7 +9,8 @@ import pytest
 from gateway.limits import settlements
 from gateway.limits.client_limits import key
 from tests.support.gate import Gate, client, gate, leases, records, state, used
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import turns, until
 from tests.unit.limits.test_leases import expire
 
 
@@ -56,7 +57,7 @@ async def test_what_is_refused_again_waits_for_the_next_beat(server: Valkey) -> 
         server.ask("RENAME", key("design", "limits"), "kept")
         server.ask("SET", key("design", "limits"), "of another kind")
         await permit.settle(used(1), "ok")
-        await asyncio.sleep(1)
+        await asyncio.sleep(1)  # two leases, which must have been renewed
         async with gate(server.url, lease_seconds=0.5, timeout=5) as parent:
             await parent.limits.sweep([bystander])
             assert [] == parent.lost_calls
@@ -73,8 +74,7 @@ async def test_closing_waits_for_what_is_being_sent(server: Valkey) -> None:
     async with gate(server.url, timeout=5) as one:
         await (await one.admit(design)).settle(used(1), "ok")
         asked = [asyncio.create_task(one.admit(design)) for _ in range(50)]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)  # they are on their way
+        await turns(2)  # they are on their way
         for _ in range(600):
             one.store.command("GET", "x")
         for task in asked:

@@ -12,7 +12,8 @@ from gateway.config.settings import Settings
 from gateway.errors.tree import Overloaded
 from gateway.memory.budget import MemoryBudget, MemoryLease
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.support.wire import answer, saying, wire
 
 LIMIT = 1_650_000

@@ -11,6 +11,7 @@ import httpx
 
 from tests.support.gateway import GENERATE, TEXT
 from tests.support.served import Served, memory
+from tests.support.waiting import until
 from tests.support.wire import answer, saying, wire
 
 GOOD = b'{"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":"STOP"}]}'
@@ -45,16 +46,12 @@ async def test_many_large_bodies_at_once(tmp_path: Path) -> None:
                 room.clear()
                 base = memory(worker, "VmRSS")
                 calls = [asyncio.ensure_future(http.post(GENERATE, content=body(number))) for number in range(CALLS)]
-                while len(upstream.hashes) - 1 + sum(call.done() for call in calls) < CALLS:  # noqa: ASYNC110  two counts are watched
-                    await asyncio.sleep(0.01)
+                await until(lambda: len(upstream.hashes) - 1 + sum(call.done() for call in calls) >= CALLS, 30)
                 admitted = len(upstream.hashes) - 1
                 peak = memory(worker, "VmHWM")
                 room.set()
                 ended = await asyncio.gather(*calls, return_exceptions=True)
-                for _ in range(500):
-                    if (rest := memory(worker, "VmRSS")) <= base + 20 * 2**20:
-                        break
-                    await asyncio.sleep(0.01)
+                await until(lambda: memory(worker, "VmRSS") <= base + 20 * 2**20)
 
     assert BUDGET // BODY_BYTES - 1 <= admitted <= BUDGET // BODY_BYTES
     answers = {number: one for number, one in enumerate(ended) if isinstance(one, httpx.Response)}
@@ -66,7 +63,6 @@ async def test_many_large_bodies_at_once(tmp_path: Path) -> None:
     sent = [body(number) for number, response in answers.items() if response.status_code == 200]
     assert {hashlib.sha256(one).hexdigest() for one in sent} == set(upstream.hashes[1:])
     assert peak <= base + 1.5 * BUDGET, (base, peak)  # bodies that are refused half-way take of it too
-    assert rest <= base + 20 * 2**20, (base, rest)
 
 
 async def test_many_large_answers_that_nobody_takes(tmp_path: Path) -> None:
@@ -96,10 +92,6 @@ async def test_many_large_answers_that_nobody_takes(tmp_path: Path) -> None:
             peak = memory(worker, "VmHWM")
             for _, writer in callers:
                 writer.transport.abort()
-            for _ in range(500):
-                if (rest := memory(worker, "VmRSS")) <= base + 20 * 2**20:
-                    break
-                await asyncio.sleep(0.01)
+            await until(lambda: memory(worker, "VmRSS") <= base + 20 * 2**20)
     assert peak >= base + 0.5 * len(callers) * BODY_BYTES, "they were held, and not by the kernel"
     assert peak <= base + 1.5 * len(callers) * BODY_BYTES, (base, peak)
-    assert rest <= base + 20 * 2**20, (base, rest)

@@ -1,20 +1,19 @@
 """What does the process pool do with child processes that crash, hang or cannot be started?"""
 
-import asyncio
 import contextlib
 import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
-
 from gateway.processes.process_pool import ProcessPool
+from tests.support.waiting import until
 
 LEAVES = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # whatever we were started with
-SERVES = "import os, sys, time; os.write(int(sys.argv[3]), b'1'); "
+SERVES = "import os, signal, sys; os.write(int(sys.argv[3]), b'1'); "
+STAYS = "import signal; signal.pause()"
 
 
 class Reports(list[tuple[str, dict[str, Any]]]):
@@ -30,11 +29,17 @@ class Reports(list[tuple[str, dict[str, Any]]]):
 
 
 @contextlib.asynccontextmanager
-async def children(reports: Reports, *argv: str) -> AsyncIterator[ProcessPool]:
+async def children(reports: Reports, *argv: str, **options: Any) -> AsyncIterator[ProcessPool]:
     """Prepare children of kind `worker`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with ProcessPool(
-            "worker", argv, listener, notice_seconds=0, report=reports.report, forget=reports.forgotten.append
+            "worker",
+            argv,
+            listener,
+            notice_seconds=0,
+            report=reports.report,
+            forget=reports.forgotten.append,
+            **options,
         ) as found:
             yield found
 
@@ -42,13 +47,6 @@ async def children(reports: Reports, *argv: str) -> AsyncIterator[ProcessPool]:
 def python(code: str) -> tuple[str, ...]:
     """Write the arguments of a child that runs the code."""
     return sys.executable, "-IS", "-c", code
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for the condition, for five seconds at most."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - the condition is another process's state
-            await asyncio.sleep(0.01)
 
 
 async def test_a_child_that_dies_at_once_is_replaced_ever_more_slowly() -> None:
@@ -63,10 +61,9 @@ async def test_a_child_that_dies_at_once_is_replaced_ever_more_slowly() -> None:
     assert len(reports) <= len(reports.forgotten)
 
 
-async def test_a_child_that_is_not_ready_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_that_is_not_ready_in_time_is_killed() -> None:
     """X4: a child that hangs in its start is a failed start."""
-    monkeypatch.setattr("gateway.processes.process_pool.READY_SECONDS", 0.2)
-    async with children(Reports(), *python("import time; time.sleep(60)")) as found:
+    async with children(Reports(), *python(STAYS), ready_seconds=0.2) as found:
         assert not await found.start(2, {})
         await until(lambda: not found._alive)
 
@@ -79,12 +76,11 @@ async def test_a_child_that_cannot_be_started_is_reported() -> None:
     assert ["worker_not_started"] == [event for event, _ in reports]
 
 
-async def test_a_child_that_does_not_leave_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_that_does_not_leave_in_time_is_killed() -> None:
     """X1: the time to leave is bounded even for a child that ignores every signal."""
-    monkeypatch.setattr("gateway.processes.process_pool.GRACE_SECONDS", 0.1)
-    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SERVES + "time.sleep(60)"
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SERVES + STAYS
     reports = Reports()
-    async with children(reports, *python(deaf)) as found:
+    async with children(reports, *python(deaf), grace_seconds=0.1) as found:
         assert await found.start(1, {})
         began = time.monotonic()
         found.stop(signal.SIGTERM, 0.1)
@@ -98,7 +94,7 @@ async def test_a_child_that_does_not_leave_in_time_is_killed(monkeypatch: pytest
 async def test_old_children_stay_when_new_ones_cannot_start() -> None:
     """X1: a replacement that does not become ready leaves the old children in their places."""
     reports = Reports()
-    async with children(reports, *python(SERVES + "time.sleep(60)")) as found:
+    async with children(reports, *python(SERVES + STAYS)) as found:
         assert await found.start(2, {})
         before = set(found._alive)
         found._argv = ("/nonexistent",)
@@ -110,7 +106,7 @@ async def test_old_children_stay_when_new_ones_cannot_start() -> None:
 async def test_a_failed_replacement_leaves_no_child_too_many() -> None:
     """X1: a new child that dies before it is ready is not started again; the old ones keep their places, and no more."""
     reports = Reports()
-    async with children(reports, *python(LEAVES + SERVES + "time.sleep(60)")) as found:
+    async with children(reports, *python(LEAVES + SERVES + STAYS)) as found:
         assert await found.start(2, {})
         before = set(found._alive)
         whole, found._argv = found._argv, python("raise SystemExit(3)")

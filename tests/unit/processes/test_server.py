@@ -14,7 +14,8 @@ import httpx
 import pytest
 import redis
 
-from tests.support.processes import Serve, is_running, until
+from tests.support.processes import Serve, is_running
+from tests.support.waiting import wait_until
 
 
 def refuses(url: str) -> bool:
@@ -49,7 +50,7 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
             gateway.get("/count")
         os.kill(min(before), signal.SIGKILL)
         assert min(before) == gateway.event("worker_died")["pid"]
-        until(20, lambda: len(gateway.workers() - before) == 1)
+        wait_until(lambda: len(gateway.workers() - before) == 1, 20)
         assert 20 == metric(gateway, "gateway_requests_total")
 
 
@@ -58,10 +59,10 @@ def test_all_workers_killed_at_once_are_replaced(tmp_path: Path) -> None:
     with Serve(tmp_path) as gateway, ThreadPoolExecutor(1) as pool:
         before = gateway.workers()
         call = pool.submit(gateway.get, "/sleep/60")
-        until(20, lambda: metric(gateway, "gateway_in_flight_requests") == 1)
+        wait_until(lambda: metric(gateway, "gateway_in_flight_requests") == 1, 20)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
-        until(1, lambda: not any(is_running(pid) for pid in before))
+        wait_until(lambda: not any(is_running(pid) for pid in before), 1)
         began = time.monotonic()
         assert int(gateway.get("/pid").text) not in before
         assert time.monotonic() - began < 5  # two, and more where other tests want the cores too
@@ -74,11 +75,11 @@ def test_sigterm_loses_no_call(tmp_path: Path) -> None:
     with Serve(tmp_path, notice=1) as gateway, ThreadPoolExecutor(8) as pool:
         url = gateway.url
         calls = [pool.submit(gateway.get, "/sleep/2.5") for _ in range(6)]
-        until(20, lambda: metric(gateway, "gateway_in_flight_requests") == 6)
+        wait_until(lambda: metric(gateway, "gateway_in_flight_requests") == 6, 20)
         gateway.tell(signal.SIGTERM)
-        until(1, lambda: gateway.get("/readyz").status_code == 503)
+        wait_until(lambda: gateway.get("/readyz").status_code == 503, 1)
         calls += [pool.submit(gateway.get, "/sleep/2.5") for _ in range(2)]
-        until(20, lambda: refuses(url))
+        wait_until(lambda: refuses(url), 20)
         assert not calls[-1].done()
         assert [200] * 8 == [call.result().status_code for call in calls]
         assert 0 == gateway.process.wait(5)
@@ -89,7 +90,7 @@ def test_calls_that_outlast_the_drain_are_cancelled(tmp_path: Path) -> None:
     """X1: GATEWAY_DRAIN_SECONDS bounds the wait."""
     with Serve(tmp_path, notice=0, GATEWAY_DRAIN_SECONDS="0.3") as gateway, ThreadPoolExecutor(1) as pool:
         call = pool.submit(gateway.get, "/sleep/60")
-        until(20, lambda: metric(gateway, "gateway_in_flight_requests") == 1)
+        wait_until(lambda: metric(gateway, "gateway_in_flight_requests") == 1, 20)
         gateway.tell(signal.SIGTERM)
         assert 0 == gateway.process.wait(5)
         assert call.exception() or call.result().status_code == 500
@@ -99,7 +100,7 @@ def test_ctrl_c_waits_and_the_second_does_not(tmp_path: Path) -> None:
     """X1: SIGINT lets calls finish without notice; the second one ends them."""
     with Serve(tmp_path, notice=60) as gateway, ThreadPoolExecutor(2) as pool:
         call, endless = pool.submit(gateway.get, "/sleep/1.5"), pool.submit(gateway.get, "/sleep/60")
-        until(20, lambda: metric(gateway, "gateway_in_flight_requests") == 2)
+        wait_until(lambda: metric(gateway, "gateway_in_flight_requests") == 2, 20)
         os.killpg(gateway.process.pid, signal.SIGINT)
         assert 200 == call.result().status_code
         assert not endless.done()
@@ -116,9 +117,9 @@ def test_sighup_replaces_the_workers_without_losing_a_call(tmp_path: Path) -> No
         slow = [pool.submit(gateway.get, "/sleep/2") for _ in range(2)]
         gateway.tell(signal.SIGHUP)
         with httpx.Client(base_url=url, trust_env=False) as kept_alive:
-            until(20, lambda: int(kept_alive.get("/pid").text) not in before and not (gateway.workers() & before))
+            wait_until(lambda: int(kept_alive.get("/pid").text) not in before and not (gateway.workers() & before), 20)
         assert [200, 200] == [call.result().status_code for call in slow]
-        until(20, lambda: not any(is_running(pid) for pid in before))
+        wait_until(lambda: not any(is_running(pid) for pid in before), 20)
         assert not [line for line in gateway.events if line["level"] == "error"]
 
 
@@ -132,13 +133,13 @@ def test_a_killed_parent_is_survived(tmp_path: Path) -> None:
             state.set("limit", "7")
         port = first.url.rpartition(":")[2]
         call = pool.submit(first.get, "/sleep/1")
-        until(20, lambda: metric(first, "gateway_in_flight_requests") == 1)
+        wait_until(lambda: metric(first, "gateway_in_flight_requests") == 1, 20)
         first.tell(signal.SIGKILL)
         first.process.wait()
         with Serve(tmp_path, GATEWAY_PORT=port) as second:
             second.event("ready")
             assert 200 == call.result().status_code
-            until(20, lambda: not any(is_running(pid) for pid in workers))
+            wait_until(lambda: not any(is_running(pid) for pid in workers), 20)
             assert store == store_process(second.settings()["redis_url"])
             with redis.Redis.from_url(state_url) as state:
                 assert b"7" == state.get("limit")

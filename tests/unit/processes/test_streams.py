@@ -16,8 +16,8 @@ import pytest
 from gateway.config.clients import Clients
 from gateway.telemetry.logs import Log
 from tests.support.gateway import Upstream
-from tests.support.processes import until
 from tests.support.valkey import free_port
+from tests.support.waiting import wait_until
 
 GATEWAY = shlex.join([sys.executable, "-m", "gateway"])
 KEY = re.compile(r"thg_[0-9A-Za-z]{38}")
@@ -114,7 +114,7 @@ def test_serve_serves_without_streams(shell: Shell, streams: str, tmp_path: Path
             ["bash", "-c", line], env=shell.environment, stdout=out, stderr=out, start_new_session=True
         )
     try:
-        answer = until(15, lambda: answered(f"http://127.0.0.1:{shell.port}/readyz", process))
+        answer = wait_until(lambda: answered(f"http://127.0.0.1:{shell.port}/readyz", process), 15)
         assert 200 == answer.status_code
         for pid in family(process.pid):  # no socket, and no file of ours, has the number of a stream
             held = {number: str(Path(f"/proc/{pid}/fd/{number}").readlink()) for number in (0, 1, 2)}
@@ -154,7 +154,7 @@ def test_a_line_cut_by_a_full_disk_spoils_no_other(tmp_path: Path) -> None:
             log = Log(fd=file.fileno(), on_drop=drops.append)
             for number in range(40):
                 log.event("said", number=number)
-            until(20, lambda: sum(drops))
+            wait_until(lambda: sum(drops), 20)
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
             log.event("said", number=40)
             log.close()

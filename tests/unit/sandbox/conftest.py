@@ -6,13 +6,14 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
 from PIL import Image
+
+from tests.support.waiting import wait_until
 
 KEY = "sk-sandbox-test"
 
@@ -55,12 +56,9 @@ class Caller:
 
     def ended(self) -> dict[str, Any]:
         """The only record, once the sandbox has closed it; two seconds are plenty."""
-        give_up = time.monotonic() + 2
-        while time.monotonic() < give_up:
-            if (records := self.log()) and records[0]["end"]:
-                assert 1 == len(records)
-                return records[0]
-        raise AssertionError(f"no ended record in {records}")
+        wait_until(lambda: (records := self.log()) and records[0]["end"], 2, tell=self.log)
+        (record,) = self.log()
+        return record
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,12 @@ import socket
 import subprocess
 import sys
 import time
+from typing import Any
 
 import httpx
 import pytest
+
+from tests.support.waiting import wait_until
 
 from .conftest import KEY, Caller
 
@@ -22,6 +25,12 @@ def raw_call(address: tuple[str, int], path: str, body: bytes) -> socket.socket:
     head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
     return connection
+
+
+def received(caller: Caller) -> dict[str, Any] | None:
+    """The one record, once the call's body has come."""
+    records = caller.log()
+    return records[0] if records and records[0]["body_bytes"] else None
 
 
 def test_record_joins_with_what_the_caller_has(caller: Caller) -> None:
@@ -73,9 +82,7 @@ def test_a_hang_up_is_noticed_at_once(caller: Caller, address: tuple[str, int], 
     """D4, D5: a caller that leaves is noted within 20 ms (50 on a busy machine), though nothing is being sent."""
     body = json.dumps({"contents": [{"parts": [{"text": marker}]}]}).encode()
     with raw_call(address, f"{PATH}:{method}", body):
-        while not (records := caller.log()) or not records[0]["body_bytes"]:
-            time.sleep(0.005)
-        assert None is records[0]["end"], "a call in flight is in the log, not ended"
+        assert None is wait_until(lambda: received(caller))["end"], "a call in flight is in the log, not ended"
         left = time.time()
     record = caller.ended()
     assert "cancelled" == record["end"]
@@ -89,8 +96,7 @@ def test_a_hang_up_while_drawing_or_sending_is_noticed(caller: Caller, address: 
     for read_first in (0, 100_000):
         caller.http.delete("/sandbox/log")
         with raw_call(address, path, body) as connection:
-            while not (records := caller.log()) or not records[0]["body_bytes"]:
-                time.sleep(0.005)
+            wait_until(lambda: received(caller))
             if read_first:
                 connection.recv(read_first)
         record = caller.ended()
@@ -102,8 +108,7 @@ def test_an_upload_that_breaks_off_is_cancelled(caller: Caller, address: tuple[s
     """D4: a request that never came whole is noted, and answered by nothing."""
     with socket.create_connection(address, timeout=5) as connection:
         connection.sendall(f"POST {PATH}:generateContent HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{{".encode())
-        while not caller.log():
-            time.sleep(0.005)
+        wait_until(caller.log)
     record = caller.ended()
     assert ("cancelled", 0, 0) == (record["end"], record["status"], record["body_bytes"])
 

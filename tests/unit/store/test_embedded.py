@@ -17,7 +17,8 @@ import redis.asyncio
 from gateway.background import Background
 from gateway.store import Store
 from gateway.store.embedded import Embedded, FolderInUse, StoreError, borrow
-from tests.support.processes import is_running, until
+from tests.support.processes import is_running
+from tests.support.waiting import wait_until
 
 KILLED_PARENT = """
 import asyncio, os, signal, sys
@@ -192,10 +193,9 @@ async def test_ctrl_c_does_not_reach_the_servers(tmp_path: Path) -> None:
         assert os.getsid(0) != os.getsid(await process_of(stores.state_url))
 
 
-async def test_a_server_that_hangs_is_killed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_hangs_is_killed_at_the_end(tmp_path: Path) -> None:
     """X1: a frozen server of ours does not keep the gateway from ending."""
-    monkeypatch.setattr("gateway.store.valkey_server.STOP_SECONDS", 0.1)
-    async with Embedded(tmp_path) as stores:
+    async with Embedded(tmp_path, stop_seconds=0.1) as stores:
         pid = await process_of(stores.state_url)
         os.kill(pid, signal.SIGSTOP)
     assert not is_running(pid)
@@ -264,4 +264,4 @@ async def test_a_command_starts_the_servers_for_its_duration(tmp_path: Path) -> 
         with pytest.raises(FolderInUse):
             async with Embedded(tmp_path):
                 pass
-    until(1, lambda: not is_running(pid))
+    wait_until(lambda: not is_running(pid), 1)

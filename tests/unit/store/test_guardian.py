@@ -18,17 +18,16 @@ from gateway.background import Background
 from gateway.store import guardian
 from gateway.store.embedded import Embedded, StoreError, borrow
 from gateway.store.guardian import held_by_another
-from tests.support.processes import SERVE, Serve, is_running, until
+from tests.support.processes import Serve, is_running
+from tests.support.waiting import until, wait_until
 
 PARENT = """
 import asyncio, os, signal, subprocess, sys
 from pathlib import Path
-import gateway.store.embedded
 from gateway.store.embedded import Embedded
-gateway.store.embedded.GUARD_SECONDS = float(sys.argv[2])
 
 async def main():
-    async with Embedded(Path(sys.argv[1])) as stores:
+    async with Embedded(Path(sys.argv[1]), guard_seconds=float(sys.argv[2])) as stores:
         if len(sys.argv) > 3:
             argv = ["sleep", sys.argv[3]]
             print(subprocess.Popen(argv, pass_fds=[stores.worker_lock], stdout=-3, stderr=-3).pid, flush=True)
@@ -46,7 +45,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     for name in ("state", "cache"):
         if (pid := guardian.process_of(folder / name)) and held_by_another(folder / name / "lock"):
             os.kill(pid, signal.SIGKILL)
-    until(20, lambda: not held_by_another(folder / "guardian"))
+    wait_until(lambda: not held_by_another(folder / "guardian"), 20)
 
 
 def leave(folder: Path, seconds: float, *worker: str) -> int:
@@ -70,11 +69,11 @@ def state(folder: Path) -> "redis.Redis":
     return redis.Redis(unix_socket_path=(folder / "state" / "socket").read_text(), decode_responses=True)
 
 
-def written(folder: Path) -> str:
+def written(folder: Path, **patience: float) -> str:
     """What the store holds after a start."""
 
     async def read() -> str:
-        async with Embedded(folder):
+        async with Embedded(folder, **patience):
             with state(folder) as client:
                 return str(client.get("record"))
 
@@ -88,21 +87,25 @@ def test_servers_that_nobody_takes_over_end_and_lose_nothing(folder: Path) -> No
         client.set("record", "paid")
     began, left = time.monotonic(), servers(folder)
     assert 2 == len(left)
-    until(20, lambda: not any(is_running(pid) for pid in left))
+    wait_until(lambda: not any(is_running(pid) for pid in left), 20)
     assert time.monotonic() - began > 0.7
-    until(20, lambda: not held_by_another(folder / "guardian"))
+    wait_until(lambda: not held_by_another(folder / "guardian"), 20)
     assert "paid" == written(folder)
-    until(20, lambda: not [name for name in ("guardian", "users", "workers") if held_by_another(folder / name)])
+    wait_until(lambda: not [name for name in ("guardian", "users", "workers") if held_by_another(folder / name)], 20)
 
 
 def test_workers_that_finish_their_calls_keep_the_servers(folder: Path) -> None:
     """X8: the time begins when the last worker of the killed parent has ended."""
-    worker = leave(folder, 0.5, "2")
+    worker = leave(folder, 0.3, "1.2")  # four times what they stay without a worker
     left = servers(folder)
-    time.sleep(1.5)  # three times what they stay without a worker
-    assert left == servers(folder)
-    until(20, lambda: not is_running(worker))
-    until(20, lambda: not servers(folder))
+
+    def ended() -> bool:
+        alive = servers(folder)
+        assert alive == left or not is_running(worker)
+        return not is_running(worker)
+
+    wait_until(ended, 20)
+    wait_until(lambda: not servers(folder), 20)
 
 
 def test_a_command_meanwhile_neither_ends_nor_loses_them(folder: Path) -> None:
@@ -119,7 +122,7 @@ def test_a_command_meanwhile_neither_ends_nor_loses_them(folder: Path) -> None:
     asyncio.run(use())
     assert left == servers(folder)
     os.kill(worker, signal.SIGKILL)
-    until(20, lambda: not servers(folder))
+    wait_until(lambda: not servers(folder), 20)
     assert "paid" == written(folder)
 
 
@@ -129,12 +132,12 @@ def test_who_comes_in_time_has_them_for_good(folder: Path, after: float) -> None
     leave(folder, 0.5)
     with state(folder) as client:
         client.set("record", "paid")
-    time.sleep(after)
+    time.sleep(after)  # the moment is what is tested
 
     async def take() -> None:
         async with Embedded(folder) as stores:
             before = servers(folder)
-            await asyncio.sleep(1)
+            await asyncio.sleep(1)  # twice what they would stay: nothing tells that they are left alone
             assert before == servers(folder)
             with redis.Redis.from_url(stores.state_url, decode_responses=True) as client:
                 assert "paid" == client.get("record")
@@ -153,12 +156,10 @@ def test_a_guardian_is_replaced_and_one_is_enough(folder: Path) -> None:
             stores.watch(background, lambda *_, **__: None)
             (first,) = guardians(folder)
             os.kill(first, signal.SIGKILL)
-            async with asyncio.timeout(5):
-                while (now := guardians(folder)) == [first] or len(now) != 1:  # noqa: ASYNC110 - another process's state
-                    await asyncio.sleep(0.05)
+            await until(lambda: len(now := guardians(folder)) == 1 and now != [first], every_ms=50)
 
     asyncio.run(guarded())
-    until(20, lambda: not guardians(folder))
+    wait_until(lambda: not guardians(folder), 20)
 
 
 def guardians(folder: Path) -> list[int]:
@@ -194,9 +195,8 @@ def test_servers_that_nobody_can_reach_are_ended_by_proof(lost: str) -> None:
 
 
 @pytest.mark.parametrize("proof", ["none", "somebody else's", "nonsense"])
-def test_without_proof_nothing_is_killed(proof: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_proof_nothing_is_killed(proof: str) -> None:
     """A process that does not hold the lock is left alone; the start is refused in one line that says what to do."""
-    monkeypatch.setattr("gateway.store.valkey_server.REACH_SECONDS", 0.2)
     with tempfile.TemporaryDirectory() as short:
         folder = Path(short) / "data"
         leave(folder, 60)
@@ -206,13 +206,13 @@ def test_without_proof_nothing_is_killed(proof: str, monkeypatch: pytest.MonkeyP
         words = {"none": "", "somebody else's": str(innocent.pid), "nonsense": "-1"}
         (folder / "state" / "pid").write_text(words[proof])
         with pytest.raises(StoreError, match=r"state server of another gateway runs and cannot be reached at [^\n]+$"):
-            written(folder)
+            written(folder, reach_seconds=0.2)
         assert None is innocent.poll()
         assert is_running(left[0])
         innocent.kill()
         innocent.wait()
         os.kill(left[0], signal.SIGKILL)
-        until(20, lambda: not held_by_another(folder / "guardian"))
+        wait_until(lambda: not held_by_another(folder / "guardian"), 20)
 
 
 def test_a_socket_that_goes_while_it_serves_is_made_again(tmp_path: Path) -> None:
@@ -227,13 +227,9 @@ def test_a_socket_that_goes_while_it_serves_is_made_again(tmp_path: Path) -> Non
             assert b"paid" == client.get("record")
 
 
-def test_the_whole_thing_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_thing_ends_by_itself(tmp_path: Path) -> None:
     """X2, X8: kill -9 of a parent with real workers, which finish; nothing of it runs some seconds later."""
-    monkeypatch.setattr(
-        "tests.support.processes.SERVE",
-        f"import gateway.store.embedded; gateway.store.embedded.GUARD_SECONDS = 1.0\n{SERVE}",
-    )
-    with Serve(tmp_path) as gateway:
+    with Serve(tmp_path, guard=1.0) as gateway:
         url = gateway.settings()["redis_url"]
         pids = [*servers(tmp_path / "data"), *guardians(tmp_path / "data"), *gateway.workers()]
         assert 5 == len(pids)
@@ -241,5 +237,5 @@ def test_the_whole_thing_ends_by_itself(tmp_path: Path, monkeypatch: pytest.Monk
             client.set("record", "paid")
         gateway.tell(signal.SIGKILL)
         gateway.process.wait()
-        until(30, lambda: not any(is_running(pid) for pid in pids))
+        wait_until(lambda: not any(is_running(pid) for pid in pids), 30)
     assert "paid" == written(tmp_path / "data")

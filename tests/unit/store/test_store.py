@@ -15,8 +15,8 @@ from redis.asyncio.connection import Connection
 
 from gateway.store import Store
 from gateway.store.command import LARGE, Command, Opening, Part, Script, StoreUnavailable, packed
-from gateway.store.store import PROBE_SECONDS
-from tests.support.valkey import Valkey, until, valkey
+from tests.support.valkey import Valkey, valkey
+from tests.support.waiting import turns, until
 
 ECHO = Script.of("echo", "return {KEYS[1], ARGV[1]}")
 MORE_REPLICAS = ("CONFIG", "SET", "min-replicas-to-write", "1")
@@ -37,6 +37,7 @@ class Watched(Store):
         self.changes: list[tuple[bool, str]] = []
         self.errors: list[tuple[str, str]] = []
         self.seen: list[str] = []
+        self.probes = 0
         super().__init__(
             url,
             on_change=lambda up, why: self.changes.append((up, why)),
@@ -44,6 +45,12 @@ class Watched(Store):
             observe=lambda operation, _seconds: self.seen.append(operation),
             **options,
         )
+
+    async def _try(self, key: str | None) -> None:
+        try:
+            await super()._try(key)
+        finally:
+            self.probes += 1
 
 
 @asynccontextmanager
@@ -74,7 +81,7 @@ async def test_what_is_slow_delays_nothing_quick(server: Valkey) -> None:
     async with store(server.url) as one:
         await one.ping()
         slow = one.command("BLPOP", "nothing", 0.5, timeout=1)
-        await asyncio.sleep(0)
+        await turns()  # commands of one turn go out together; the next is to come behind it
         began = time.monotonic()
         await one.ping()
         assert time.monotonic() - began < 0.2
@@ -202,12 +209,12 @@ async def test_a_store_that_was_never_there_is_found_when_it_comes() -> None:
 async def test_a_store_that_takes_no_writes_is_unavailable(break_it: Any, mend: Any, code: str) -> None:
     """R6: full, read-only and the like answer pings and reads, and are unavailable until a script may write."""
     with valkey(maxmemory="6mb") as server:
-        async with store(server.url) as one:
+        async with store(server.url, probe_seconds=0.02) as one:
             await one.ping()
             server.ask(*break_it)
             with pytest.raises(StoreUnavailable):
                 await asyncio.gather(one.command("SET", "k", "v"), one.script(COUNT, ["n"], []))
-            await asyncio.sleep(2.5 * PROBE_SECONDS)  # it is looked at twice
+            await until(lambda: one.probes >= 3)
             assert not one.up
             server.ask(*mend)
             await until(lambda: one.up, 2)
@@ -263,7 +270,7 @@ async def test_nothing_is_left_when_a_store_is_closed(server: Valkey) -> None:
     await one.ping()
     server.freeze()
     waiting = [asyncio.ensure_future(one.command("GET", "k")) for _ in range(5)]
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # until they have been sent: a frozen store cannot say so
     waiting += [asyncio.ensure_future(one.command("GET", "k")) for _ in range(5)]
     await one.aclose()
     server.thaw()

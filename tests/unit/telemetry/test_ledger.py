@@ -13,6 +13,7 @@ from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import CollectorRegistry, Metrics, exposition
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running, saying
 from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 HANGING = {"json": saying("sandbox-fault: hang "), "headers": {"x-server-timeout": "1"}}
@@ -121,10 +122,7 @@ async def test_waiting_is_not_our_own_time(gateway: Gateway) -> None:
 async def test_in_flight_is_by_client(gateway: Gateway) -> None:
     """A7: a call is in flight from the moment its caller is known until it has ended."""
     asking = asyncio.create_task(gateway.http.post(GENERATE, json=saying("sandbox-fault: slow=0.5 ")))
-    for _ in range(500):
-        if gateway.metric("gateway_in_flight_requests"):
-            break
-        await asyncio.sleep(0.01)
+    await until(lambda: gateway.metric("gateway_in_flight_requests"))
     assert 1 == gateway.metric("gateway_in_flight_requests", client="design")
     await asking
     await gateway.at_rest()

@@ -1,5 +1,6 @@
 """Does a line reach stdout whole, and never at the price of a stalled loop or a secret?"""
 
+import array
 import asyncio
 import contextlib
 import fcntl
@@ -7,6 +8,7 @@ import json
 import logging
 import os
 import resource
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -18,11 +20,12 @@ import pytest
 
 from gateway.telemetry.logs import FIELD_CHARS, MAX_LINES, Log, take_over
 from tests.support.gateway import GENERATE, TEXT, Gateway, Upstream, running
+from tests.support.waiting import wait_until
 
 ACCESS_LINE = (
     "time", "level", "event", "request_id", "client", "model", "method", "status", "outcome", "cache", "attempts",
     "duration_ms", "overhead_ms", "upstream_ms", "first_byte_ms", "bytes_in", "bytes_out", "tokens_in", "tokens_out",
-    "usage", "reason", "upstream_status", "key_fingerprint", "client_address",
+    "usage", "served_model", "upstream_request_id", "reason", "upstream_status", "key_fingerprint", "client_address",
 )  # fmt: skip
 HOSTILE = 'x\ny\r\n{"event":"call"}\x1b[31mred\x00\u2028\ud800"}'
 SECRET = "thg_canary-in-an-exception"
@@ -80,6 +83,13 @@ def bridged(log: Log) -> Iterator[None]:
             logger.setLevel(level)
 
 
+def unread(reader: int) -> int:
+    """How many bytes are in the pipe."""
+    count = array.array("i", [0])
+    fcntl.ioctl(reader, termios.FIONREAD, count)
+    return count[0]
+
+
 @pytest.mark.parametrize("number", [None, 1023, 1024, 1500])
 def test_a_pipe_made_non_blocking_loses_nothing(number: int | None) -> None:
     """X4: however high its descriptor, the thread waits for room and writes on; `select` ended above 1023."""
@@ -96,7 +106,7 @@ def test_a_pipe_made_non_blocking_loses_nothing(number: int | None) -> None:
     piped = Piped(log=Log(fd=writer, on_drop=drops.append), reader=reader, writer=writer, drops=drops)
     for line in range(3000):  # 600 kB, of which a pipe takes 64
         piped.log.event("call", number=line, filler="x" * 200)
-    time.sleep(0.2)  # the pipe is full, and the thread waits
+    wait_until(lambda: unread(reader) > 50_000)  # the pipe is full, and the thread waits
     assert list(range(3000)) == [line["number"] for line in piped.read()]
     assert [] == drops
     os.close(reader)

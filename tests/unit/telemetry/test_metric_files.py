@@ -20,8 +20,9 @@ from gateway.processes import metrics_folder
 from gateway.telemetry.metric_files import MetricFile, merge_dead, write_again
 from gateway.telemetry.metrics import Gathered
 from tests.support.gateway import GENERATE, TEXT, clients_toml
-from tests.support.processes import Serve, is_running, until
+from tests.support.processes import Serve, is_running
 from tests.support.served import Served
+from tests.support.waiting import wait_until
 
 WORKER = """
 import os, sys
@@ -195,7 +196,7 @@ def test_folders_of_killed_parents_go(tmp_path: Path) -> None:
             assert (precious / "file").exists()
             assert (tmp_path / "tokenhot-gateway-metrics-locked-file").exists()
         assert 200 == living.get("/pid").status_code
-        until(20, lambda: not any(is_running(pid) for pid in workers))
+        wait_until(lambda: not any(is_running(pid) for pid in workers), 20)
 
 
 def test_two_that_start_at_once_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +207,7 @@ def test_two_that_start_at_once_have_a_folder_each(tmp_path: Path, monkeypatch: 
         with metrics_folder._locked(tmp_path) as path:
             assert path is not None
             (path / "counter_1.db").write_bytes(b"1234")
-            time.sleep(0.002)
+            time.sleep(0.002)  # slow on purpose: others begin meanwhile
             return (path / "counter_1.db").exists()
 
     with ThreadPoolExecutor(8) as pool:
@@ -250,7 +251,7 @@ def test_calls_go_on_when_the_temporary_folder_is_full(
     tokens = list(keys.values())
     with Served(tmp_path, workers="1") as served:
         (tmp_path / "clients.toml").write_text(clients_toml(keys, {}))
-        until(20, lambda: call(served, tokens[0]) == 200)
+        wait_until(lambda: call(served, tokens[0]) == 200, 20)
         with (small / "fill").open("wb", 0) as file:
             while free := os.statvfs(small).f_bavail:
                 file.write(bytes(4096 * free))
@@ -259,7 +260,7 @@ def test_calls_go_on_when_the_temporary_folder_is_full(
         assert "metrics" in httpx.get(f"{served.url}/readyz", trust_env=False).json()["degraded"]
         (small / "fill").unlink()
         assert "metrics" == served.event("recovered")["what"]
-        until(20, lambda: served.counted() == 61)  # of those before the clients were known none is
+        wait_until(lambda: served.counted() == 61, 20)  # of those before the clients were known none is
         assert 1 == len(served.events("metrics_unwritten"))
         assert [] == served.events("worker_died")
 

@@ -5,7 +5,8 @@ import random
 
 from gateway.store import Store
 from gateway.telemetry.vendor_models import KEY, MAX_NAMES, VendorModels
-from tests.support.valkey import Valkey, until
+from tests.support.until import until
+from tests.support.valkey import Valkey
 
 
 def test_names_of_lists_are_known() -> None:

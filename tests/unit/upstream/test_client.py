@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -87,6 +86,11 @@ async def test_an_unknown_model_is_not_tried_again(gateway: Gateway) -> None:
     assert 1 == gateway.metric("gateway_requests_total", model="other", outcome="upstream_error")
 
 
+async def obeyed(refused: httpx.Response) -> None:
+    """Wait for as long as a caller is told to."""
+    await asyncio.sleep(int(refused.headers["retry-after"]))  # that it is enough is what is tested
+
+
 async def test_a_storm_opens_the_breaker(gateway: Gateway, upstream: Upstream) -> None:
     """U9: retries stay within their budget, the breaker opens, refuses with a wait, and closes again after it."""
     calls = 60
@@ -98,7 +102,7 @@ async def test_a_storm_opens_the_breaker(gateway: Gateway, upstream: Upstream) -
     assert seen <= calls * 1.1
     assert 1 == gateway.metric("gateway_breaker_open")
 
-    await asyncio.sleep(int(refused.headers["retry-after"]))
+    await obeyed(refused)
     assert 200 == (await gateway.http.post(GENERATE, json=TEXT)).status_code
     assert 0 == gateway.metric("gateway_breaker_open")
 
@@ -111,7 +115,7 @@ async def test_models_that_share_a_label_share_its_breakers(gateway: Gateway) ->
             refused = await gateway.http.post(path, json=asking("sandbox-fault: cut "))
     assert "BREAKER_OPEN" == refused.json()["error"]["details"][0]["reason"]
     for still_open, path in ((1, paths[0]), (0, paths[1])):
-        await asyncio.sleep(int(refused.headers["retry-after"]))
+        await obeyed(refused)
         await gateway.http.post(path, json=TEXT)
         assert still_open == gateway.metric("gateway_breaker_open", model="other")
 
@@ -171,9 +175,9 @@ async def test_the_first_byte_comes_at_once(tmp_path: Path) -> None:
     """Streams: an event is passed on before the next one exists; silence after it has a deadline of its own."""
     pieces = chunked(HALF, end=False)
 
-    async def play(*on: Any) -> None:
-        await saying(*pieces, close=False)(*on)
-        await asyncio.sleep(20)
+    async def play(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await saying(*pieces, close=False)(head, reader, writer)
+        await reader.read()  # until they hang up
 
     async with wire(play) as upstream, running(tmp_path, upstream.url, idle_timeout_seconds=0.3) as gateway:
         received = await raw(gateway, STREAM)

@@ -15,6 +15,7 @@ from gateway.upstream.answer import FAILURES
 from gateway.upstream.transport import EXCEPTIONS
 from tests.support.gateway import GENERATE, Upstream, running
 from tests.support.gateway import saying as asking
+from tests.support.waiting import until
 from tests.support.wire import answer, saying, wire
 
 
@@ -61,17 +62,11 @@ async def test_a_cancelled_call_closes_its_connection(transport: PyqwestTranspor
     async with wire(play) as upstream:
         chance = random.Random(7)
         calls = [asyncio.ensure_future(transport.send(post(f"{upstream.url}/slow"))) for _ in range(50)]
-        await asyncio.sleep(0.1)
-        chance.shuffle(calls)
+        await until(lambda: len(upstream.heads) == 50)
         for call in calls:
-            call.cancel()
-            await asyncio.sleep(chance.uniform(0, 0.003))
+            asyncio.get_running_loop().call_later(chance.uniform(0, 0.1), call.cancel)
         await asyncio.gather(*calls, return_exceptions=True)
-        for _ in range(100):
-            if closed == 50:
-                break
-            await asyncio.sleep(0.01)
-        assert 50 == closed
+        await until(lambda: closed == 50)
         assert 200 == (await transport.send(post(f"{upstream.url}/quick"))).status
 
 
@@ -85,7 +80,7 @@ async def test_stray_bytes_reach_nobody(transport: PyqwestTransport, late: float
         asked += 1
         writer.write(answer(b'{"mine": %d}' % asked) + (b"" if late else answer(b'{"poison": 1}')))
         if late:
-            await asyncio.sleep(late)
+            await asyncio.sleep(late)  # slow on purpose: what comes when the connection is idle
             writer.write(answer(b'{"poison": 1}'))
             strayed.set()
 
@@ -99,7 +94,7 @@ async def test_stray_bytes_reach_nobody(transport: PyqwestTransport, late: float
             assert b"poison" not in b"".join([chunk async for chunk in incoming.body])
             if late:  # what comes behind the next request is its answer, for anybody
                 await strayed.wait()
-                await asyncio.sleep(late / 2)
+                await asyncio.sleep(late / 2)  # for the stray bytes to cross: nobody can tell that they have
 
 
 async def test_the_environments_proxy_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

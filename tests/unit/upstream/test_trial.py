@@ -1,15 +1,18 @@
 """Does a new upstream key take force only when the upstream takes it, and is the one in force kept meanwhile?"""
 
 import asyncio
+import contextlib
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from gateway.app import Intervals
 from gateway.config import watched_file as files
-from gateway.upstream import trial
 from tests.support.gateway import GENERATE, TEXT, Gateway, running
-from tests.support.valkey import Valkey, until
+from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.support.wire import Wire, answer, saying, wire
 
 OLD, NEW = "sk-canary-old-0815", "sk-canary-new-4711"
@@ -62,11 +65,14 @@ def secret(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials that end soon, and are repeated soon."""
-    monkeypatch.setattr(trial, "TRIAL_SECONDS", 0.3)
-    monkeypatch.setattr(trial, "PROBLEMS", {name: (0.05, text) for name, (_, text) in trial.PROBLEMS.items()})
+@contextlib.asynccontextmanager
+async def following(tmp_path: Path, url: str, state: Valkey, secret: Path) -> AsyncIterator[Gateway]:
+    """A gateway whose trials of the key in the file end soon, and are repeated soon."""
+    soon = Intervals(trial_seconds=0.3, refused_key_seconds=0.05, unreached_seconds=0.05)
+    async with running(
+        tmp_path, url, redis_url=state.url, upstream_key=None, upstream_key_file=secret, intervals=soon
+    ) as gateway:
+        yield gateway
 
 
 def said(gateway: Gateway, event: str) -> list[str]:
@@ -88,10 +94,7 @@ async def key_used(gateway: Gateway, heard: Wire) -> str:
 async def test_a_new_key_is_judged(tmp_path: Path, state: Valkey, secret: Path, verdict: str, words: bytes) -> None:
     """S6: refused or untried it leaves the old one in force, said once; judged well later it is taken."""
     judge = Judge(words)
-    async with (
-        wire(judge) as heard,
-        running(tmp_path, heard.url, redis_url=state.url, upstream_key=None, upstream_key_file=secret) as gateway,
-    ):
+    async with wire(judge) as heard, following(tmp_path, heard.url, state, secret) as gateway:
         files.replace(secret, lambda _: f"{NEW}\n".encode())
         if verdict != "taken":
             await until(lambda: judge.trials >= 2)
@@ -104,9 +107,9 @@ async def test_a_new_key_is_judged(tmp_path: Path, state: Valkey, secret: Path, 
         await until(lambda: len(said(gateway, "reloaded")) == 1)
         assert NEW == await key_used(gateway, heard)
         tried = judge.trials
-        await asyncio.sleep(0.3)
+        assert "same" == await gateway.app.parts.key.refresh()
         assert tried == judge.trials
-        assert 0 == gateway.metric("gateway_config_file_ignored")
+        await until(lambda: gateway.metric("gateway_config_file_ignored") == 0)
         assert 0 == gateway.metric("gateway_upstream_key_refused_total")
         assert not [line for line in gateway.lines() if "sk-canary" in str(line)]
 
@@ -117,7 +120,7 @@ async def test_an_upstream_that_is_away_is_asked_again(tmp_path: Path, state: Va
     async with wire(judge) as first:
         url = first.url
     port = int(url.rpartition(":")[2])
-    async with running(tmp_path, url, redis_url=state.url, upstream_key=None, upstream_key_file=secret) as gateway:
+    async with following(tmp_path, url, state, secret) as gateway:
         files.replace(secret, lambda _: NEW.encode())
         await until(lambda: bool(said(gateway, "reload_failed")))
         assert OLD == gateway.app.parts.key.value
@@ -130,10 +133,7 @@ async def test_an_upstream_that_is_away_is_asked_again(tmp_path: Path, state: Va
 async def test_what_is_no_key_is_not_even_tried(tmp_path: Path, state: Valkey, secret: Path, content: str) -> None:
     """S6: a half-written file is refused as it is; and the old key's coming back ends it."""
     judge = Judge(answer(b"{}"))
-    async with (
-        wire(judge) as heard,
-        running(tmp_path, heard.url, redis_url=state.url, upstream_key=None, upstream_key_file=secret) as gateway,
-    ):
+    async with wire(judge) as heard, following(tmp_path, heard.url, state, secret) as gateway:
         files.replace(secret, lambda _: content.encode())
         await until(lambda: len(said(gateway, "reload_failed")) == 1)
         assert (0, OLD) == (judge.trials, await key_used(gateway, heard))
@@ -146,14 +146,11 @@ async def test_what_is_no_key_is_not_even_tried(tmp_path: Path, state: Valkey, s
 async def test_the_old_key_back_ends_the_trial(tmp_path: Path, state: Valkey, secret: Path) -> None:
     """S6: a refused key that is taken back is asked about no more."""
     judge = Judge(answer(b"{}", status="401 Unauthorized"))
-    async with (
-        wire(judge) as heard,
-        running(tmp_path, heard.url, redis_url=state.url, upstream_key=None, upstream_key_file=secret) as gateway,
-    ):
+    async with wire(judge) as heard, following(tmp_path, heard.url, state, secret) as gateway:
         files.replace(secret, lambda _: NEW.encode())
         await until(lambda: judge.trials >= 1)
         files.replace(secret, lambda _: OLD.encode())
         await until(lambda: gateway.app.parts.key.problem is None and len(said(gateway, "reloaded")) == 1)
         tried = judge.trials
-        await asyncio.sleep(0.6)
+        assert "same" == await gateway.app.parts.key.refresh()
         assert (tried, OLD) == (judge.trials, await key_used(gateway, heard))

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from gateway.app import Intervals
 from gateway.commands import check
 from gateway.config.settings import Settings
-from gateway.upstream import client
-from gateway.upstream.trouble import MEANINGS, Trouble, words_of
+from gateway.upstream.trouble import AGAIN_SECONDS, MEANINGS, Trouble, words_of
 from tests.support.gateway import GENERATE, TEXT, running
 from tests.support.wire import answer, saying, wire
 from tests.unit.upstream.test_tls import ELSEWHERE, GOOD, HERE, served_with, signed
@@ -65,12 +65,11 @@ async def upstream_with(fault: str, folder: Path) -> AsyncIterator[dict[str, Any
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_the_reason_is_told(tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_reason_is_told(tmp_path: Path, fault: str) -> None:
     """U13, U16: log and `check` say in words what is wrong, and no line holds a password, a URL or a library's text."""
-    monkeypatch.setattr(client, "BACKOFF_SECONDS", 0.01)
     async with upstream_with(fault, tmp_path) as settings:
         url = str(settings.pop("upstream_url"))
-        async with running(tmp_path, url, **settings) as gateway:
+        async with running(tmp_path, url, intervals=Intervals(backoff_seconds=0.01), **settings) as gateway:
             response = await gateway.http.post(GENERATE, json=TEXT)
             await gateway.http.post(GENERATE, json=TEXT)
             await gateway.entries(2)
@@ -103,16 +102,15 @@ async def test_a_proxys_word_is_not_the_callers(tmp_path: Path, status: str) -> 
     assert 1 == len(told)
 
 
-def test_each_reason_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("again_seconds", "told"), [(60, ["a", "b"]), (0, ["a", "a", "b", "a", "b"])])
+def test_each_reason_is_told_once_a_minute(again_seconds: float, told: list[str]) -> None:
     """R9's kind: many calls that meet the same make one line; another reason makes its own, and later it is told again."""
-    told: list[str] = []
-    trouble = Trouble(told.append)
+    heard: list[str] = []
+    trouble = Trouble(heard.append, again_seconds=again_seconds)
     for why in ("a", "a", "b", "a", "b"):
         trouble.tell(why)
-    assert ["a", "b"] == told
-    monkeypatch.setattr("gateway.upstream.trouble.AGAIN_SECONDS", 0)
-    trouble.tell("a")
-    assert ["a", "b", "a"] == told
+    assert told == heard
+    assert 60 == AGAIN_SECONDS
 
 
 def test_what_is_not_known_is_the_class() -> None:
