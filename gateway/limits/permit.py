@@ -27,7 +27,7 @@ def charged(usage: Usage, outcome: str, estimate: Estimate) -> Usage:
     """The usage to charge: what the answer reported; the estimate where it reported none but was billed."""
     if outcome in FREE or (usage.source == "none" and outcome != "ok"):
         return Usage()
-    if usage.source == "estimated" and usage.total and not usage.tokens_in:  # by the text of the answer alone
+    if usage.source == "estimated" and usage.tokens and not usage.tokens_in:  # by the text of the answer alone
         tokens = {**usage.tokens, ("input", "unknown"): estimate.tokens_in}
         return structs.replace(usage, tokens=tokens, total=usage.total + estimate.tokens_in)
     if usage.total or usage.source == "reported":
