@@ -12,7 +12,7 @@ from gateway.errors.openai import OPENAI
 from gateway.errors.shape import ErrorShape
 from gateway.errors.task import TASK
 
-_GOOGLE_VERSION = re.compile(rb"/v1beta\b")
+_GOOGLE_VERSION = re.compile(rb"/v1beta\b(?!/+openai/)")  # but for the path of its own imitation of OpenAI's
 _OPENAI_TAIL = re.compile(
     rb".*/(?:(?:chat/)?completions|embeddings|responses(?:/.*)?|images/(?:generations|edits|variations)"
     rb"|audio/(?:transcriptions|translations|speech)|videos(?:/.*)?|dashboard/billing/.*|files|fine_tuning.*|fine-tunes"

@@ -100,6 +100,25 @@ async def test_a_websocket_is_refused(gateway: Gateway, upstream: Upstream, offe
     assert [] == await upstream.log()
 
 
+@pytest.mark.parametrize("path", ["/v1/responses", "/responses/?x=/y", "/v1beta/openai/responses?a"])
+async def test_a_websocket_for_responses(gateway: Gateway, path: str) -> None:
+    """RFC 9110, 15.5.22: clients that try a websocket for responses are told at once to go on without one."""
+    offer = b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    received = await said(gateway, b"GET %b HTTP/1.1\r\nhost: x\r\n" % path.encode() + offer + NEXT)
+    assert received.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+    assert b"\r\nupgrade: HTTP/1.1\r\nconnection: upgrade\r\n" in received
+    assert b'"code": "upgrade"' in received
+    assert 1 == received.count(b"HTTP/1.1 ")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses/x", "/?/responses"])
+async def test_a_websocket_for_anything_else(gateway: Gateway, path: str) -> None:
+    """P4: elsewhere nobody falls back from one, so that it is a plain mistake."""
+    offer = b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    received = await said(gateway, b"GET %b HTTP/1.1\r\nhost: x\r\n" % path.encode() + offer + NEXT)
+    assert received.startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.mark.parametrize(
     "framing",
     [

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gateway import errors
-from gateway.errors import ANTHROPIC, GOOGLE, OPENAI, TASK, ErrorShape, GatewayError, shape_for
+from gateway.errors import ANTHROPIC, GOOGLE, OPENAI, RESPONSES, TASK, ErrorShape, GatewayError, shape_for
 from gateway.upstream.fault import fault_of
 from tests.support.gateway import TEXT, running
 
@@ -20,6 +20,7 @@ SIGNS: dict[bytes, ErrorShape] = {
     b"/v1/video/generations": TASK, b"/v1/video/generations/x": TASK,
     b"/v1/chat/completions": OPENAI, b"/chat/completions/": OPENAI, b"/v1/": OPENAI, b"/v1/nothing": OPENAI,
     b"/openai/responses/x/cancel": OPENAI, b"/x/videos/y/content": OPENAI, b"/images/generations": OPENAI,
+    b"/v1beta/openai/files": OPENAI, b"/v1beta//openai/responses": OPENAI, b"/v1beta/openai": GOOGLE,
     b"/v1/models": OPENAI, b"/x/dashboard/billing/usage": OPENAI,
     b"": GOOGLE, b"/": GOOGLE, b"/models": GOOGLE, b"/x/filesystem": GOOGLE, b"/v2/chat": GOOGLE, b"/\xff": GOOGLE,
 }  # fmt: skip
@@ -139,10 +140,27 @@ def test_the_end_of_a_stream(shape: ErrorShape) -> None:
     assert (shape is ANTHROPIC) == ending.startswith(b"event: error\n")
 
 
+def test_the_end_of_a_response() -> None:
+    """U6: the Responses API ends a stream by an event of its own kind, in which each client finds what it reads."""
+    error = errors.UpstreamBroke()
+    ending = RESPONSES.ending(RESPONSES.write(error))
+    name, _, data = ending.partition(b"\n")
+    assert (b"event: error", True) == (name, data.endswith(b"\n\n"))
+    said = json.loads(data.removeprefix(b"data: "))
+    assert ("error", 0, "upstream_broke", error.message, None) == (
+        said["type"], said["sequence_number"], said["code"], said["message"], said["param"],
+    )  # fmt: skip
+    assert json.loads(OPENAI.write(error))["error"] == said["error"]
+    numbered = json.loads(RESPONSES.ending(b'{"error":{"message":"slow","type":"x","code":429}}').split(b"data: ")[1])
+    assert ("429", 429) == (numbered["code"], numbered["error"]["code"])
+    for unreadable in (b"", b"[]", b'{"error":7}', b"{}"):
+        assert b'"type":"error"' in RESPONSES.ending(unreadable)
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "found"),
     [
-        ("/v1/chat/completions", {}, ("error", "type")),
+        ("/v1/files", {}, ("error", "type")),
         ("/v1/messages", {}, ("request_id",)),
         ("/v1/nothing", {"anthropic-version": "2023-06-01"}, ("request_id",)),
         ("/v1/video/generations", {}, ("data",)),
