@@ -9,7 +9,7 @@ import pytest
 
 from gateway.telemetry.vendor_models import KEY, MAX_NAMES
 from tests.support.gateway import GENERATE, TEXT, Gateway, running
-from tests.support.until import until
+from tests.support.waiting import until
 from tests.support.valkey import Valkey
 from tests.support.wire import Play, answer, wire
 

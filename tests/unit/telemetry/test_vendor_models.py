@@ -5,7 +5,7 @@ import random
 
 from gateway.store import Store
 from gateway.telemetry.vendor_models import KEY, MAX_NAMES, VendorModels
-from tests.support.until import until
+from tests.support.waiting import until
 from tests.support.valkey import Valkey
 
 
