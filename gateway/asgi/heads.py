@@ -5,6 +5,7 @@ import re
 from gateway import errors
 from gateway.asgi.headers import RawHeaders
 
+RESPONSES = re.compile(rb"[^?]*/responses/*+(?:\?.*)?+", re.DOTALL)
 HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 VERSIONS = frozenset({"1.0", "1.1"})
 MAX_TARGET_BYTES = 8 * 1024
@@ -28,6 +29,13 @@ def without_offer(start: bytes, headers: RawHeaders) -> bytes:
         elif name not in {b"upgrade", b"http2-settings"}:
             lines.append(b"%b: %b" % (name, value))
     return b"\r\n".join([*lines, b"\r\n"])
+
+
+def without_websocket(target: bytes) -> errors.GatewayError:
+    """The error for an offer of WebSocket: OpenAI's clients try it for responses, and obey a 426 only."""
+    if RESPONSES.fullmatch(target):
+        return errors.UpgradeRequired()
+    return errors.BadRequest("WebSocket and CONNECT are not offered. Send plain HTTP/1.1.")
 
 
 def too_large() -> errors.GatewayError:

@@ -136,7 +136,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if version not in heads.VERSIONS or (codings and (codings != [b"chunked"] or version == "1.0")):
             raise self._refusing(errors.BadRequest("Send HTTP/1.1, and chunked where a transfer coding is needed."))
         if self.parser.get_method() == b"CONNECT" or (self.parser.should_upgrade() and self._offers_websocket()):
-            raise self._refusing(errors.BadRequest("WebSocket and CONNECT are not offered. Send plain HTTP/1.1."))
+            raise self._refusing(heads.without_websocket(self.url))
         if self.parser.should_upgrade():
             return  # it comes again
         self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
@@ -292,6 +292,7 @@ class GatewayProtocol(HttpToolsProtocol):
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
             (b"x-request-id", request_id.encode()),
+            *error.headers,
         ]
         self.transport.write(
             b"".join([STATUS_LINE[error.code], *(b"%s: %s\r\n" % line for line in lines), b"\r\n", body])

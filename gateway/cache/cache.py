@@ -104,7 +104,8 @@ class Cache:
     async def _lookup(self, found: CacheResult) -> None:
         call = found.call
         directives = control.parse(call.cache_control)
-        if call.client.cache == "off" or not directives.store or not call.operation.cacheable:
+        cacheable = call.operation.cacheable and call.plan.cacheable
+        if call.client.cache == "off" or not directives.store or not cacheable:
             found.flight = None if directives.ask else self._ended(error=NotCached())
             return
         found.missed()

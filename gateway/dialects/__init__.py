@@ -5,8 +5,9 @@ from typing import Final
 from gateway.call import Dialect
 from gateway.dialects import gemini
 from gateway.dialects.gemini import GEMINI
+from gateway.dialects.openai import CHAT, RESPONSES
 from gateway.dialects.router import Router
 
 __all__ = ["ALL", "Router", "gemini"]
 
-ALL: Final[tuple[Dialect, ...]] = (GEMINI,)
+ALL: Final[tuple[Dialect, ...]] = (GEMINI, CHAT, RESPONSES)

@@ -4,6 +4,7 @@ from gateway.errors.anthropic import ANTHROPIC
 from gateway.errors.fault import Fault, FaultKind, ShapeName
 from gateway.errors.google import GOOGLE
 from gateway.errors.openai import OPENAI
+from gateway.errors.responses import RESPONSES
 from gateway.errors.shape import ErrorShape
 from gateway.errors.signs import shape_for
 from gateway.errors.task import TASK
@@ -33,6 +34,7 @@ from gateway.errors.tree import (
     Refused,
     RouteUnknown,
     StateLost,
+    UpgradeRequired,
     UpstreamBroke,
     UpstreamError,
     UpstreamKeyRefused,
@@ -46,6 +48,7 @@ __all__ = [
     "ANTHROPIC",
     "GOOGLE",
     "OPENAI",
+    "RESPONSES",
     "TASK",
     "BadRequest",
     "BodyTimeout",
@@ -76,6 +79,7 @@ __all__ = [
     "RouteUnknown",
     "ShapeName",
     "StateLost",
+    "UpgradeRequired",
     "UpstreamBroke",
     "UpstreamError",
     "UpstreamKeyRefused",

@@ -4,7 +4,7 @@
   * Refused      the caller can act on it
     - 400 BadRequest, ConflictingKeys, ModelMissing    - 401 KeyMissing, KeyInvalid    - 403 ModelNotAllowed
     - 404 RouteUnknown    - 405 MethodNotAllowed    - 408 BodyTimeout    - 413 BodyTooLarge    - 414 UriTooLong
-    - 415 ContentType    - 431 HeadersTooLarge    - 429 RateLimited, BudgetSpent
+    - 415 ContentType    - 426 UpgradeRequired    - 431 HeadersTooLarge    - 429 RateLimited, BudgetSpent
   * Failed       the caller can only try again
     - 502 UpstreamUnreachable (nothing was sent: safe to retry), UpstreamBroke, UpstreamError, UpstreamKeyRefused;
           UpstreamRefused keeps the upstream's own status
@@ -142,6 +142,17 @@ class ContentType(Refused):
     """A body that says it is not plain JSON."""
 
     code, reason = 415, "CONTENT_TYPE"
+
+
+class UpgradeRequired(Refused):
+    """A WebSocket where some clients try one first: told so, they go on over plain HTTP at once."""
+
+    code, reason = 426, "UPGRADE"
+    message = "WebSocket is not offered. Send the same as POST over HTTP/1.1."
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade")]  # RFC 9110, section 15.5.22
 
 
 class HeadersTooLarge(Refused):

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from msgspec import structs
+
 from gateway.call import Call, Kind, Modality, Source, Usage
 from gateway.limits.estimate import Estimate
 from gateway.limits.fallback import LocalReservation
@@ -25,6 +27,9 @@ def charged(usage: Usage, outcome: str, estimate: Estimate) -> Usage:
     """The usage to charge: what the answer reported; the estimate where it reported none but was billed."""
     if outcome in FREE or (usage.source == "none" and outcome != "ok"):
         return Usage()
+    if usage.source == "estimated" and usage.total and not usage.tokens_in:  # by the text of the answer alone
+        tokens = {**usage.tokens, ("input", "unknown"): estimate.tokens_in}
+        return structs.replace(usage, tokens=tokens, total=usage.total + estimate.tokens_in)
     if usage.total or usage.source == "reported":
         return usage
     sizes: dict[tuple[Kind, Modality], int] = {

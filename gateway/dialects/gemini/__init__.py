@@ -16,13 +16,13 @@ from gateway.dialects.gemini.body import read_body
 from gateway.dialects.gemini.meter import GeminiMeter
 from gateway.dialects.gemini.operations import LIST_FOR_OPENAI, LIST_MODELS, STREAM
 from gateway.dialects.gemini.paths import ROOT, place_of
+from gateway.dialects.links import IMAGE_MODEL
 from gateway.errors import GOOGLE
 from gateway.framing import Undecided, Whole
 
 __all__ = ["GEMINI", "LIST_FOR_OPENAI", "LIST_MODELS", "ROOT", "lists"]
 
 EVENTS = "alt=sse"
-_IMAGE_MODEL = re.compile(r"image|banana", re.IGNORECASE)  # also of those that no catalogue knows yet
 
 _PAGING: Final = {"pageSize": re.compile(r"\d{1,6}", re.ASCII), "pageToken": re.compile(r"[!\"$%'-~]{1,2048}")}
 
@@ -59,7 +59,7 @@ class Gemini:
 
     def meter(self, call: Call) -> Meter:
         """Make the reader of this call's answer."""
-        pictures = call.plan.demand.image_output or _IMAGE_MODEL.search(call.model) is not None
+        pictures = call.plan.demand.image_output or IMAGE_MODEL.search(call.model) is not None
         generates = call.operation.expects_usage
         return GeminiMeter(generates=generates, pictures=pictures, keeps=call.client.cache != "off")
 

@@ -12,10 +12,10 @@ import msgspec
 from msgspec import Raw
 
 from gateway.call import Event, State, Usage
-from gateway.dialects.gemini.inline import Inline
-from gateway.dialects.gemini.links import Links
 from gateway.dialects.gemini.usage_reader import UsageReader
 from gateway.dialects.gemini.wire import Content
+from gateway.dialects.inline import Inline
+from gateway.dialects.links import Links
 from gateway.dialects.values import ABSENT, count_of, enum_token, is_empty
 from gateway.framing import Legible, TooManyObjects, decoded, is_whole, legible, lenient
 

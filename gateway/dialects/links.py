@@ -10,6 +10,8 @@ import re
 CARRY = 2048  # characters kept, for a link that is cut across events
 HEAD = 64  # characters of an answer's beginning
 
+IMAGE_MODEL = re.compile(r"image|banana", re.IGNORECASE)  # whose answers bring pictures, also if no catalogue knows it
+
 _ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
 _PICTURE = re.compile(r"\.(?:png|jpe?g|gif|webp|avif|heic|bmp|svg|tiff?)\b", re.IGNORECASE)
 _FIRST = re.compile(r"[\W\d_]*https?://", re.IGNORECASE)
