@@ -4,10 +4,11 @@ from typing import Final
 
 from gateway.call import Dialect
 from gateway.dialects import gemini
+from gateway.dialects.anthropic import ANTHROPIC
 from gateway.dialects.gemini import GEMINI
 from gateway.dialects.openai import CHAT, RESPONSES
 from gateway.dialects.router import Router
 
 __all__ = ["ALL", "Router", "gemini"]
 
-ALL: Final[tuple[Dialect, ...]] = (GEMINI, CHAT, RESPONSES)
+ALL: Final[tuple[Dialect, ...]] = (GEMINI, CHAT, RESPONSES, ANTHROPIC)
