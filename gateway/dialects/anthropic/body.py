@@ -84,7 +84,7 @@ class Media:
 
     def _see(self, content: Raw, depth: int = 0) -> None:
         """Take a content: blocks, or a string, which is text."""
-        if depth > MAX_DEPTH or memoryview(content)[:1] != b"[":
+        if depth > MAX_DEPTH or bytes(memoryview(content)[:1]) != b"[":
             return
         for block in lenient(_BLOCKS, content) or ():
             kind = bytes(block.type)

@@ -10,9 +10,11 @@ from msgspec import Raw
 
 from gateway.call import Event, State, Usage
 from gateway.dialects.anthropic.usage_reader import UsageReader
+from gateway.dialects.links import Links
 from gateway.dialects.values import ABSENT, count_of, is_empty
 from gateway.framing import Legible, TooManyObjects, decoded, is_whole, legible, lenient
 
+SLICE_CHARS = 16 * 1024
 NORMAL_ENDS = frozenset({b"end_turn", b"stop_sequence"})
 PLAIN_BLOCKS = frozenset({b"text", b"thinking", b"redacted_thinking"})  # any other says that a tool was used, or more
 
@@ -72,6 +74,7 @@ class MessageMeter:
         self._stop_reason = b""
         self._stopped = self._failed = False
         self._plain = True  # for all that is known
+        self._links = Links()
 
     def see(self, event: Event) -> None:
         """See one whole JSON object of the answer.  Raises `ValueError` when it is not one."""
@@ -80,6 +83,7 @@ class MessageMeter:
             self._plain = False
             return
         said, lean = read
+        self._plain = self._plain and not lean.hides
         kind = event.name or _word(said.type)
         if said.is_error(kind):
             self._failed = True
@@ -112,6 +116,9 @@ class MessageMeter:
         for raw in (block.text, block.thinking, block.partial_json, block.input):
             if raw:
                 self._chars += max(0, lean.size(raw) - 2)  # without its quotes
+        text = (lenient(_TEXT, block.text) or "") if self._keeps else ""
+        for at in range(0, len(text), SLICE_CHARS):  # each search holds the interpreter until it is done
+            self._links.see(text[at : at + SLICE_CHARS])
 
     def _end(self, message: Message) -> None:
         self._stop_reason = _word(message.stop_reason) or self._stop_reason
@@ -131,8 +138,9 @@ class MessageMeter:
 
     @property
     def storable(self) -> bool:
-        """Whether the answer ended normally and is all text."""
-        return self._keeps and self._plain and not self._failed and self._stop_reason in NORMAL_ENDS
+        """Whether the answer ended normally and is all text, in which no link may be a picture."""
+        is_whole_text = self._plain and not self._failed and not self._links.shown
+        return self._keeps and is_whole_text and self._stop_reason in NORMAL_ENDS
 
 
 class CountMeter:
@@ -162,7 +170,7 @@ class CountMeter:
 def _read(data: bytes) -> tuple[Said, Legible] | None:
     """Read an object; None where it holds more values than are looked at.  Raises `ValueError`."""
     try:
-        lean = legible(data)
+        lean = legible(data, shows=True)
         return decoded(_SAID, lean.text), lean
     except TooManyObjects:
         if not is_whole(data):

@@ -89,6 +89,7 @@ def test_media_are_counted_and_not_weighed(
 
 def test_text_of_any_shape(plan: Callable[..., Plan]) -> None:
     """L1: contents and system prompts are strings or blocks, and whatever has another shape is text."""
+    odd: Any
     for odd in ("hello", None, 5, {}, [[]], [{"content": 5}], [{"content": "hi"}, 5], {"source": []}):
         body = json.dumps({"model": "m", "messages": odd, "system": "be kind", "tools": odd, "source": 1}).encode()
         assert Demand(text_chars=len(body)) == plan(body).demand
@@ -100,7 +101,8 @@ def test_operations(plan: Callable[..., Plan]) -> None:
     body = user(TEXT) | {"stream": True}
     assert (True, True) == (plan(body).stream, plan(body).demand.generates)
     assert (False, False) == (plan(body, COUNT).stream, plan(body, COUNT).demand.generates)
-    assert not any(plan(user(TEXT) | {"stream": odd}).stream for odd in (False, None, "true", 1, {}))
+    others: list[Any] = [False, None, "true", 1, {}]
+    assert not any(plan(user(TEXT) | {"stream": other}).stream for other in others)
 
 
 @pytest.mark.parametrize(
