@@ -6,7 +6,7 @@ those of the other shape, so that a tool which reads either finds what it looks 
 
 import datetime as dt
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
@@ -14,11 +14,10 @@ import msgspec
 from msgspec import Raw
 
 from gateway.asgi import Request
-from gateway.call import Call, ListedModel, Meter, ModelLister, ModelPage, Operation, Plan, Route
-from gateway.dialects.askers import is_anthropics
+from gateway.call import Call, Dialect, ListedModel, ModelPage, Operation, Plan, Route
 from gateway.dialects.json_body import is_model_name, wrong_name
 from gateway.dialects.paths import pattern_of
-from gateway.errors import ANTHROPIC, OPENAI, BadRequest, ErrorShape, ModelUnknown
+from gateway.errors import BadRequest, ModelUnknown
 from gateway.framing import decoded
 
 ROOT: Final = "/v1/models"
@@ -118,35 +117,22 @@ def _position(models: list[dict[str, Any]], name: str) -> int:
     raise BadRequest(f"No model of this list is called {name}. Send an id of the page before.")
 
 
-class ModelLists:
-    """The two operations of a list, for the SDKs of one family."""
-
-    def __init__(self, name: str, errors: ErrorShape, models: ModelLister, asks: Callable[[Request], bool]) -> None:
-        self.name, self.errors, self.models, self._asks = name, errors, models, asks
-
-    def route(self, request: Request) -> Route | None:
-        """Say which model the path names, or that all are wanted."""
-        found = _PATH.fullmatch(request.raw_path)
-        if found is None or not self._asks(request):
-            return None
-        if found["model"] is None:
-            return Route(dialect=self, operation=LIST_MODELS, target=ROOT)
-        model = unquote(found["model"].decode("latin-1"))
-        refusal = None if is_model_name(model) else wrong_name
-        return Route(dialect=self, operation=GET_MODEL, target=ROOT, model=model, refusal=refusal)
-
-    def plan(self, route: Route, request: Request, body: bytes) -> Plan:  # noqa: ARG002  there is none
-        """Paging is answered here and does not cross."""
-        return Plan(model=route.model or "", query=request.query.decode("latin-1"))
-
-    def framing(self, call: Call, content_type: str) -> None:  # noqa: ARG002  the list is read by its lister
+def list_route(dialect: Dialect, request: Request) -> Route | None:
+    """Where a path leads that asks for the list, or for one model of it; None for any other."""
+    found = _PATH.fullmatch(request.raw_path)
+    if found is None:
         return None
+    if found["model"] is None:
+        return Route(dialect=dialect, operation=LIST_MODELS, target=ROOT)
+    model = unquote(found["model"].decode("latin-1"))
+    refusal = None if is_model_name(model) else wrong_name
+    return Route(dialect=dialect, operation=GET_MODEL, target=ROOT, model=model, refusal=refusal)
 
-    def meter(self, call: Call) -> Meter:
-        raise NotImplementedError
+
+def list_plan(route: Route, request: Request) -> Plan:
+    """What is asked of a list: paging, which does not cross."""
+    return Plan(model=route.model or "", query=request.query.decode("latin-1"))
 
 
 OPENAI_MODELS: Final = OpenAIModels()
 ANTHROPIC_MODELS: Final = AnthropicModels()
-ANTHROPIC_LISTS: Final = ModelLists("anthropic-models", ANTHROPIC, ANTHROPIC_MODELS, is_anthropics)
-OPENAI_LISTS: Final = ModelLists("openai-models", OPENAI, OPENAI_MODELS, lambda _: True)

@@ -9,8 +9,8 @@ import pytest
 
 from gateway.telemetry.vendor_models import KEY, MAX_NAMES
 from tests.support.gateway import GENERATE, TEXT, Gateway, running
-from tests.support.waiting import until
 from tests.support.valkey import Valkey
+from tests.support.waiting import until
 from tests.support.wire import Play, answer, wire
 
 LIST = "/v1beta/models"

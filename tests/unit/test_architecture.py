@@ -132,7 +132,7 @@ def test_each_library_has_one_owner(library: str) -> None:
 
 
 def test_files_and_functions_are_small() -> None:
-    """Sizes: no file above 300 lines, no function above 50, the median file at most 80."""
+    """Sizes: no file above 350 lines, no function above 50, the median file at most 80."""
     lengths = {path: len(path.read_text().splitlines()) for path in modules()}
     functions = {
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}": (node.end_lineno or node.lineno) - node.lineno + 1

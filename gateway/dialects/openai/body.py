@@ -79,7 +79,9 @@ def serves_tools(members: Mapping[str, Raw]) -> bool:
 
 def _media_of(name: str, members: Mapping[str, Raw], body: bytes) -> Media:
     lean = legible(body)
-    read = members if lean.text is body else decoded(_MEMBERS, lean.text)
+    read: Mapping[str, Raw] = members
+    if lean.text is not body:
+        read = decoded(_MEMBERS, lean.text)
     media = Media(lean)
     media.take(read.get(name, ABSENT))
     return media

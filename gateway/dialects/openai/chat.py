@@ -4,8 +4,10 @@ from typing import Final
 
 from gateway.asgi import Request
 from gateway.call import Call, Framing, Meter, Plan, Route
+from gateway.dialects.askers import is_anthropics
 from gateway.dialects.json_body import is_true, members_of, model_of
 from gateway.dialects.links import IMAGE_MODEL
+from gateway.dialects.model_lists import OPENAI_MODELS, list_plan, list_route
 from gateway.dialects.openai.body import demand_of
 from gateway.dialects.openai.chat_meter import ChatMeter
 from gateway.dialects.openai.embeddings_meter import EmbeddingsMeter
@@ -22,16 +24,19 @@ class Chat:
 
     name: Final = "openai"
     errors: Final = OPENAI
+    models: Final = OPENAI_MODELS
 
     def route(self, request: Request) -> Route | None:
         """Say what the path asks for; None when it is none of ours."""
         if (found := _PATH.fullmatch(request.raw_path)) is None:
-            return None
+            return None if is_anthropics(request) else list_route(self, request)
         tail = found["tail"].decode()
         return Route(dialect=self, operation=CHAT_TAILS[tail], target=f"/v1/{tail}")
 
     def plan(self, route: Route, request: Request, body: bytes) -> Plan:
         """Say what the body adds.  Raises `BadRequest` and `ModelMissing`."""
+        if route.operation.lists:
+            return list_plan(route, request)
         check_headers(route.operation, request)
         members = members_of(body)
         return Plan(

@@ -161,7 +161,7 @@ def test_the_end_of_a_response() -> None:
     ("path", "headers", "found"),
     [
         ("/v1/files", {}, ("error", "type")),
-        ("/v1/messages", {}, ("request_id",)),
+        ("/v1/messages/batches", {}, ("request_id",)),
         ("/v1/nothing", {"anthropic-version": "2023-06-01"}, ("request_id",)),
         ("/v1/video/generations", {}, ("data",)),
         ("/v1beta/nothing", {}, ("error", "status")),

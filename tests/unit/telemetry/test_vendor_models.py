@@ -5,8 +5,8 @@ import random
 
 from gateway.store import Store
 from gateway.telemetry.vendor_models import KEY, MAX_NAMES, VendorModels
-from tests.support.waiting import until
 from tests.support.valkey import Valkey
+from tests.support.waiting import until
 
 
 def test_names_of_lists_are_known() -> None:
