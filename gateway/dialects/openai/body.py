@@ -79,9 +79,11 @@ def serves_tools(members: Mapping[str, Raw]) -> bool:
 
 def _media_of(name: str, members: Mapping[str, Raw], body: bytes) -> Media:
     lean = legible(body)
-    read = members if lean.text is body else decoded(_MEMBERS, lean.text)
+    if lean.text is not body:
+        read: dict[str, Raw] = decoded(_MEMBERS, lean.text)
+        members = read
     media = Media(lean)
-    media.take(read.get(name, ABSENT))
+    media.take(members.get(name, ABSENT))
     return media
 
 

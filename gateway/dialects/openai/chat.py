@@ -6,6 +6,7 @@ from gateway.asgi import Request
 from gateway.call import Call, Framing, Meter, Plan, Route
 from gateway.dialects.json_body import is_true, members_of, model_of
 from gateway.dialects.links import IMAGE_MODEL
+from gateway.dialects.model_lists import OPENAI_MODELS
 from gateway.dialects.openai.body import demand_of
 from gateway.dialects.openai.chat_meter import ChatMeter
 from gateway.dialects.openai.embeddings_meter import EmbeddingsMeter
@@ -22,6 +23,7 @@ class Chat:
 
     name: Final = "openai"
     errors: Final = OPENAI
+    models: Final = OPENAI_MODELS
 
     def route(self, request: Request) -> Route | None:
         """Say what the path asks for; None when it is none of ours."""

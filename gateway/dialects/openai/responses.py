@@ -9,6 +9,7 @@ from gateway.asgi import Request
 from gateway.call import Call, Framing, Meter, Plan, Route
 from gateway.dialects.json_body import is_true, members_of, model_of
 from gateway.dialects.links import IMAGE_MODEL
+from gateway.dialects.model_lists import OPENAI_MODELS
 from gateway.dialects.openai import operations
 from gateway.dialects.openai.body import demand_of, serves_tools
 from gateway.dialects.openai.operations import RESPONSES_TAILS, check_headers
@@ -28,6 +29,7 @@ class Responses:
 
     name: Final = "responses"
     errors: Final = ERRORS
+    models: Final = OPENAI_MODELS
 
     def route(self, request: Request) -> Route | None:
         """Say what the path asks for; None when it is none of ours."""
