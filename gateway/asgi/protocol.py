@@ -294,8 +294,7 @@ class GatewayProtocol(HttpToolsProtocol):
             (b"x-request-id", request_id.encode()),
             *error.headers,
         ]
-        self.transport.write(
-            b"".join([STATUS_LINE[error.code], *(b"%s: %s\r\n" % line for line in lines), b"\r\n", body])
-        )
+        head = b"".join(b"%s: %s\r\n" % line for line in lines)
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[error.code], head, body))
         self.transport.write_eof()  # not close(): it would reset what is still being sent, and our answer with it
         self._abort_timer = self.loop.call_later(DISCARD_SECONDS, self.transport.abort)

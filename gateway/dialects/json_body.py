@@ -43,6 +43,8 @@ def model_of(members: Mapping[str, Raw]) -> str:
         raise BadRequest("The body names a model twice, in two spellings. Send one member `model`.")
     if not named or bytes(members[named[0]]) in {b"null", b'""'}:
         raise ModelMissing("The body names no model. Add `model`; GET /v1/models lists the names.")
+    if named != ["model"]:  # some readers mind case, and would find none
+        raise BadRequest("Write the member `model` in small letters.")
     try:
         model = _TEXT.decode(members[named[0]])
     except msgspec.MsgspecError:

@@ -31,6 +31,7 @@ class GatewayError(Exception):
     message: str = ""  # for the caller, where nothing more special is known
     hint: ClassVar[str] = ""  # what to do about it
     retryable: bool = True  # sent again as it is, the request may succeed
+    own_headers: ClassVar[Sequence[tuple[bytes, bytes]]] = ()  # of each error of this kind
 
     def __init__(
         self, message: str = "", *, retry_after: int | None = None, metadata: Mapping[str, str] | None = None
@@ -43,7 +44,8 @@ class GatewayError(Exception):
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The header lines that this error alone carries."""
-        return [] if self.retry_after is None else [(b"retry-after", b"%d" % self.retry_after)]
+        wait = [] if self.retry_after is None else [(b"retry-after", b"%d" % self.retry_after)]
+        return [*self.own_headers, *wait]
 
 
 class Refused(GatewayError):
@@ -75,10 +77,7 @@ class KeyMissing(Refused):
 
     code, reason, outcome = 401, "KEY_MISSING", "unauthenticated"
     message = "API key not valid. Please pass a valid API key."
-
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        return [(b"www-authenticate", b"Bearer")]  # RFC 9110, section 15.5.2
+    own_headers = ((b"www-authenticate", b"Bearer"),)  # RFC 9110, section 15.5.2
 
 
 class KeyInvalid(KeyMissing):
@@ -148,12 +147,8 @@ class ContentType(Refused):
 class UpgradeRequired(Refused):
     """A WebSocket where some clients try one first: told so, they go on over plain HTTP at once."""
 
-    code, reason = 426, "UPGRADE"
-    message = "WebSocket is not offered. Send the same as POST over HTTP/1.1."
-
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        return [(b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade")]  # RFC 9110, section 15.5.22
+    code, reason, message = 426, "UPGRADE", "WebSocket is not offered. Send the same as POST over HTTP/1.1."
+    own_headers = ((b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade"))  # RFC 9110, section 15.5.22
 
 
 class HeadersTooLarge(Refused):

@@ -22,13 +22,19 @@ ROUTES: list[tuple[str, str, int, int]] = [
     ("GET", "/v1beta/models", 401, 200),
     ("GET", "/v1/models", 401, 200),
     ("GET", "/v1beta/models/gemini-2.5-flash", 401, 200),
+    *[  # asked with Google's body, which names no model
+        ("POST", path, 401, 400)
+        for path in (
+            "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/responses/compact",
+        )
+    ],
     *[
         ("GET", path, 404, 404)
         for path in (
             "/", "/metrics", "/redoc", "/docs/", "/docs/oauth2-redirect", "/openapi.yaml", "/admin", "/debug", "/debug/pprof", "/config",
             "/clients", "/clients.toml", "/keys", "/usage", "/cache", "/status", "/server-status", "/actuator", "/.env", "/.git/config",
             "/sandbox/log", "/healthz/", "/healthz/../metrics", "/healthz%2f..%2fmetrics", "/static/x", "/favicon.ico", "/v1/usage",
-            "/v1beta/files", "/v1beta/cachedContents", "/v1beta/interactions", "/v1beta/operations/x", "/v1/chat/completions",
+            "/v1beta/files", "/v1beta/cachedContents", "/v1beta/interactions", "/v1beta/operations/x", "/v1/responses/x",
         )
     ],
 ]  # fmt: skip

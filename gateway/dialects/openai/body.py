@@ -16,7 +16,6 @@ from gateway.dialects.openai.operations import CHAT_COMPLETIONS, COMPACT, COMPLE
 from gateway.dialects.values import ABSENT, count_of, enum_token
 from gateway.framing import decoded, legible, lenient
 
-CHARS_PER_TOKEN = 4
 MAX_LIST_BYTES = 1024 * 1024  # of tools: a hundred of them with their schemas are a tenth of that
 OWN_TOOLS = frozenset({b"FUNCTION", b"CUSTOM"})  # which the caller runs; any other may be run, and billed, by a server
 
@@ -61,7 +60,8 @@ def demand_of(operation: Operation, members: Mapping[str, Raw], body: bytes) -> 
             unread = True
     prompts = media.texts if operation is COMPLETIONS else 1
     return Demand(
-        text_chars=len(body) - media.bytes + CHARS_PER_TOKEN * media.tokens,
+        text_chars=len(body) - media.bytes,
+        tokens=media.tokens,
         images=media.images,
         other_media=media.others,
         generates=operation is not EMBEDDINGS,
@@ -79,11 +79,11 @@ def serves_tools(members: Mapping[str, Raw]) -> bool:
 
 def _media_of(name: str, members: Mapping[str, Raw], body: bytes) -> Media:
     lean = legible(body)
-    read: Mapping[str, Raw] = members
     if lean.text is not body:
-        read = decoded(_MEMBERS, lean.text)
+        read: dict[str, Raw] = decoded(_MEMBERS, lean.text)
+        members = read
     media = Media(lean)
-    media.take(read.get(name, ABSENT))
+    media.take(members.get(name, ABSENT))
     return media
 
 

@@ -166,7 +166,7 @@ def _take_message(answered: Answered, message: Message, lean: Legible) -> None:
     for raw in (message.reasoning_content or message.reasoning, message.refusal, *_arguments(message)):
         if raw:
             answered.count(raw, lean)
-    for picture in (lenient(_LIST, message.images) or []) if message.images else ():
+    for picture in lenient(_LIST, message.images) or []:
         answered.picture(picture)
 
 
@@ -174,7 +174,7 @@ def _arguments(message: Message) -> Iterable[Raw]:
     """What the tools of a message are called with."""
     if message.function_call and (function := lenient(_FUNCTION, message.function_call)):
         yield function.arguments
-    for call in (lenient(_TOOL_CALLS, message.tool_calls) or []) if message.tool_calls else ():
+    for call in lenient(_TOOL_CALLS, message.tool_calls) or []:
         if function := call.function or call.custom:
             yield function.arguments or function.input
 

@@ -118,7 +118,7 @@ class ResponsesMeter:
     def _take(self, response: Response, lean: Legible, *, ended: bool) -> None:
         self._counts = responses_counts(response.usage) or self._counts
         self.served_model = lenient(_TEXT, response.model) or self.served_model
-        for item in (lenient(_ITEMS, response.output) or []) if ended else ():
+        for item in (lenient(_ITEMS, response.output) or []) if ended else []:
             _take_item(self._whole, item, lean)
 
     @property
