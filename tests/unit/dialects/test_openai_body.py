@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.asgi.request import Request
@@ -191,6 +191,10 @@ JSONS = st.recursive(
 )
 
 
+@example(before="", body='{"Model":"a"}', behind="", tail=TAILS[0])
+@example(before="", body='{"model":"a","MODEL":"b"}', behind="", tail=TAILS[0])
+@example(before="", body='{"model":"a","mod\\u0065l":"b"}', behind="", tail=TAILS[0])
+@example(before="", body='{"model":"a"}', behind='{"model":"b"}', tail=TAILS[0])
 @given(before=AROUND, body=MEMBERS, behind=AROUND, tail=st.sampled_from(TAILS))
 def test_nobody_reads_another_model(ask: Ask, client: Client, before: str, body: str, behind: str, tail: bytes) -> None:
     """L7: a body passes only if a first-wins reader and a last-wins one that ignores case read the same model."""
