@@ -8,7 +8,7 @@ from gateway.config.clients import new_key
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running
 from tests.support.valkey import Valkey
 
-VARYING = {"date", "x-request-id", "server-timing"}
+VARYING = {"date", "x-request-id", "request-id", "server-timing"}
 
 # Path and method; what a stranger gets; what a client gets.  Whatever is not here does not exist.
 ROUTES: list[tuple[str, str, int, int]] = [
