@@ -16,8 +16,10 @@ from tomlkit.items import AbstractTable
 
 from gateway.commands import CommandError, WrongUseError, remark
 from gateway.config import BOM, Client, Clients, Settings, decoded, hash_key, new_key, read_toml, replace, today_utc
+from gateway.limit_table import AMOUNTS
 
-HEADER = """\
+_AMOUNTS = "".join(f"# {f'{one.name} = {one.example:_}':<31} # {one.help}\n" for one in AMOUNTS)
+HEADER = f"""\
 # Who may call, and how much.  `tokenhot-gateway clients add NAME` adds a client and prints its key, once.
 # A running gateway follows this file within a second; one that does not load leaves the last good one in force.
 #
@@ -26,13 +28,8 @@ HEADER = """\
 #
 # [clients.NAME]
 # key_sha256 = ["..."]            # one, or two during a rotation; the key itself is never stored
-# models = ["gemini-*"]           # globs; default ["*"]
-# requests_per_minute = 120       # sustained rate; an absent limit is none
-# burst = 120                     # at once; default: the same number
-# tokens_per_minute = 500_000
-# tokens_per_day = 20_000_000     # UTC day
-# images_per_day = 2_000
-# concurrent = 8
+# models = ["gemini-*"]           # globs; default ["*"]; below it the limits, of which an absent one is none
+{_AMOUNTS}\
 # cache = "private"               # "off" (default) | "private" | "shared"
 # cache_ttl_seconds = 3600
 # expires = 2027-06-30            # the last day, UTC
@@ -42,14 +39,6 @@ HEADER = """\
 KEEP_IT = "Keep the key: it is not stored, and not shown again."
 UNUSUAL = "is laid out so that only a person can edit it; write [clients.NAME] tables with key_sha256 on one line"
 HEADINGS = ("name", "keys", "models", "limits", "cache", "expires", "state")
-UNITS = {
-    "requests_per_minute": "requests/min",
-    "burst": "burst",
-    "tokens_per_minute": "tokens/min",
-    "tokens_per_day": "tokens/day",
-    "images_per_day": "images/day",
-    "concurrent": "at once",
-}
 
 Table = MutableMapping[str, Any]
 
@@ -147,7 +136,7 @@ def listing(path: Path) -> str:
 
 
 def _row(client: Client) -> tuple[str, ...]:
-    amounts = {unit: getattr(client, limit) for limit, unit in UNITS.items()}
+    amounts = {one.listed: client.amount(one.name) for one in AMOUNTS}
     return (
         client.name,
         " ".join(key_hash[:8] for key_hash in client.key_sha256),

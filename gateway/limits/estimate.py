@@ -23,6 +23,11 @@ class Estimate(NamedTuple):
     tokens_in: int = 0
     tokens_out: int = 0
     images: int = 0  # pictures in the answer
+    videos: int = 0
+
+    @property
+    def requests(self) -> int:
+        return 1
 
     @property
     def tokens(self) -> int:
@@ -33,7 +38,7 @@ def estimate(call: Call, catalogue: Catalogue) -> Estimate:
     """Reads what the call asks for; lists and `countTokens` cost no tokens."""
     demand = call.plan.demand
     if call.operation.bills != "tokens":
-        return Estimate()
+        return Estimate(videos=demand.videos)
     tokens_in = (
         -(-demand.text_chars // CHARS_PER_TOKEN)
         + demand.images * TOKENS_PER_PICTURE
@@ -46,4 +51,5 @@ def estimate(call: Call, catalogue: Catalogue) -> Estimate:
         output = min(output, max(0, demand.max_output_tokens))
     answers = min(max(1, demand.candidates), MAX_ANSWERS)
     pictures = demand.image_output or demand.unread or catalogue.may_picture(call.model)
-    return Estimate(tokens_in=tokens_in, tokens_out=output * answers, images=answers if pictures else 0)
+    images = answers if pictures else 0
+    return Estimate(tokens_in=tokens_in, tokens_out=output * answers, images=images, videos=demand.videos)

@@ -239,6 +239,6 @@ async def test_redis_itself_will_do() -> None:
 def _yesterday(server: Valkey, call: str) -> None:
     """As if the call had begun a day earlier."""
     script = """local lease = {cmsgpack.unpack(redis.call('HGET', KEYS[1], ARGV[1]))}
-        lease[1] = lease[1] - 86400000
+        lease[2].tokens_per_day = lease[2].tokens_per_day - 1
         redis.call('HSET', KEYS[1], ARGV[1], cmsgpack.pack(unpack(lease)))"""
     server.ask("EVAL", script, 1, key("design", "limits"), call)
