@@ -110,8 +110,8 @@ BUDGETS = {"tokens_day": "tokens_per_day", "images_day": "images_per_day"}
 def kept(server: Valkey, name: str = "design") -> dict[str, Any]:
     """What the store holds of each of a client's limits: see state.lua."""
     (packed,) = server.raw("HMGET", key(name, "limits"), "state")
-    rows: dict[str, Any] = {} if packed is None else msgspec.msgpack.decode(packed)["rows"]
-    return rows
+    rows: dict[str, Any] = packed and msgspec.msgpack.decode(packed)["rows"]
+    return rows or {}  # to Lua an empty map is a list
 
 
 def state(server: Valkey, name: str = "design") -> dict[str, float]:
