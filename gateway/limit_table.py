@@ -1,7 +1,7 @@
 """Which limits can a client have?  One row each.
 
-From its row follow a limit's key in the clients file, its option of `clients add`, its place in `clients list`, its item
-of the `ratelimit` headers, what the scripts of the state store and the fallback limiter count, its gauges and its label.
+From a row follow the limit's key in the clients file, its option of `clients add`, its place in `clients list`, its
+item of the `ratelimit` headers, what the scripts of the state store and the fallback limiter count, and its gauges.
 """
 
 from typing import Literal, NamedTuple

@@ -1,9 +1,9 @@
 """May they?  The limits of every client, held by all workers together.
 
-Rates are token buckets (GCRA), budgets are counters of a UTC day or month, concurrency is a set of leases.  `admit` takes
-a lease and a reservation in one script of the state store; `Permit.settle` gives them back and writes the call's record
-in another.  Either may be interrupted: a call whose admission has an unknown result is settled by its id, a settlement
-that the store did not acknowledge waits in a queue, and settling an id twice changes nothing (idempotent).
+Rates are token buckets (GCRA), budgets are counters of a UTC day or month, concurrency is a set of leases.  `admit`
+takes a lease and a reservation in one script of the state store; `Permit.settle` gives them back and writes the call's
+record in another.  Either may be interrupted: a call whose admission has an unknown result is settled by its id, a
+settlement that the store did not acknowledge waits in a queue, and settling an id twice changes nothing (idempotent).
 Tokens are reserved by an estimate, and what an answer costs beyond it is charged when it ends: calls in flight can
 overshoot `tokens_per_minute` by that error each, and later calls wait until it has drained.
 A worker renews the leases of its calls every second (a heartbeat); those of a worker that dies expire.

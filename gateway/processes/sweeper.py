@@ -28,10 +28,8 @@ FILLING, ROOMY = (
     0.8,
     0.7,
 )  # of the store's memory; apart (hysteresis), so that a level between them is not logged again and again
-TURN, SWEPT = (
-    f"gw:sweep:{FORMAT}",
-    f"gw:swept:{FORMAT}",
-)  # the lock of whoever sweeps, and the usage that the last sweep found
+TURN = f"gw:sweep:{FORMAT}"  # the lock of whoever sweeps
+SWEPT = f"gw:swept:{FORMAT}"  # the usage that the last sweep found
 STALE_SECONDS = 60  # a result that is older is not used: nobody sweeps any more
 USED = msgspec.msgpack.Decoder(list[tuple[str, str, int]])
 NAMED = 10  # clients in one line

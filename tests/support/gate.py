@@ -133,7 +133,11 @@ def change(server: Valkey, name: str = "design", **levels: float) -> None:
     """As if the levels were these."""
     rows = kept(server, name)
     for short, row in ((short, rows[limit]) for short, limit in RATES.items() if limit in rows):
-        row[0], row[1], row[4] = levels.get(short, row[0]), levels.get(f"{short}_held", row[1]), levels.get("at", row[4])
+        row[0], row[1], row[4] = (
+            levels.get(short, row[0]),
+            levels.get(f"{short}_held", row[1]),
+            levels.get("at", row[4]),
+        )
     for short, row in ((short, rows[limit]) for short, limit in BUDGETS.items() if limit in rows):
         row[0], row[1] = levels.get(short, row[0]), levels.get("day", row[1])
     packed = msgspec.msgpack.encode({"format": FORMAT, "rows": rows})

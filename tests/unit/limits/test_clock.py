@@ -1,10 +1,12 @@
 """A clock that steps: no day's budget begins anew by it, and no client is shut out for longer than a day."""
 
+import datetime as dt
 from collections.abc import Callable
 
 import pytest
 
 from gateway.errors.tree import BudgetSpent, RateLimited
+from gateway.limits import windows
 from gateway.limits.client_limits import ADMIT, KEYS, SETTLE, key
 from gateway.limits.estimate import Estimate
 from gateway.limits.fallback import FallbackLimiter
@@ -23,10 +25,10 @@ CLOCK = key("design", "clock")
 class Day:
     """The scripts on a clock that a test sets, ms since 1970."""
 
-    def __init__(self, server: Valkey) -> None:
+    def __init__(self, server: Valkey, limits: bytes = b"") -> None:
         self.server = server
-        keys, limits = [key("design", name) for name in KEYS], PACKED((*Quotas.of(DESIGN).columns(), 10_000))
-        self.known = (len(keys), *keys, limits)
+        keys = [key("design", name) for name in KEYS]
+        self.known = (len(keys), *keys, limits or PACKED((*Quotas.of(DESIGN).columns(), 10_000)))
         self.calls = 0
 
     def at(self, now: int) -> "Day":
@@ -120,6 +122,34 @@ def test_what_a_call_reserved_is_given_back_to_its_own_day(
     day.at(start + between).spend(100)
     day.at(start + ended).end("long", 10)
     assert left == state(day.server)["tokens_day"]
+
+
+@pytest.mark.parametrize("year", [1970, 1972, 1999, 2000, 2026, 2028, 2099, 2100, 2101])
+def test_a_month_is_that_of_the_calendar(server: Valkey, year: int) -> None:
+    """L6: the scripts and the fallback limiter say of each first and last moment of a month how long it lasts."""
+    alone = [(), (), (), ()], [("a_month",), ("tokens",), ("month",), (9,)], 0, 10_000
+    day = Day(server, PACKED(alone))
+    for month in range(1, 13):
+        begins, ends = (dt.datetime(year + at // 12, at % 12 + 1, 1, tzinfo=dt.UTC) for at in (month - 1, month))
+        first, after = (round(moment.timestamp() * 1000) for moment in (begins, ends))
+        for now in (first, after - 1):
+            server.ask("DEL", key("design", "limits"))
+            day.at(now).spend(1)
+            assert after - now == day.levels.waits[0]
+            assert after == 1000 * windows.ends("month", windows.period_of("month", now / 1000))
+
+
+def test_a_budget_of_a_month_begins_anew_with_it(server: Valkey) -> None:
+    """L6: it is refused until the month is over, and an hour back over its end gives nobody a fresh start."""
+    day = Day(server, PACKED(([(), (), (), ()], [("a_month",), ("tokens",), ("month",), (1000,)], 0, 10_000)))
+    last = round(dt.datetime(2028, 3, 1, tzinfo=dt.UTC).timestamp() * 1000)
+    assert "" == day.at(last - 28 * DAY).spend(1000)
+    assert "a_month" == day.at(last - 1).spend(1)
+    assert 1 == day.levels.wait
+    assert "" == day.at(last + 1).spend(1000)
+    assert "a_month" == day.at(last - HOUR).spend(1)
+    assert "a_month" == day.at(last + 30 * DAY).spend(1)
+    assert "" == day.at(last + 31 * DAY).spend(1)
 
 
 def local(wall: Callable[[], float]) -> FallbackLimiter:

@@ -194,7 +194,16 @@ async def test_what_a_later_version_adds_is_kept(one: Gate, server: Valkey) -> N
 
 @pytest.mark.parametrize(
     "lease",
-    [None, b"", b"\x00", b"{}", b"\xff" * 9, PACKED({"v": 2}), PACKED((2, 3)), PACKED(1) + PACKED({}) + PACKED(["c", "m", 0])],
+    [
+        None,
+        b"",
+        b"\x00",
+        b"{}",
+        b"\xff" * 9,
+        PACKED({"v": 2}),
+        PACKED((2, 3)),
+        PACKED(1) + PACKED({}) + PACKED(["c", "m", 0]),
+    ],
 )
 async def test_a_lease_that_cannot_be_read_is_a_place_all_the_same(
     one: Gate, server: Valkey, lease: bytes | None

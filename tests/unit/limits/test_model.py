@@ -115,9 +115,7 @@ class Model:
         passed = 0 if self.at is None else max(0, now - self.at)
         requests, tokens = self.requests.drained(passed * 30 / 60_000), self.tokens.drained(passed * 3000 / 60_000)
         tokens_day, images_day = self.tokens_day.on(int(now // DAY)), self.images_day.on(int(now // DAY))
-        return replace(
-            self, at=now, requests=requests, tokens=tokens, tokens_day=tokens_day, images_day=images_day
-        )
+        return replace(self, at=now, requests=requests, tokens=tokens, tokens_day=tokens_day, images_day=images_day)
 
     def visit(self, now: float, renewed: set[str]) -> set[str]:
         """Renew some leases and give up those that have run out; returns these."""

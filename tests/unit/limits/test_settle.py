@@ -9,7 +9,7 @@ import pytest
 from gateway.call import Usage
 from gateway.errors.tree import RateLimited
 from gateway.limits.client_limits import key
-from tests.support.gate import NOTHING, Gate, change, client, gate, leases, pass_time, records, state, used
+from tests.support.gate import NOTHING, Gate, change, client, gate, kept, leases, pass_time, records, state, used
 from tests.support.valkey import Valkey, until, valkey
 
 
@@ -170,6 +170,16 @@ async def test_what_each_end_is_charged(
     assert tokens == state(server)["tokens_day"]
     assert (1 if tokens == 1034 else 0) == state(server)["images_day"]
     assert 0.9 < state(server)["requests"] <= 1
+
+
+async def test_videos_are_charged_and_recorded(one: Gate, server: Valkey) -> None:
+    """L3, A4: of videos that were reserved those count that were made, or all where nobody says; the record names them."""
+    design = client(videos_per_day=10)
+    for usage, outcome in ((Usage(videos=1, source="reported"), "ok"), (NOTHING, "ok"), (NOTHING, "upstream_error")):
+        await (await one.admit(design, videos=3)).settle(usage, outcome)
+    assert 4 == kept(server)["videos_per_day"][0]
+    assert ["1", "3", None] == [record.get("videos") for record in records(server)]
+    assert {("design", "videos_per_day"): 4} == await one.limits.sweep([design])
 
 
 async def test_the_edge_of_the_budget_is_overshot_by_errors_at_most(one: Gate, server: Valkey) -> None:
