@@ -6,7 +6,7 @@ for the time in which the store is unavailable.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from gateway.config import Client
 from gateway.limit_table import BUDGETS, CONCURRENCY, RATES, UNITS, Burst, Limit
@@ -58,11 +58,12 @@ class Quotas:
         """What to reserve of each unit: never more than goes through at once, so that no call is unadmittable."""
         return {unit: min(amount, self.most[unit]) for unit, amount in amounts(estimate).items()}
 
-    def columns(self) -> tuple[object, ...]:
+    def columns(self) -> tuple[Any, Any, str, int]:
         """The first argument of the scripts, but for the last of its parts: see state.lua."""
         rates = [(limit.name, limit.unit, amount, size) for limit, amount, size in self.rates]
         budgets = [(limit.name, limit.unit, limit.window, amount) for limit, amount, _ in self.budgets]
-        return (list(zip(*rates, strict=True)), list(zip(*budgets, strict=True)), self.concurrency.amount)
+        calls, places, _ = self.concurrency
+        return list(zip(*rates, strict=True)), list(zip(*budgets, strict=True)), calls.name, places
 
 
 def amounts(numbers: "Estimate | Charge") -> dict[str, int]:

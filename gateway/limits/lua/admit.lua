@@ -5,8 +5,8 @@
 -- KEYS, ARGV 1   as in state.lua, with which this begins; drain.lua follows
 -- ARGV     2 {call, {unit: amount}, worker, model, method, request id}, in MessagePack
 -- Returns  {refused, wait, {level of each rate, use of each budget}, {ms of each budget}}, in MessagePack
---          refused: the name of the limit that is free last, or "", also for a call that was settled before, which takes
---          nothing and whose caller is gone; wait: ms from now; ms of a budget: from now until its period is over
+--          refused: the name of the limit that is free last, or "", also for a call that was settled before, which
+--          takes nothing and whose caller is gone; wait: ms from now; ms of a budget: until its period is over
 
 local id, amounts = unpack(cmsgpack.unpack(ARGV[2]))
 
@@ -25,7 +25,7 @@ for at = 1, #budget_names do
   waits[at] = ends(windows[at], counter[PERIOD]) - now
   check(budget_names[at], quotas[at], counter[USED], amounts[budget_units[at]] or 0, 0, waits[at])
 end
-check("concurrent", concurrent, redis.call("ZCARD", leases), 1, 0, 1000)
+check(concurrency, places, redis.call("ZCARD", leases), 1, 0, 1000)
 
 if refused == "" and not redis.call("ZSCORE", settled, id) then
   local took = {} -- of a rate {amount, share, since}, of a budget its period

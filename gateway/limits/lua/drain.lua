@@ -1,12 +1,12 @@
 -- drain.lua: how much of each limit is used by now?  Runs behind state.lua.
 --
--- A rate is a bucket: its level rises by what a call takes and falls at the limit's pace.  It decides as
--- GCRA does; in units, it outlives a changed limit and a jumping clock; without a limit it stands still.  Of its level,
+-- A rate is a bucket: its level rises by what a call takes and falls at the limit's pace.  It decides as GCRA does; in
+-- units, it outlives a changed limit and a jumping clock; without a limit it stands still.  Of its level,
 -- `held` is of calls in flight and drains last, from all alike: `share` of what they took is still there, or nothing if
 -- `since` was another when they began.  So what a call gives back never drained before, and no token counts twice.
 -- A budget counts up until its period, a UTC day or calendar month, is over.  A clock that goes back begins no period
--- anew: what was counted for the next one goes on counting for it.  Was it further ahead, it was wrong, and no call is to
--- wait until then.
+-- anew: what was counted for the next one goes on counting for it.  Was it further ahead, it was wrong, and no call is
+-- to wait until then.
 
 local LEVEL, HELD, SHARE, SINCE, AT = 1, 2, 3, 4, 5 -- of a rate
 local USED, PERIOD = 1, 2 -- of a budget

@@ -1,19 +1,20 @@
 #!lua
 -- state.lua: what has a client taken by now?  All scripts of the limits begin with this text.
 --
--- The clock is the server's.  What each limit has taken is kept under its name, so that versions that have more limits or
--- fewer read each other's state, and leave alone what they do not know; what cannot be read is set aside as `unread`.
--- `#!lua` lets a full or read-only server refuse the script as a whole.
+-- The clock is the server's.  What each limit has taken is kept under its name, so that versions that have more limits
+-- or fewer read each other's state, and leave alone what they do not know; what cannot be read is set aside as
+-- `unread`.  `#!lua` lets a full or read-only server refuse the script as a whole.
 --
 -- KEYS     1 limits (hash: state, seen, unread, and of each call its lease)   2 leases (zset: call, expiry)
 --          3 settled (zset: call, time)   4 usage (stream); all times in ms
--- ARGV     1 {rates, budgets, concurrent, ms of a lease}, in MessagePack, which costs both ends less than text
---            rates     {names, units, units a minute, units at once}   each a list with one entry a limit;
---            budgets   {names, units, windows (day, month), units}     gateway/limit_table.py has them; 0 = no limit
+-- ARGV     1 {rates, budgets, name of the concurrency, calls at once, ms of a lease}, in MessagePack, which costs both
+--            ends less than text; of the limits in gateway/limit_table.py each list has one entry a limit; 0 = no limit
+--            rates     {names, units, amounts a minute, amounts at once}
+--            budgets   {names, units, windows (day, month), amounts}
 -- State    {format, rows}: of a rate {level, held, share, since, at}, of a budget {used, period}: see drain.lua
 
 local limits, leases, settled, usage = unpack(KEYS)
-local rates, budgets, concurrent, lease_ms = unpack(cmsgpack.unpack(ARGV[1]))
+local rates, budgets, concurrency, places, lease_ms = unpack(cmsgpack.unpack(ARGV[1]))
 local rate_names, rate_units, paces, sizes = unpack(rates)
 local budget_names, budget_units, windows, quotas = unpack(budgets)
 local floor, max, min = math.floor, math.max, math.min

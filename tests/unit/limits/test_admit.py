@@ -94,7 +94,7 @@ async def _wait_told(one: Gate, design: Client) -> int:
 async def test_headers_tell_what_is_left(one: Gate) -> None:
     """L10: policy and standing of every limit, as callers read them."""
     headers: Headers = []
-    budgets = {"tokens_per_day": 20_000, "images_per_day": 9, "videos_per_day": 4}
+    budgets: dict[str, Any] = {"tokens_per_day": 20_000, "images_per_day": 9, "videos_per_day": 4}
     design = client(requests_per_minute=60, tokens_per_minute=100_000, **budgets)
 
     await one.admit(design, headers, chars=4 * 976, videos=1)

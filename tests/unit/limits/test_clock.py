@@ -124,11 +124,15 @@ def test_what_a_call_reserved_is_given_back_to_its_own_day(
     assert left == state(day.server)["tokens_day"]
 
 
+def of_a_month(tokens: int) -> bytes:
+    """The first argument of the scripts, of a client with a month's budget alone."""
+    return PACKED(([(), (), (), ()], [("a_month",), ("tokens",), ("month",), (tokens,)], "concurrent", 0, 10_000))
+
+
 @pytest.mark.parametrize("year", [1970, 1972, 1999, 2000, 2026, 2028, 2099, 2100, 2101])
 def test_a_month_is_that_of_the_calendar(server: Valkey, year: int) -> None:
     """L6: the scripts and the fallback limiter say of each first and last moment of a month how long it lasts."""
-    alone = [(), (), (), ()], [("a_month",), ("tokens",), ("month",), (9,)], 0, 10_000
-    day = Day(server, PACKED(alone))
+    day = Day(server, of_a_month(9))
     for month in range(1, 13):
         begins, ends = (dt.datetime(year + at // 12, at % 12 + 1, 1, tzinfo=dt.UTC) for at in (month - 1, month))
         first, after = (round(moment.timestamp() * 1000) for moment in (begins, ends))
@@ -141,7 +145,7 @@ def test_a_month_is_that_of_the_calendar(server: Valkey, year: int) -> None:
 
 def test_a_budget_of_a_month_begins_anew_with_it(server: Valkey) -> None:
     """L6: it is refused until the month is over, and an hour back over its end gives nobody a fresh start."""
-    day = Day(server, PACKED(([(), (), (), ()], [("a_month",), ("tokens",), ("month",), (1000,)], 0, 10_000)))
+    day = Day(server, of_a_month(1000))
     last = round(dt.datetime(2028, 3, 1, tzinfo=dt.UTC).timestamp() * 1000)
     assert "" == day.at(last - 28 * DAY).spend(1000)
     assert "a_month" == day.at(last - 1).spend(1)

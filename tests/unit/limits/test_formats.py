@@ -41,7 +41,7 @@ class Version:
     """A worker of format 2 that has more limits than ours, as many, or fewer."""
 
     def __init__(self, server: Valkey, more: int) -> None:
-        (names, units, paces, sizes), (budgets, counted, windows, quotas), concurrent = Quotas.of(DESIGN).columns()
+        (names, units, paces, sizes), (budgets, counted, windows, quotas), *concurrency = Quotas.of(DESIGN).columns()
         self.server, self.videos = server, more >= 0
         rates, days = [names, units, paces, sizes], [budgets, counted, windows, quotas]
         if more > 0:
@@ -49,7 +49,7 @@ class Version:
             days = [(*column, new) for column, new in zip(days, ("usd_per_month", "quota", "month", 9**9), strict=True)]
         if more < 0:
             days = [column[:-1] for column in days]
-        self.limits = PACKED((rates, days, concurrent, 10_000))
+        self.limits = PACKED((rates, days, *concurrency, 10_000))
 
     def run(self, name: str, *args: Any) -> Any:
         keys = [key("design", part) for part in KEYS]
