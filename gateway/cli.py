@@ -14,12 +14,10 @@ from typing import Any, NoReturn
 
 from gateway import __version__
 from gateway.commands import CommandError, remark
+from gateway.limit_table import AMOUNTS
 
 PROGRAM = "tokenhot-gateway"
-TERMS = (
-    "models", "requests_per_minute", "burst", "tokens_per_minute", "tokens_per_day", "images_per_day", "concurrent",
-    "cache", "cache_ttl_seconds", "expires", "disabled",
-)  # fmt: skip
+TERMS = ("models", *(one.name for one in AMOUNTS), "cache", "cache_ttl_seconds", "expires", "disabled")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -142,15 +140,9 @@ def _add_clients_add(actions: Any) -> None:
     add.set_defaults(action="add")
     add.add_argument("name", metavar="NAME", help="a-z, 0-9, - and _; up to 63")
     limits = add.add_argument_group("limits", "An absent one is that of [defaults], else none.")
-    for limit, what in (
-        ("requests-per-minute", "sustained rate"),
-        ("burst", "calls at once above it; default: the same number"),
-        ("tokens-per-minute", "sustained rate, input and output"),
-        ("tokens-per-day", "budget of a UTC day"),
-        ("images-per-day", "pictures made in a UTC day"),
-        ("concurrent", "calls in flight"),
-    ):
-        limits.add_argument(f"--{limit}", type=_amount, metavar="N", help=what)
+    for one in AMOUNTS:
+        kind = _amount if one.scale == 1 else float
+        limits.add_argument(f"--{one.name.replace('_', '-')}", type=kind, metavar="N", help=one.help)
     add.add_argument("--models", nargs="+", metavar="GLOB", help="what it may use; default: everything")
     add.add_argument(
         "--cache", choices=["private", "shared", "off"], help="who may get its cached answers; default: off"

@@ -16,10 +16,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tokens: Mapping[tuple[Kind, Modality], int] = msgspec.field(default_factory=dict)  # kinds do not overlap
     total: int = 0  # what is charged: the upstream's own total, else the sum
     images_out: int = 0
-    cache_writes_5m: int = (
-        0  # of the input tokens: written into the provider's cache, which costs more, by its lifetime
-    )
+    cache_writes_5m: int = 0  # of the input: put into the provider's cache for so long, which costs more
     cache_writes_1h: int = 0
+    videos: int = 0
     source: Source = "none"
 
     @property
@@ -41,5 +40,6 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     generates: bool = True  # the answer holds something made, which costs output tokens
     max_output_tokens: int | None = None
     candidates: int = 1
+    videos: int = 0  # to be made
     image_output: bool = False  # pictures are named among what is wanted back
     unread: bool = False  # not read to its end: it may ask for anything

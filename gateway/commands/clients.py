@@ -16,40 +16,11 @@ from tomlkit.items import AbstractTable
 
 from gateway.commands import CommandError, WrongUseError, remark
 from gateway.config import BOM, Client, Clients, Settings, decoded, hash_key, new_key, read_toml, replace, today_utc
-
-HEADER = """\
-# Who may call, and how much.  `tokenhot-gateway clients add NAME` adds a client and prints its key, once.
-# A running gateway follows this file within a second; one that does not load leaves the last good one in force.
-#
-# [defaults]                      # what a client gets when it says nothing
-# requests_per_minute = 60
-#
-# [clients.NAME]
-# key_sha256 = ["..."]            # one, or two during a rotation; the key itself is never stored
-# models = ["gemini-*"]           # globs; default ["*"]
-# requests_per_minute = 120       # sustained rate; an absent limit is none
-# burst = 120                     # at once; default: the same number
-# tokens_per_minute = 500_000
-# tokens_per_day = 20_000_000     # UTC day
-# images_per_day = 2_000
-# concurrent = 8
-# cache = "private"               # "off" (default) | "private" | "shared"
-# cache_ttl_seconds = 3600
-# expires = 2027-06-30            # the last day, UTC
-# disabled = false
-"""
+from gateway.limit_table import AMOUNTS
 
 KEEP_IT = "Keep the key: it is not stored, and not shown again."
 UNUSUAL = "is laid out so that only a person can edit it; write [clients.NAME] tables with key_sha256 on one line"
 HEADINGS = ("name", "keys", "models", "limits", "cache", "expires", "state")
-UNITS = {
-    "requests_per_minute": "requests/min",
-    "burst": "burst",
-    "tokens_per_minute": "tokens/min",
-    "tokens_per_day": "tokens/day",
-    "images_per_day": "images/day",
-    "concurrent": "at once",
-}
 
 Table = MutableMapping[str, Any]
 
@@ -64,6 +35,27 @@ def run(settings: Settings, action: str, name: str = "", terms: Mapping[str, Any
     sys.stdout.write(output)
     remark(note)
     return 0
+
+
+def header() -> str:
+    """What a new clients file begins with: every key that it may have, as comments."""
+    limits = "".join(f"# {f'{one.name} = {one.example:_}':<31} # {one.help}\n" for one in AMOUNTS)
+    return f"""\
+# Who may call, and how much; an absent limit is none.  `tokenhot-gateway clients add NAME` adds a client.
+# A running gateway follows this file within a second; one that does not load leaves the last good one in force.
+#
+# [defaults]                      # what a client gets when it says nothing
+# requests_per_minute = 60
+#
+# [clients.NAME]
+# key_sha256 = ["..."]            # one, or two during a rotation; the key itself is never stored
+# models = ["gemini-*"]           # globs; default ["*"]
+{limits}\
+# cache = "private"               # "off" (default) | "private" | "shared"
+# cache_ttl_seconds = 3600
+# expires = 2027-06-30            # the last day, UTC
+# disabled = false
+"""
 
 
 def _done(path: Path, action: str, name: str, terms: Mapping[str, Any]) -> tuple[str, str]:
@@ -101,7 +93,7 @@ def add(path: Path, name: str, terms: Mapping[str, Any], print_key: Callable[[st
     key = new_key()
 
     def change(content: bytes | None) -> bytes:
-        content = HEADER.encode() if content is None else content
+        content = header().encode() if content is None else content
         if name in _parsed(path, content).by_name:
             raise CommandError(f"{name} is in {path} already; `clients rotate {name}` gives it a new key")
         table = tomlkit.table(is_super_table=True).append(name, {"key_sha256": [hash_key(key)], **terms})
@@ -147,7 +139,7 @@ def listing(path: Path) -> str:
 
 
 def _row(client: Client) -> tuple[str, ...]:
-    amounts = {unit: getattr(client, limit) for limit, unit in UNITS.items()}
+    amounts = {one.listed: client.amount(one.name) for one in AMOUNTS}
     return (
         client.name,
         " ".join(key_hash[:8] for key_hash in client.key_sha256),

@@ -14,11 +14,12 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from gateway.config.watched_file import BOM, decoded
+from gateway.limit_table import AMOUNTS, LIMITS
 
 PREFIX = "thg_"
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -32,7 +33,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Glob = Annotated[str, Field(pattern=r"^[A-Za-z0-9*?\[\]!._-]{1,128}$")]
 Globs = Annotated[tuple[Glob, ...], Field(min_length=1, strict=False)]  # TOML has lists, not tuples
 KeyHashes = Annotated[tuple[Sha256, ...], Field(min_length=1, max_length=2, strict=False)]
-Amount = Annotated[int, Field(gt=0, le=10**12)]  # well within what Lua's numbers hold exactly
+MOST = 10**12  # units of a limit: well within what Lua's numbers hold exactly
 
 
 def new_key() -> str:
@@ -66,21 +67,32 @@ def _checksum(body: str) -> str:
     return digits
 
 
-class Terms(BaseModel):
+if TYPE_CHECKING:
+    Limited = BaseModel
+else:  # a field for each limit of the table, and for its burst
+    Limited = create_model(
+        "Limited",
+        **{
+            one.name: (Annotated[int if one.scale == 1 else float, Field(gt=0, le=MOST / one.scale)] | None, None)
+            for one in AMOUNTS
+        },
+    )
+
+
+class Terms(Limited):
     """How much a client may: what `[defaults]` and `[clients.NAME]` have in common.  An absent limit is none."""
 
     # strict: TOML has types, so that `concurrent = true` or a quoted number is a typing mistake
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     models: Globs = ("*",)
-    requests_per_minute: Amount | None = None
-    burst: Amount | None = None  # calls at once above the sustained rate; defaults to requests_per_minute
-    tokens_per_minute: Amount | None = None
-    tokens_per_day: Amount | None = None  # UTC day
-    images_per_day: Amount | None = None
-    concurrent: Amount | None = None
     cache: Literal["off", "private", "shared"] = "off"
-    cache_ttl_seconds: Amount = 3600
+    cache_ttl_seconds: Annotated[int, Field(gt=0, le=MOST)] = 3600
+
+    def amount(self, name: str) -> float | None:
+        """What is said of a limit or its burst, which is None where there is none."""
+        amount: float | None = getattr(self, name)
+        return amount
 
 
 class Client(Terms):
@@ -101,8 +113,9 @@ class Client(Terms):
     @model_validator(mode="after")
     def burst_of_something(self) -> Self:
         """Refuse a burst that would limit nothing."""
-        if self.burst is not None and self.requests_per_minute is None:
-            raise ValueError("burst needs requests_per_minute")
+        for limit in LIMITS:
+            if limit.burst and self.amount(limit.burst.name) is not None and self.amount(limit.name) is None:
+                raise ValueError(f"{limit.burst.name} needs {limit.name}")
         return self
 
     def may_use(self, model: str) -> bool:

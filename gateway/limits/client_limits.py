@@ -17,6 +17,7 @@ ADMIT = Script.read("gateway.limits", "admit", "state", "drain")
 SETTLE = Script.read("gateway.limits", "settle", "state", "drain", "lease")
 RENEW_AND_REAP = Script.read("gateway.limits", "renew_and_reap", "state", "drain", "lease", "reap")
 NAMES = Script.read("gateway.limits", "names")
+FORMAT = 2  # of what is stored, as in state.lua; formats that cannot be read by one another have keys of their own
 CLIENTS = "gw:clients"  # the names of all; on a cluster it lives alone
 KEYS = ("limits", "leases", "settled", "usage")  # in the order of the scripts
 PROBE = Probe(
@@ -26,8 +27,8 @@ PROBE = Probe(
 
 
 def key(client: str, name: str) -> str:
-    """Where one part of a client's state lives."""
-    return f"gw:{{{client}}}:{name}"
+    """Where one part of a client's state lives; the records of all versions in one place."""
+    return f"gw:{{{client}}}:{name}" if name == "usage" else f"gw:{{{client}}}:{name}:{FORMAT}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class ClientLimits:
         """Bind the scripts to its keys and limits once."""
         quotas = Quotas.of(client)
         keys = [key(client.name, name) for name in KEYS]
-        limits = msgspec.msgpack.encode((*quotas, lease_ms))
+        limits = msgspec.msgpack.encode((*quotas.columns(), lease_ms))
         admit, settle, renew_and_reap = (script.on(keys, limits) for script in (ADMIT, SETTLE, RENEW_AND_REAP))
         return cls(
             client=client,

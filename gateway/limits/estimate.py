@@ -23,6 +23,11 @@ class Estimate(NamedTuple):
     tokens_in: int = 0
     tokens_out: int = 0
     images: int = 0  # pictures in the answer
+    videos: int = 0
+
+    @property
+    def requests(self) -> int:
+        return 1
 
     @property
     def tokens(self) -> int:
@@ -39,7 +44,7 @@ def estimate(call: Call, catalogue: Catalogue) -> Estimate:
         case "request":
             return Estimate(images=answers_of(demand, model) * (demand.image_output or model.kind == "image"))
         case "task":
-            return Estimate(tokens_out=model.answer_tokens)
+            return Estimate(tokens_out=model.answer_tokens, videos=demand.videos)
         case "nothing":
             return Estimate()
 

@@ -3,19 +3,21 @@
 The fallback rate limiter: each worker admits its share of every limit, counted in its own memory and on its own clock.
 The counts survive when the store recovers and fails again, so that a store that flaps gives no client a fresh start.
 The buckets are those of admit.lua, without what needs a server (leases and records); and as in drain.lua a clock that
-goes back begins no day anew.
+goes back begins no period anew.
 """
 
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway.config import Client
+from gateway.limit_table import Limit
 from gateway.limits.estimate import Estimate
-from gateway.limits.headers import refusal
-from gateway.limits.quotas import LIMITS, Quotas
+from gateway.limits.headers import MINUTE, refusal
+from gateway.limits.quotas import Quota, Quotas
+from gateway.limits.windows import ends, period_of
 
-DAY = 86400
 LEAST = 1e-9  # a share below this counts as none
 
 
@@ -49,15 +51,26 @@ class Bucket:
 
 
 @dataclass(slots=True)
+class Budget:
+    """As in drain.lua: what is used of a day or a month."""
+
+    level: int = 0
+    period: int = 0
+
+    def turn(self, period: int) -> None:
+        if self.period < period or not self.level:
+            self.level, self.period = 0, period
+        if self.period > period + 1:
+            self.period = period
+
+
+@dataclass(slots=True)
 class Taken:
-    """The counters of one client in this worker."""
+    """The counters of one client in this worker, by limit."""
 
     at: float
-    requests: float = 0
-    tokens: Bucket = field(default_factory=Bucket)
-    day: int = 0
-    tokens_day: int = 0
-    images_day: int = 0
+    buckets: defaultdict[str, Bucket] = field(default_factory=lambda: defaultdict(Bucket))
+    budgets: defaultdict[str, Budget] = field(default_factory=lambda: defaultdict(Budget))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +78,9 @@ class LocalReservation:
     """What one call has taken, to be corrected when it ends."""
 
     begun: float
-    day: int
-    tokens: int
-    images: int
-    took: int  # of the tokens per minute
-    share: float
+    amounts: Mapping[str, int]  # by unit
+    shares: Mapping[str, tuple[int, float]]  # of each rate what was taken, and the share to remember
+    periods: Mapping[str, int]  # of each budget
 
 
 class FallbackLimiter:
@@ -85,56 +96,63 @@ class FallbackLimiter:
     def admit(self, client: Client, estimate: Estimate, in_flight: int) -> LocalReservation:
         """Take from this worker's share of every limit, or from none.  Raises `RateLimited`."""
         quotas = Quotas.of(client, self._parts)
-        tokens, images = quotas.reserved(estimate)
-        taken = self._drained(client, quotas)
-        midnight = (taken.day + 1) * DAY - self._wall()
-        rows = (  # of each limit: quota, used, more to be used, seconds until one unit is free, or all are
-            (quotas.burst, taken.requests, 1, 60 / (quotas.requests_per_minute or 1), None),
-            (quotas.tokens_per_minute, taken.tokens.level, tokens, 60 / (quotas.tokens_per_minute or 1), None),
-            (quotas.tokens_per_day, taken.tokens_day, tokens, 0, midnight),
-            (quotas.images_per_day, taken.images_day, images, 0, midnight),
-            (quotas.concurrent, in_flight, 1, 0, 1.0),
-        )
+        amounts, taken = quotas.reserved(estimate), self._drained(client, quotas)
         waits = [
-            (fixed or (used + more - limit) * pace, name)
-            for name, (limit, used, more, pace, fixed) in zip(LIMITS, rows, strict=True)
-            if limit and more and used + more - limit > 1e-6
+            (wait if row.limit.kind != "rate" else over * MINUTE / row.amount, row.limit)
+            for row, level, wait in self._levels(quotas, taken, in_flight)
+            if row.amount and (more := amounts.get(row.limit.unit, 0)) and (over := level + more - row.size) > 1e-6
         ]
         if waits:
-            seconds, limit = max(waits)
+            seconds, limit = max(waits, key=lambda wait: wait[0])
             raise refusal(client, limit, seconds)
-        taken.requests += 1 if quotas.requests_per_minute else 0
-        took = tokens if quotas.tokens_per_minute else 0
-        taken.tokens_day += tokens
-        taken.images_day += images
-        share = taken.tokens.take(took)
-        return LocalReservation(begun=taken.at, day=taken.day, tokens=tokens, images=images, took=took, share=share)
+        return _took(quotas, amounts, taken)
 
-    def settle(self, client: Client, reservation: LocalReservation, tokens: int, images: int) -> None:
-        """Correct a reservation to the usage; `client` is its current entry in the clients file."""
+    def settle(self, client: Client, reservation: LocalReservation, used: Mapping[str, int]) -> None:
+        """Correct a reservation to the usage, by unit; `client` is its current entry in the clients file."""
         quotas = Quotas.of(client, self._parts)
         taken = self._drained(client, quotas)
-        more, own = (
-            tokens - reservation.tokens,
-            taken.tokens.release(reservation.took, reservation.share, reservation.begun),
-        )
-        if more < 0:
-            taken.tokens.level = max(0, taken.tokens.level - min(-more, own))
-        elif quotas.tokens_per_minute:
-            taken.tokens.level += more
-        if taken.day == reservation.day:
-            taken.tokens_day = max(0, taken.tokens_day + more)
-            taken.images_day = max(0, taken.images_day + images - reservation.images)
+        for limit, amount, _ in quotas.rates:
+            more, bucket = _more(limit, reservation, used), taken.buckets[limit.name]
+            own = bucket.release(*reservation.shares[limit.name], reservation.begun)
+            if more < 0:
+                bucket.level = max(0, bucket.level - min(-more, own))
+            elif amount:
+                bucket.level += more
+        for limit, _, _ in quotas.budgets:
+            budget = taken.budgets[limit.name]
+            if budget.period == reservation.periods[limit.name]:
+                budget.level = max(0, budget.level + _more(limit, reservation, used))
 
     def _drained(self, client: Client, quotas: Quotas) -> Taken:
         """The client's counters, less what has drained since."""
-        now, today = self._clock(), int(self._wall() // DAY)
+        now, wall = self._clock(), self._wall()
         taken = self._clients.setdefault(client.name, Taken(now))
         passed, taken.at = now - taken.at, now
-        taken.requests = max(0, taken.requests - passed * quotas.requests_per_minute / 60)
-        taken.tokens.drain(now, passed * quotas.tokens_per_minute / 60)
-        if taken.day < today:
-            taken.day, taken.tokens_day, taken.images_day = today, 0, 0
-        if taken.day > today + 1:
-            taken.day = today
+        for limit, amount, _ in quotas.rates:
+            taken.buckets[limit.name].drain(now, passed * amount / MINUTE)
+        for limit, _, _ in quotas.budgets:
+            taken.budgets[limit.name].turn(period_of(limit.window, wall))
         return taken
+
+    def _levels(self, quotas: Quotas, taken: Taken, in_flight: int) -> Iterator[tuple[Quota, float, float]]:
+        """Of each limit what is used, and in how many seconds it is free, where that is known beforehand."""
+        yield from ((row, taken.buckets[row.limit.name].level, 0) for row in quotas.rates)
+        for row in quotas.budgets:
+            budget = taken.budgets[row.limit.name]
+            yield row, budget.level, ends(row.limit.window, budget.period) - self._wall()
+        yield quotas.concurrency, in_flight, 1
+
+
+def _took(quotas: Quotas, amounts: Mapping[str, int], taken: Taken) -> LocalReservation:
+    shares = {}
+    for limit, amount, _ in quotas.rates:
+        took = amounts.get(limit.unit, 0) if amount else 0
+        shares[limit.name] = (took, taken.buckets[limit.name].take(took))
+    for limit, _, _ in quotas.budgets:
+        taken.budgets[limit.name].level += amounts.get(limit.unit, 0)
+    periods = {name: budget.period for name, budget in taken.budgets.items()}
+    return LocalReservation(begun=taken.at, amounts=amounts, shares=shares, periods=periods)
+
+
+def _more(limit: Limit, reservation: LocalReservation, used: Mapping[str, int]) -> int:
+    return used.get(limit.unit, 0) - reservation.amounts.get(limit.unit, 0)

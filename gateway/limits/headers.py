@@ -10,67 +10,62 @@ from typing import NamedTuple
 
 from gateway.config import Client
 from gateway.errors import BudgetSpent, RateLimited
-from gateway.limits.quotas import LIMITS, Quotas
+from gateway.limit_table import BY_NAME, Limit
+from gateway.limits.quotas import Quota, Quotas
 
-BUDGETS = frozenset({"tokens_per_day", "images_per_day"})
+MINUTE, DAY = 60, 86400
 
 
 class Levels(NamedTuple):
     """What admit.lua returns: see there."""
 
-    refused: float
+    refused: str
     wait: float
-    requests: float
-    tokens: float
-    tokens_day: float
-    images_day: float
-    midnight: float
+    levels: list[float]
+    waits: list[float]
 
 
-def refusal(client: Client, limit: str, seconds: float) -> RateLimited:
+def refusal(client: Client, limit: Limit, seconds: float) -> RateLimited:
     """The error for a limit that is used up; after `seconds` it no longer is."""
     wait = max(1, ceil(seconds))
-    error = BudgetSpent if limit in BUDGETS else RateLimited
+    error = BudgetSpent if limit.kind == "budget" else RateLimited
     return error(
-        f"{limit}: {getattr(client, limit)} are allowed. Please retry after {wait} seconds.",
+        f"{limit.name}: {client.amount(limit.name)} are allowed. Please retry after {wait} seconds.",
         retry_after=wait,
-        metadata={"limit": limit, "client": client.name},
+        metadata={"limit": limit.name, "client": client.name},
     )
 
 
 def refusal_of(client: Client, levels: Levels, headers: list[tuple[bytes, bytes]]) -> RateLimited:
     """The error that admit.lua's reply means, where it refuses; it carries what is left of the limits."""
-    error = refusal(client, LIMITS[int(levels.refused) - 1], levels.wait / 1000)
+    error = refusal(client, BY_NAME[levels.refused], levels.wait / 1000)
     error.limit_headers = headers
     return error
 
 
 def policy(quotas: Quotas) -> bytes:
     """The value of `ratelimit-policy`; empty when there is no limit."""
-    rows = (
-        (b"requests", quotas.burst, ceil(quotas.burst * 60 / (quotas.requests_per_minute or 1))),
-        (b"tokens", quotas.tokens_per_minute, 60),
-        (b"tokens-day", quotas.tokens_per_day, 86400),
-        (b"images-day", quotas.images_per_day, 86400),
-    )
-    return b", ".join(b'"%b";q=%d;w=%d' % row for row in rows if row[1])
+    rates = [(row, ceil(row.size * MINUTE / (row.amount or 1))) for row in quotas.rates]
+    budgets = [(row, DAY) for row in quotas.budgets]
+    items = (f'"{row.limit.header}";q={row.size};w={seconds}' for row, seconds in rates + budgets if _shown(row))
+    return ", ".join(items).encode()
 
 
 def standing(quotas: Quotas, levels: Levels) -> bytes:
     """The value of `ratelimit`; empty when there is no limit."""
-    items, midnight = [], ceil(levels.midnight / 1000)
-    if quotas.burst:
-        full = levels.requests * 60 / quotas.requests_per_minute
-        items.append(_left("requests", quotas.burst - levels.requests, ceil(full - 1e-6)))
-    if quotas.tokens_per_minute:
-        full = levels.tokens * 60 / quotas.tokens_per_minute
-        items.append(_left("tokens", quotas.tokens_per_minute - levels.tokens, ceil(full - 1e-6)))
-    if quotas.tokens_per_day:
-        items.append(_left("tokens-day", quotas.tokens_per_day - levels.tokens_day, midnight))
-    if quotas.images_per_day:
-        items.append(_left("images-day", quotas.images_per_day - levels.images_day, midnight))
+    items, of_rates = [], len(quotas.rates)
+    for row, level in zip(quotas.rates, levels.levels, strict=False):
+        if _shown(row):
+            items.append(_left(row, level, level * MINUTE / row.amount - 1e-6))
+    for row, level, ms in zip(quotas.budgets, levels.levels[of_rates:], levels.waits, strict=True):
+        if _shown(row):
+            items.append(_left(row, level, ms / 1000))
     return ", ".join(items).encode()
 
 
-def _left(name: str, left: float, seconds: int) -> str:
-    return f'"{name}";r={max(0, int(left + 1e-6))};t={seconds}'
+def _shown(row: Quota) -> bool:
+    return row.amount > 0 and row.limit.header != ""
+
+
+def _left(row: Quota, level: float, seconds: float) -> str:
+    return f'"{row.limit.header}";r={max(0, int(row.size - level + 1e-6))};t={ceil(seconds)}'

@@ -1,9 +1,9 @@
 """May they?  The limits of every client, held by all workers together.
 
-Rate limits are token buckets (GCRA), budgets are counters of a UTC day, concurrency is a set of leases.  `admit` takes
-a lease and a reservation in one script of the state store; `Permit.settle` gives them back and writes the call's record
-in another.  Either may be interrupted: a call whose admission has an unknown result is settled by its id, a settlement
-that the store did not acknowledge waits in a queue, and settling an id twice changes nothing (idempotent).
+Rates are token buckets (GCRA), budgets are counters of a UTC day or month, concurrency is a set of leases.  `admit`
+takes a lease and a reservation in one script of the state store; `Permit.settle` gives them back and writes the call's
+record in another.  Either may be interrupted: a call whose admission has an unknown result is settled by its id, a
+settlement that the store did not acknowledge waits in a queue, and settling an id twice changes nothing (idempotent).
 Tokens are reserved by an estimate, and what an answer costs beyond it is charged when it ends: calls in flight can
 overshoot `tokens_per_minute` by that error each, and later calls wait until it has drained.
 A worker renews the leases of its calls every second (a heartbeat); those of a worker that dies expire.
@@ -23,12 +23,14 @@ import msgspec
 from gateway.call import Call
 from gateway.config import Catalogue, Client
 from gateway.errors import GatewayError, RateLimited, StateLost
+from gateway.limit_table import BUDGETS, CONCURRENCY
 from gateway.limits.client_limits import CLIENTS, NAMES, ClientLimits
 from gateway.limits.counts import Counts
 from gateway.limits.estimate import estimate
 from gateway.limits.fallback import FallbackLimiter, LocalReservation
 from gateway.limits.headers import Levels, refusal, refusal_of, standing
 from gateway.limits.permit import Charge, Permit
+from gateway.limits.quotas import amounts
 from gateway.limits.settlements import CHUNK, Settlement, Settlements
 from gateway.store import Store, StoreUnavailable
 
@@ -76,8 +78,9 @@ class Limits:
         Raises `RateLimited` for a client that has all its `concurrent` calls in this worker already.
         """
         reading = self._reading[client.name]
-        if client.concurrent is not None and len(self._limits_of(client).live) + reading >= client.concurrent:
-            raise self._limited(refusal(client, "concurrent", 1))
+        most = client.amount(CONCURRENCY.name)
+        if most is not None and len(self._limits_of(client).live) + reading >= most:
+            raise self._limited(refusal(client, CONCURRENCY, 1))
         self._reading[client.name] += 1
         try:
             yield
@@ -97,8 +100,8 @@ class Limits:
             estimate=estimate(call, self._catalogue),
             end=self._end,
         )
-        tokens, images = client_limits.quotas.reserved(permit.estimate)
-        facts = PACKED((permit.id, tokens, images, self._worker, call.model, call.operation.name, call.request_id))
+        reserved = client_limits.quotas.reserved(permit.estimate)
+        facts = PACKED((permit.id, reserved, self._worker, call.model, call.operation.name, call.request_id))
         try:
             reply = await self._store.run(client_limits.admit, facts)
         except StoreUnavailable as error:
@@ -123,9 +126,10 @@ class Limits:
         for chunk in _chunks([*present, *await self._former(present)]):
             spent_by_each = await asyncio.gather(*map(self._renew_and_reap, chunk))
             for client_limits, spent in zip(chunk, spent_by_each, strict=True):
-                for limit, units in zip(("tokens_per_day", "images_per_day"), spent, strict=False):
-                    if getattr(client_limits.quotas, limit):
-                        used[client_limits.client.name, limit] = units
+                client = client_limits.client
+                for limit, units in zip(BUDGETS, spent, strict=False):
+                    if client.amount(limit.name) is not None:
+                        used[client.name, limit.name] = units
         return used
 
     async def run(self) -> None:
@@ -165,7 +169,7 @@ class Limits:
         if client_limits.policy:
             headers.append((b"ratelimit-policy", client_limits.policy))
             headers.append((b"ratelimit", standing(client_limits.quotas, levels)))
-        if levels.refused > 0:  # an error that this frame named would be a cycle, and the body wait for the collector
+        if levels.refused:  # an error that this frame named would be a cycle, and the body wait for the collector
             raise self._limited(refusal_of(client_limits.client, levels, headers))
         return headers
 
@@ -186,7 +190,7 @@ class Limits:
         client_limits = self._client_limits[permit.call.client.name]
         client_limits.live.discard(permit.id)
         if permit.reservation is not None:
-            self._fallback.settle(client_limits.client, permit.reservation, charge.tokens, charge.images)
+            self._fallback.settle(client_limits.client, permit.reservation, amounts(charge))
         with suppress(StoreUnavailable):
             await self._settlements.send(self._settlement(permit, charge, outcome))
 
@@ -196,18 +200,18 @@ class Limits:
 
     def _settlement(self, permit: Permit, charge: Charge, outcome: str) -> Settlement:
         call = permit.call
-        spent = (charge.source, charge.tokens, charge.tokens_in, charge.tokens_out, charge.images)
+        spent = (charge.source, amounts(charge), charge.tokens_in, charge.tokens_out)
         facts = (permit.id, outcome, *spent, call.model, call.operation.name, call.request_id, permit.at)
         return Settlement(call.client.name, PACKED(facts))
 
     async def _renew_and_reap(self, client_limits: ClientLimits) -> tuple[int, ...]:
         """Renew the leases of this worker's calls and reap those of dead workers.
 
-        Returns the tokens and images of today; nothing while the store is unavailable.
+        Returns the usage of each budget; nothing while the store is unavailable.
         """
         while True:
             try:
-                *spent, lost, form = await self._store.run(client_limits.renew_and_reap, *client_limits.live)
+                spent, lost, form = await self._store.run(client_limits.renew_and_reap, *client_limits.live)
             except StoreUnavailable:
                 return ()
             if form != OURS:

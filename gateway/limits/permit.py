@@ -14,12 +14,14 @@ FREE = frozenset({"cache_hit", "collapsed"})  # whatever usage the answer report
 
 
 class Charge(NamedTuple):
-    """What one call is charged, and whether that is reported or estimated."""
+    """What one call is charged, and whether that is reported or estimated; nothing for one that never began."""
 
+    requests: int = 0
     tokens: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
     images: int = 0
+    videos: int = 0
     source: Source = "none"
 
 
@@ -40,7 +42,8 @@ def charged(usage: Usage, outcome: str, estimate: Estimate) -> Usage:
         tokens={kind: size for kind, size in sizes.items() if size},
         total=estimate.tokens,
         images_out=max(estimate.images, usage.images_out),
-        source="estimated" if estimate.tokens or estimate.images else "none",
+        videos=max(estimate.videos, usage.videos),
+        source="estimated" if estimate.tokens or estimate.images or estimate.videos else "none",
     )
 
 
@@ -70,5 +73,13 @@ class Permit:
             return
         self.settled = True
         usage = charged(usage, outcome, self.estimate)
-        charge = Charge(usage.total, usage.tokens_in, usage.tokens_out, usage.images_out, usage.source)
+        charge = Charge(
+            requests=1,
+            tokens=usage.total,
+            tokens_in=usage.tokens_in,
+            tokens_out=usage.tokens_out,
+            images=usage.images_out,
+            videos=usage.videos,
+            source=usage.source,
+        )
         await self.end(self, charge, outcome)

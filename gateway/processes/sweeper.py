@@ -18,7 +18,8 @@ import msgspec
 
 from gateway.app import watched_store
 from gateway.config import Catalogue, Clients, Settings, watched_clients
-from gateway.limits import UNREAD, Limits, key
+from gateway.limit_table import BUDGETS, BY_NAME
+from gateway.limits import FORMAT, UNREAD, Limits, key
 from gateway.store import Store, StoreUnavailable
 from gateway.telemetry import Ledger, Log, Metrics
 
@@ -27,11 +28,11 @@ FILLING, ROOMY = (
     0.8,
     0.7,
 )  # of the store's memory; apart (hysteresis), so that a level between them is not logged again and again
-TURN, SWEPT = "gw:sweep", "gw:swept"  # the lock of whoever sweeps, and the usage that the last sweep found
+TURN = f"gw:sweep:{FORMAT}"  # the lock of whoever sweeps
+SWEPT = f"gw:swept:{FORMAT}"  # the usage that the last sweep found
 STALE_SECONDS = 60  # a result that is older is not used: nobody sweeps any more
 USED = msgspec.msgpack.Decoder(list[tuple[str, str, int]])
 NAMED = 10  # clients in one line
-BUDGETS = ("tokens_per_day", "images_per_day")
 
 
 async def sweep(settings: Settings, log: Log, metrics: Metrics) -> None:
@@ -81,15 +82,15 @@ def publish(
     clients: Clients, used: Mapping[tuple[str, str], int], metrics: Metrics, *, before: AbstractSet[tuple[str, str]]
 ) -> AbstractSet[tuple[str, str]]:
     """Set the gauges of the budgets and return which there are; a gauge whose usage is unknown stays as it was."""
-    limits = {(client.name, budget): getattr(client, budget) for client in clients for budget in BUDGETS}
-    limits = {budget: limit for budget, limit in limits.items() if limit is not None}
+    amounts = {(client.name, budget.name): client.amount(budget.name) for client in clients for budget in BUDGETS}
+    limits = {budget: limit for budget, limit in amounts.items() if limit is not None}
     for gone in before - limits.keys():  # a gauge cannot be taken out of its file; a limit of 0 is none
         metrics.child(metrics.limit, *gone).set(0)
         metrics.child(metrics.limit_used, *gone).set(0)
     for budget, limit in limits.items():
         metrics.child(metrics.limit, *budget).set(limit)
         if budget in used:
-            metrics.child(metrics.limit_used, *budget).set(used[budget])
+            metrics.child(metrics.limit_used, *budget).set(used[budget] / BY_NAME[budget[1]].scale)
     return limits.keys()
 
 

@@ -16,7 +16,7 @@ import yaml
 from gateway import errors
 from gateway.cache.result import Result
 from gateway.call import Kind, Modality
-from gateway.limits.quotas import LIMITS
+from gateway.limit_table import LIMITS
 from gateway.telemetry.ledger import ANSWERED
 from gateway.telemetry.logs import CallLine
 from tests.deploy.boards import BOARDS, board, panels
@@ -269,7 +269,7 @@ def test_every_label_is_bounded() -> None:
         ("outcome` of calls", outcomes),
         ("cache`", lambda: set(get_args(Result))),
         ("result`", lambda: {*get_args(Result), "stored", "refused"}),
-        ("limit`", lambda: set(LIMITS)),
+        ("limit`", lambda: {limit.name for limit in LIMITS}),
         ("kind`", lambda: set(get_args(Kind))),
         ("modality`", lambda: set(get_args(Modality))),
         ("operation`", operations),

@@ -1,15 +1,18 @@
 """A worker's limits on a real store, and the calls and clients that tests put to them."""
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any
+
+import msgspec
 
 from gateway.call import Call, Demand, Usage
 from gateway.config.clients import Client
 from gateway.config.models import Catalogue
 from gateway.errors import GatewayError, RateLimited
 from gateway.limits import Limits
-from gateway.limits.client_limits import PROBE, key
+from gateway.limits.client_limits import FORMAT, PROBE, key
 from gateway.limits.permit import Permit
 from gateway.store import Store
 from tests.support.calls import call_for
@@ -100,31 +103,45 @@ def records(server: Valkey, name: str = "design") -> list[dict[str, str]]:
     return [fields for _, fields in server.ask("XRANGE", key(name, "usage"), "-", "+")]
 
 
-LEVELS = ("at", "day", "tokens_day", "images_day", "requests", "tokens", "requests_held", "tokens_held")
-READ = """local state = redis.call('HGET', KEYS[1], 'state')
-    if not state then return {} end
-    local at, day, tokens_day, images_day, requests, tokens = cmsgpack.unpack(state)
-    local words = {at, day, tokens_day, images_day, requests[1], tokens[1], requests[2], tokens[2]}
-    for at, level in ipairs(words) do words[at] = string.format('%.17g', level) end
-    return words"""
-WRITE = """for at, level in ipairs(ARGV) do ARGV[at] = tonumber(level) end
-    local it = {cmsgpack.unpack(redis.call('HGET', KEYS[1], 'state'))}
-    it[5][1], it[6][1], it[5][2], it[6][2] = unpack(ARGV, 5)
-    for at = 1, 4 do it[at] = ARGV[at] end
-    redis.call('HSET', KEYS[1], 'state', cmsgpack.pack(unpack(it)))"""
+RATES = {"requests": "requests_per_minute", "tokens": "tokens_per_minute"}
+BUDGETS = {"tokens_day": "tokens_per_day", "images_day": "images_per_day"}
+
+
+def kept(server: Valkey, name: str = "design") -> dict[str, Any]:
+    """What the store holds of each of a client's limits: see state.lua."""
+    (packed,) = server.raw("HMGET", key(name, "limits"), "state")
+    rows: dict[str, Any] = packed and msgspec.msgpack.decode(packed)["rows"]
+    return rows or {}  # to Lua an empty map is a list
 
 
 def state(server: Valkey, name: str = "design") -> dict[str, float]:
-    """What the store holds of a client's limits."""
-    levels = server.ask("EVAL", READ, 1, key(name, "limits"))
-    seen = server.ask("HGET", key(name, "limits"), "seen")
-    return dict(zip(LEVELS, map(float, levels), strict=False)) | ({"seen": float(seen)} if seen else {})
+    """The same in few words: levels, what of them is of calls in flight, budgets and their day, and times in ms."""
+    if not server.ask("HEXISTS", key(name, "limits"), "state"):
+        return {}
+    rows, (seen,) = kept(server, name), server.raw("HMGET", key(name, "limits"), "seen")
+    levels = {"at": time.time() * 1000, "day": time.time() // 86_400} | ({"seen": float(seen)} if seen else {})
+    for short, limit in RATES.items():
+        level, held, _, _, at = rows.get(limit, (0, 0, 1, 0, levels["at"]))
+        levels |= {short: level, f"{short}_held": held, "at": at}
+    for short, limit in BUDGETS.items():
+        used, day = rows.get(limit, (0, levels["day"]))
+        levels |= {short: used, "day": day}
+    return levels
 
 
 def change(server: Valkey, name: str = "design", **levels: float) -> None:
     """As if the levels were these."""
-    after = state(server, name) | levels
-    server.ask("EVAL", WRITE, 1, key(name, "limits"), *(repr(after[level]) for level in LEVELS))
+    rows = kept(server, name)
+    for short, row in ((short, rows[limit]) for short, limit in RATES.items() if limit in rows):
+        row[0], row[1], row[4] = (
+            levels.get(short, row[0]),
+            levels.get(f"{short}_held", row[1]),
+            levels.get("at", row[4]),
+        )
+    for short, row in ((short, rows[limit]) for short, limit in BUDGETS.items() if limit in rows):
+        row[0], row[1] = levels.get(short, row[0]), levels.get("day", row[1])
+    packed = msgspec.msgpack.encode({"format": FORMAT, "rows": rows})
+    server.raw("HSET", key(name, "limits"), "state", packed)
 
 
 def leases(server: Valkey, name: str = "design") -> int:

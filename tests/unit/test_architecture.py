@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("auth", "dialects", "limits", "cache"),
     ("upstream", "telemetry"),
     ("framing", "asgi", "store"),
-    ("config", "errors", "call", "memory", "background"),
+    ("config", "errors", "call", "memory", "background", "limit_table"),
     ("sandbox",),
 )
 SIBLINGS = LAYERS[2]

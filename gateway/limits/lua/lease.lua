@@ -17,32 +17,38 @@ local function forget(id) -- give its place back
   redis.call("HDEL", limits, id)
 end
 
--- {begun, requests_took, requests_share, tokens_took, tokens_share, call, format, days that its budget's is ahead,
---  requests_since, tokens_since}; format 1 may end with the call
+-- {begun, what it took of each limit, call, what newer versions add}: see admit.lua
 local function lease_of(id)
   local lease = redis.call("HGET", limits, id)
   local known, it = pcall(function()
     local it = { cmsgpack.unpack(lease) }
-    local call = it[6]
-    assert(sum(it, 1, 5) + sum(call, 2, 3) >= 0 and call[5] .. call[6] .. call[7])
+    local took, call = it[2], it[3]
+    for _, part in pairs(took) do assert((type(part) == "table" and part[1] + part[2] + part[3] or part) >= 0) end
+    for _, amount in pairs(call[2]) do assert(amount >= 0) end
+    assert(it[1] >= 0 and call[4] .. call[5] .. call[6])
     return it
   end)
   if known then return it end
   if lease then unreadable(lease) end
 end
 
-local function record(id, begun, request, model, method, outcome, source, spent, tokens_in, tokens_out, images)
+local ALWAYS = { requests = true, tokens = true, images = true } -- units that every record has, requests as itself
+local function record(id, begun, request, model, method, outcome, source, amounts, tokens_in, tokens_out)
+  local others = {}
+  for unit, amount in pairs(amounts) do
+    if not ALWAYS[unit] then others[#others + 1], others[#others + 2] = unit, amount end
+  end
   return redis.pcall("XADD", usage, "*", "call", id, "at", begun, "request", request, "model", model, "method", method,
-    "outcome", outcome, "usage", source, "tokens", spent, "in", tokens_in, "out", tokens_out, "images", images)
+    "outcome", outcome, "usage", source, "tokens", amounts.tokens or 0, "in", tokens_in, "out", tokens_out,
+    "images", amounts.images or 0, unpack(others))
 end
 
 local function failed(reply) return type(reply) == "table" end
 
-local function release(bucket, lease, at) -- a call is no longer in flight; returns what it took and has not drained yet
-  local took, share, since = lease[2 * at], lease[2 * at + 1], lease[8 + at]
-  local own = took * bucket[SHARE] / share
-  if since and since ~= bucket[SINCE] or not since and lease[1] < bucket[SINCE] then own = 0 end
-  bucket[HELD] = math.max(0, bucket[HELD] - own)
+local function release(bucket, took) -- a call is no longer in flight; returns what it took and has not drained yet
+  if not took then return 0 end
+  local own = took[3] == bucket[SINCE] and took[1] * bucket[SHARE] / took[2] or 0
+  bucket[HELD] = max(0, bucket[HELD] - own)
   return own
 end
 

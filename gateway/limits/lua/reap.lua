@@ -11,16 +11,14 @@ local function reap() -- {{model, method} of each lost call...}, or nil and the 
   end
   for _, id in ipairs(gone) do
     if not ended(id) then
-      local lease = lease_of(id) or { now, 0, 1, 0, 1, { id, 0, 0, "", "", "other", "" } }
-      local call = lease[6]
-      local reply = record(id, lease[1], call[7], call[5], call[6], "lost", "estimated", call[2], 0, 0, call[3])
+      local begun, took, call = unpack(lease_of(id) or { now, {}, { id, {}, "", "", "other", "" } }, 1, 3)
+      local reply = record(id, begun, call[6], call[4], call[5], "lost", "estimated", call[2], 0, 0)
       if failed(reply) then
         redis.call("ZADD", settled, 0, id)
         return nil, reply
       end
-      release(requests, lease, 1)
-      release(tokens, lease, 2)
-      lost[#lost + 1] = { call[5], call[6] }
+      for at = 1, #rate_names do release(buckets[at], took[rate_names[at]]) end
+      lost[#lost + 1] = { call[4], call[5] }
     end
     forget(id)
   end

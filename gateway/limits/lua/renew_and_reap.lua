@@ -2,8 +2,8 @@
 --
 -- KEYS, ARGV 1   as in state.lua, with which this begins; drain.lua, lease.lua and reap.lua follow
 -- ARGV     2... calls whose leases are renewed
--- Returns  {tokens_day, images_day, {{model, method} of each lost call...}, format}: first the usage of the day's
---          budgets; after 100 lost calls there may be more; format: 0 something could not be read, 1 ours, 2 a newer one
+-- Returns  {{use of each budget...}, {{model, method} of each lost call...}, format}: after 100 lost calls there may be
+--          more; format: 0 something could not be read, 1 ours, 2 a newer one
 
 -- Where no worker came for long, the store was unavailable or its clock jumped.  That ages no lease.
 local unseen = now - (tonumber(redis.call("HGET", limits, "seen")) or 0)
@@ -29,4 +29,6 @@ if unread and today > (tonumber(unread:match("^%d+")) or 0) + 1 then -- it was o
   redis.call("HDEL", limits, "unread")
   unread = false
 end
-return { tokens_day, images_day, lost, unread and 0 or (it[7] or FORMAT) == FORMAT and #it <= 7 and 1 or 2 }
+local used = {}
+for at = 1, #counters do used[at] = counters[at][USED] end
+return { used, lost, unread and 0 or it.format == FORMAT and 1 or 2 }

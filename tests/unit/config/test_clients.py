@@ -95,16 +95,16 @@ def test_the_promised_file_is_read_as_written() -> None:
 
     assert ("design", "other") == (design.name, other.name)
     assert (120, 8, "private", dt.date(2027, 6, 30)) == (
-        design.requests_per_minute,
-        design.concurrent,
+        design.amount("requests_per_minute"),
+        design.amount("concurrent"),
         design.cache,
         design.expires,
     )
     assert (60, 3, "off", None, None) == (
-        other.requests_per_minute,
-        other.concurrent,
+        other.amount("requests_per_minute"),
+        other.amount("concurrent"),
         other.cache,
-        other.tokens_per_day,
+        other.amount("tokens_per_day"),
         other.expires,
     )
     assert {KEY_SHA256: design, "8e" * 32: other, "7d" * 32: other} == clients.by_hash

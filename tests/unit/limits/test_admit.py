@@ -9,7 +9,7 @@ import pytest
 from gateway.config.clients import Client
 from gateway.errors.tree import BudgetSpent, RateLimited
 from gateway.limits.client_limits import key
-from tests.support.gate import NOTHING, Gate, Headers, change, client, leases, pass_time, records, state, used
+from tests.support.gate import NOTHING, Gate, Headers, change, client, kept, leases, pass_time, records, state, used
 from tests.support.valkey import Valkey
 
 
@@ -31,6 +31,7 @@ async def test_exactly_the_burst_is_admitted_of_many_at_once(one: Gate) -> None:
         ({"tokens_per_minute": 2000}, RateLimited, "tokens_per_minute"),
         ({"tokens_per_day": 2000}, BudgetSpent, "tokens_per_day"),
         ({"images_per_day": 1}, BudgetSpent, "images_per_day"),
+        ({"videos_per_day": 3}, BudgetSpent, "videos_per_day"),
         ({"concurrent": 1}, RateLimited, "concurrent"),
     ],
 )
@@ -40,10 +41,10 @@ async def test_a_refusal_takes_nothing(
     """L1: whichever limit refuses, no other one is touched."""
     generous = {"requests_per_minute": 1000, "tokens_per_minute": 10**6, "tokens_per_day": 10**7, "images_per_day": 50}
     design = client(**(generous | {"concurrent": 9} | limits))
-    await one.admit(design, image_output=True)
+    await one.admit(design, image_output=True, videos=2)
     before = state(server)
 
-    refused = await one.refusal(design, image_output=True)
+    refused = await one.refusal(design, image_output=True, videos=2)
 
     after = state(server)
     assert error is type(refused)
@@ -51,6 +52,7 @@ async def test_a_refusal_takes_nothing(
     assert leases(server) == 1
     assert before["tokens_day"] == after["tokens_day"]
     assert before["images_day"] == after["images_day"]
+    assert 2 == kept(server)["videos_per_day"][0]
     assert after["requests"] <= before["requests"]
     assert after["tokens"] <= before["tokens"]
 
@@ -92,18 +94,21 @@ async def _wait_told(one: Gate, design: Client) -> int:
 async def test_headers_tell_what_is_left(one: Gate) -> None:
     """L10: policy and standing of every limit, as callers read them."""
     headers: Headers = []
-    design = client(requests_per_minute=60, tokens_per_minute=100_000, tokens_per_day=20_000, images_per_day=9)
+    budgets: dict[str, Any] = {"tokens_per_day": 20_000, "images_per_day": 9, "videos_per_day": 4}
+    design = client(requests_per_minute=60, tokens_per_minute=100_000, **budgets)
 
-    await one.admit(design, headers, chars=4 * 976)
+    await one.admit(design, headers, chars=4 * 976, videos=1)
 
     ratelimits = dict(headers)
     assert (
         ratelimits[b"ratelimit-policy"]
-        == b'"requests";q=60;w=60, "tokens";q=100000;w=60, "tokens-day";q=20000;w=86400, "images-day";q=9;w=86400'
+        == b'"requests";q=60;w=60, "tokens";q=100000;w=60, "tokens-day";q=20000;w=86400, '
+        b'"images-day";q=9;w=86400, "videos-day";q=4;w=86400'
     )
     assert ratelimits[b"ratelimit"].startswith(b'"requests";r=59;t=1, "tokens";r=98000;t=2, "tokens-day";r=18000;t='), (
         ratelimits
     )
+    assert b', "videos-day";r=3;t=' in ratelimits[b"ratelimit"]
     midnight = int(ratelimits[b"ratelimit"].rpartition(b"t=")[2])
     assert abs(86400 - time.time() % 86400 - midnight) < 5
 

@@ -1,10 +1,12 @@
 """A clock that steps: no day's budget begins anew by it, and no client is shut out for longer than a day."""
 
+import datetime as dt
 from collections.abc import Callable
 
 import pytest
 
 from gateway.errors.tree import BudgetSpent, RateLimited
+from gateway.limits import windows
 from gateway.limits.client_limits import ADMIT, KEYS, SETTLE, key
 from gateway.limits.estimate import Estimate
 from gateway.limits.fallback import FallbackLimiter
@@ -23,10 +25,10 @@ CLOCK = key("design", "clock")
 class Day:
     """The scripts on a clock that a test sets, ms since 1970."""
 
-    def __init__(self, server: Valkey) -> None:
+    def __init__(self, server: Valkey, limits: bytes = b"") -> None:
         self.server = server
-        keys, limits = [key("design", name) for name in KEYS], PACKED((*Quotas.of(DESIGN), 10_000))
-        self.known = (len(keys), *keys, limits)
+        keys = [key("design", name) for name in KEYS]
+        self.known = (len(keys), *keys, limits or PACKED((*Quotas.of(DESIGN).columns(), 10_000)))
         self.calls = 0
 
     def at(self, now: int) -> "Day":
@@ -39,8 +41,8 @@ class Day:
         source = script.source.replace('redis.call("TIME")', f'redis.call("LRANGE", "{CLOCK}", 0, -1)')
         return self.server.raw("EVAL", source, *self.known, PACKED(facts))
 
-    def spend(self, tokens: int, used: int | None = None) -> float:
-        """A call; returns which limit refused it, or 0.  It ends at once, with what it `used`."""
+    def spend(self, tokens: int, used: int | None = None) -> str:
+        """A call; returns which limit refused it, or "".  It ends at once, with what it `used`."""
         self.calls += 1
         call = f"c{self.calls}"
         refused = self.begin(call, tokens)
@@ -48,14 +50,14 @@ class Day:
             self.end(call, tokens if used is None else used)
         return refused
 
-    def begin(self, call: str, tokens: int) -> float:
-        reply = self._run(ADMIT, (call, tokens, 0, "w", "m", "x", "r"))
+    def begin(self, call: str, tokens: int) -> str:
+        reply = self._run(ADMIT, (call, {"tokens": tokens}, "w", "m", "x", "r"))
         assert isinstance(reply, bytes)
         self.levels = LEVELS(reply)
         return self.levels.refused
 
     def end(self, call: str, used: int) -> None:
-        self._run(SETTLE, (call, "ok", "reported", used, used, 0, 0, "m", "x", "r", self.now))
+        self._run(SETTLE, (call, "ok", "reported", {"tokens": used}, used, 0, "m", "x", "r", self.now))
 
 
 @pytest.fixture
@@ -68,18 +70,18 @@ def day(server: Valkey) -> Day:
 def test_stepping_back_over_midnight_begins_no_day_anew(day: Day, back: int) -> None:
     """L6: what was spent after midnight is spent before it too, when the clock goes back, and still after it again."""
     after = MIDNIGHT + min(back, HOUR) // 2
-    assert 0 == day.at(after).spend(1000)
-    assert 3 == day.at(after - back).spend(1)
-    assert 3 == day.at(after + MINUTE).spend(1)
+    assert "" == day.at(after).spend(1000)
+    assert "tokens_per_day" == day.at(after - back).spend(1)
+    assert "tokens_per_day" == day.at(after + MINUTE).spend(1)
     assert 1000 == state(day.server)["tokens_day"]
-    assert 0 == day.at(MIDNIGHT + DAY).spend(1)
+    assert "" == day.at(MIDNIGHT + DAY).spend(1)
 
 
 def test_an_hour_forward_and_back_gives_two_days_two_budgets(day: Day) -> None:
     """L6: a clock that was over midnight too early gives no third budget, neither at once nor at the real midnight."""
     spent = 0
     for now in (0, HOUR, 0, HOUR, 10 * MINUTE, HOUR // 2 + 1000, HOUR, 10 * HOUR, 24 * HOUR):
-        while 0 == day.at(MIDNIGHT - HOUR // 2 + now).spend(100):
+        while "" == day.at(MIDNIGHT - HOUR // 2 + now).spend(100):
             spent += 100
     assert 2000 == spent
 
@@ -87,18 +89,18 @@ def test_an_hour_forward_and_back_gives_two_days_two_budgets(day: Day) -> None:
 @pytest.mark.parametrize("ahead", [2 * DAY, 40 * DAY, 3650 * DAY])
 def test_a_clock_that_was_far_ahead_shuts_no_client_out(day: Day, ahead: int) -> None:
     """L6: what was counted then counts for today, and is forgotten at midnight as ever."""
-    assert 0 == day.at(MIDNIGHT + ahead).spend(1000)
-    assert 3 == day.at(MIDNIGHT - HOUR).spend(1)
-    assert HOUR == day.levels.midnight
-    assert 0 == day.at(MIDNIGHT + 1).spend(1)
+    assert "" == day.at(MIDNIGHT + ahead).spend(1000)
+    assert "tokens_per_day" == day.at(MIDNIGHT - HOUR).spend(1)
+    assert HOUR == day.levels.waits[0]
+    assert "" == day.at(MIDNIGHT + 1).spend(1)
 
 
 def test_a_refusal_says_when_the_budget_begins(day: Day) -> None:
     """L10: while the clock is behind the budget's day, `retry-after` is the time until that is over."""
     day.at(MIDNIGHT + MINUTE).spend(1000)
-    assert 3 == day.at(MIDNIGHT - HOUR).spend(1)
-    assert DAY + HOUR == day.levels.midnight == day.levels.wait
-    assert 0 == day.at(MIDNIGHT - HOUR + int(day.levels.wait)).spend(1)
+    assert "tokens_per_day" == day.at(MIDNIGHT - HOUR).spend(1)
+    assert DAY + HOUR == day.levels.waits[0] == day.levels.wait
+    assert "" == day.at(MIDNIGHT - HOUR + int(day.levels.wait)).spend(1)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +122,38 @@ def test_what_a_call_reserved_is_given_back_to_its_own_day(
     day.at(start + between).spend(100)
     day.at(start + ended).end("long", 10)
     assert left == state(day.server)["tokens_day"]
+
+
+def of_a_month(tokens: int) -> bytes:
+    """The first argument of the scripts, of a client with a month's budget alone."""
+    return PACKED(([(), (), (), ()], [("a_month",), ("tokens",), ("month",), (tokens,)], "concurrent", 0, 10_000))
+
+
+@pytest.mark.parametrize("year", [1970, 1972, 1999, 2000, 2026, 2028, 2099, 2100, 2101])
+def test_a_month_is_that_of_the_calendar(server: Valkey, year: int) -> None:
+    """L6: the scripts and the fallback limiter say of each first and last moment of a month how long it lasts."""
+    day = Day(server, of_a_month(9))
+    for month in range(1, 13):
+        begins, ends = (dt.datetime(year + at // 12, at % 12 + 1, 1, tzinfo=dt.UTC) for at in (month - 1, month))
+        first, after = (round(moment.timestamp() * 1000) for moment in (begins, ends))
+        for now in (first, after - 1):
+            server.ask("DEL", key("design", "limits"))
+            day.at(now).spend(1)
+            assert after - now == day.levels.waits[0]
+            assert after == 1000 * windows.ends("month", windows.period_of("month", now / 1000))
+
+
+def test_a_budget_of_a_month_begins_anew_with_it(server: Valkey) -> None:
+    """L6: it is refused until the month is over, and an hour back over its end gives nobody a fresh start."""
+    day = Day(server, of_a_month(1000))
+    last = round(dt.datetime(2028, 3, 1, tzinfo=dt.UTC).timestamp() * 1000)
+    assert "" == day.at(last - 28 * DAY).spend(1000)
+    assert "a_month" == day.at(last - 1).spend(1)
+    assert 1 == day.levels.wait
+    assert "" == day.at(last + 1).spend(1000)
+    assert "a_month" == day.at(last - HOUR).spend(1)
+    assert "a_month" == day.at(last + 30 * DAY).spend(1)
+    assert "" == day.at(last + 31 * DAY).spend(1)
 
 
 def local(wall: Callable[[], float]) -> FallbackLimiter:

@@ -53,18 +53,23 @@ def test_a_reservation_never_exceeds_the_limits() -> None:
     wanted = Estimate(tokens_in=5000, images=9)
     design = client(tokens_per_minute=4000, tokens_per_day=3000, images_per_day=4)
 
-    assert (3000, 4) == Quotas.of(design).reserved(wanted)
-    assert (300, 1) == Quotas.of(design, 10).reserved(wanted)
-    assert (5000, 9) == Quotas.of(client()).reserved(wanted)
+    assert {"requests": 1, "tokens": 3000, "images": 4} == Quotas.of(design).reserved(wanted)
+    assert {"requests": 1, "tokens": 300, "images": 1} == Quotas.of(design, 10).reserved(wanted)
+    assert {"requests": 1, "tokens": 5000, "images": 9} == Quotas.of(client()).reserved(wanted)
+
+
+def shares(quotas: Quotas) -> list[tuple[int, int]]:
+    """What each limit that there is lets through in its window, and at once."""
+    return [(row.amount, row.size) for row in (*quotas.rates, *quotas.budgets, quotas.concurrency) if row.amount]
 
 
 def test_a_share_is_rounded_down_and_at_least_one() -> None:
     """L4: the local share is the limit / (replicas x workers)."""
     design = client(requests_per_minute=60, burst=9, tokens_per_minute=100, concurrent=3)
 
-    assert (60, 9, 100, 0, 0, 3) == Quotas.of(design)
-    assert (15, 2, 25, 0, 0, 1) == Quotas.of(design, 4)
-    assert (60, 60, 0, 0, 0, 0) == Quotas.of(client(requests_per_minute=60))
+    assert [(60, 9), (100, 100), (3, 3)] == shares(Quotas.of(design))
+    assert [(15, 2), (25, 25), (1, 1)] == shares(Quotas.of(design, 4))
+    assert [(60, 60)] == shares(Quotas.of(client(requests_per_minute=60)))
 
 
 OPERATIONS = {

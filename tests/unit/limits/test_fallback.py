@@ -7,7 +7,8 @@ import pytest
 from gateway.config.clients import Client
 from gateway.errors.tree import BudgetSpent, RateLimited
 from gateway.limits.estimate import Estimate
-from gateway.limits.fallback import DAY, FallbackLimiter, LocalReservation
+from gateway.limits.fallback import FallbackLimiter, LocalReservation
+from gateway.limits.windows import DAY
 from tests.support.gate import client
 
 
@@ -27,6 +28,9 @@ class Clocks:
 
     def admit(self, of: Client, tokens: int = 0, images: int = 0, in_flight: int = 0) -> LocalReservation:
         return self.local.admit(of, Estimate(tokens_in=tokens, images=images), in_flight)
+
+    def settle(self, of: Client, reservation: LocalReservation, tokens: int, images: int) -> None:
+        self.local.settle(of, reservation, {"requests": 1, "tokens": tokens, "images": images})
 
     def refusal(self, of: Client, tokens: int = 0, images: int = 0, in_flight: int = 0) -> RateLimited:
         with pytest.raises(RateLimited) as error:
@@ -57,11 +61,11 @@ def test_tokens_are_given_back_until_they_have_drained() -> None:
     clocks, design = Clocks(), client(tokens_per_minute=12_000)  # this share: 6000, 100 a second
     first, second = clocks.admit(design, 4000), clocks.admit(design, 2000)
     assert 20 == clocks.refusal(design, 2000).retry_after
-    clocks.local.settle(design, first, 1000, 0)
+    clocks.settle(design, first, 1000, 0)
     clocks.admit(design, 3000)  # full again
 
     clocks.pass_time(35)  # 1000 of an ended call drain first, then half of what the two in flight hold
-    clocks.local.settle(design, second, 0, 0)  # gives back 1000, which is what it has left
+    clocks.settle(design, second, 0, 0)  # gives back 1000, which is what it has left
 
     clocks.admit(design, 4500)
     assert 1 == clocks.refusal(design, 1).retry_after
@@ -73,7 +77,7 @@ def test_what_has_drained_does_not_come_back() -> None:
     slow = clocks.admit(design, 3000)
     clocks.pass_time(31)
     clocks.admit(design, 6000)
-    clocks.local.settle(design, slow, 0, 0)
+    clocks.settle(design, slow, 0, 0)
     assert "tokens_per_minute" == clocks.refusal(design, 10).metadata["limit"]
 
 
@@ -81,9 +85,9 @@ def test_what_was_too_small_is_charged() -> None:
     """L3: more than was reserved is charged past the share; a limit that came meanwhile keeps what was taken."""
     clocks, old, new = Clocks(), client(), client(tokens_per_minute=12_000)
     before = clocks.admit(old, 500)
-    clocks.local.settle(new, clocks.admit(new, 1000), 9000, 0)
+    clocks.settle(new, clocks.admit(new, 1000), 9000, 0)
     assert 40 == clocks.refusal(new, 1000).retry_after
-    clocks.local.settle(new, before, 100, 0)
+    clocks.settle(new, before, 100, 0)
     assert 40 == clocks.refusal(new, 1000).retry_after
     clocks.admit(old, 500)
     assert 40 == clocks.refusal(new, 1000).retry_after
@@ -93,7 +97,7 @@ def test_budgets_last_until_midnight() -> None:
     """L4: tokens and pictures of a day are counted, corrected on that day only, and free again at midnight UTC."""
     clocks, design = Clocks(), client(tokens_per_day=10_000, images_per_day=6)
     late = clocks.admit(design, 3000, 2)
-    clocks.local.settle(design, clocks.admit(design, 1000, 1), 500, 0)
+    clocks.settle(design, clocks.admit(design, 1000, 1), 500, 0)
     spent = clocks.refusal(design, 100, 2)
     assert isinstance(spent, BudgetSpent)
     assert ("images_per_day", 100) == (spent.metadata["limit"], spent.retry_after)
@@ -101,7 +105,7 @@ def test_budgets_last_until_midnight() -> None:
 
     clocks.pass_time(100)
     clocks.admit(design, 5000, 3)
-    clocks.local.settle(design, late, 0, 0)  # of yesterday: today's budgets stay as they are
+    clocks.settle(design, late, 0, 0)  # of yesterday: today's budgets stay as they are
     clocks.refusal(design, 1, 0)
     clocks.refusal(design, 0, 1)
 
@@ -120,8 +124,8 @@ def test_a_share_in_constant_use_keeps_its_books() -> None:
     for _ in range(2000):
         following = clocks.admit(design, 100)
         clocks.pass_time(1.5)
-        clocks.local.settle(design, held, 100, 0)
+        clocks.settle(design, held, 100, 0)
         held = following
-    clocks.local.settle(design, held, 0, 0)
-    assert clocks.local._clients["design"].tokens.held < 1e-6
+    clocks.settle(design, held, 0, 0)
+    assert clocks.local._clients["design"].buckets["tokens_per_minute"].held < 1e-6
     clocks.admit(design, 5800)

@@ -1,73 +1,90 @@
-"""State that another version wrote: the one before is read and reads ours, of a later one nothing is lost in silence.
+"""State that another version wrote: nothing is lost in silence, and nothing counts twice.
 
-`formats/1` holds the scripts of the version before formats had numbers.
+Versions of one format share the state of a client, also where one has more limits than the other.  Formats that cannot
+be read by one another have keys of their own, but for the records.  `formats/1` holds the scripts of that format.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.commands import check
 from gateway.config.settings import Settings
-from gateway.limits.client_limits import ADMIT, KEYS, RENEW_AND_REAP, SETTLE, key
-from gateway.limits.limits import PACKED, UNREAD
+from gateway.limits.client_limits import ADMIT, FORMAT, KEYS, RENEW_AND_REAP, SETTLE, key
+from gateway.limits.limits import OURS, PACKED, UNREAD
 from gateway.limits.quotas import Quotas
 from gateway.store.command import Script
-from tests.support.gate import Gate, client, gate, leases, records, state, used
+from tests.support.gate import Gate, client, gate, kept, leases, records, state, used
 from tests.support.gateway import UPSTREAM_KEY, clients_toml
 from tests.support.valkey import Valkey
 from tests.unit.limits.test_leases import expire
 
 BEFORE = Path(__file__).parent / "formats" / "1"
-DESIGN = client(requests_per_minute=60, tokens_per_minute=90_000, tokens_per_day=10**6, images_per_day=9, concurrent=9)
-OLD = {
-    name: Script.of(name, (BEFORE / "state.lua").read_text() + (BEFORE / f"{name}.lua").read_text())
-    for name in ("admit", "settle", "visit")
-}
-NEW = {"admit": ADMIT, "settle": SETTLE, "visit": RENEW_AND_REAP}
+DESIGN = client(
+    requests_per_minute=60,
+    tokens_per_minute=90_000,
+    tokens_per_day=10**6,
+    images_per_day=9,
+    videos_per_day=50,
+    concurrent=9,
+)
+SCRIPTS = {script.name: script for script in (ADMIT, SETTLE, RENEW_AND_REAP)}
+OLDER = {name: Script.of(name, (BEFORE / f"{name}.lua").read_text()) for name in SCRIPTS}
+OLDER_KEYS = [f"gw:{{design}}:{name}" for name in KEYS]
+OLDER_LIMITS = PACKED((60, 60, 90_000, 10**6, 9, 9, 10_000))
 
 
-def run(server: Valkey, scripts: dict[str, Script], name: str, *args: Any) -> Any:
-    """One script, as either version runs it."""
-    keys = [key("design", part) for part in KEYS]
-    return server.raw(
-        "EVAL", scripts[name].source, len(keys), *keys, PACKED((*Quotas.of(DESIGN), 10_000)), *map(_part, args)
-    )
+class Version:
+    """A worker of format 2 that has more limits than ours, as many, or fewer."""
+
+    def __init__(self, server: Valkey, more: int) -> None:
+        (names, units, paces, sizes), (budgets, counted, windows, quotas), *concurrency = Quotas.of(DESIGN).columns()
+        self.server, self.videos = server, more >= 0
+        rates, days = [names, units, paces, sizes], [budgets, counted, windows, quotas]
+        if more > 0:
+            rates = [(*column, new) for column, new in zip(rates, ("videos_per_minute", "videos", 90, 90), strict=True)]
+            days = [(*column, new) for column, new in zip(days, ("usd_per_month", "quota", "month", 9**9), strict=True)]
+        if more < 0:
+            days = [column[:-1] for column in days]
+        self.limits = PACKED((rates, days, *concurrency, 10_000))
+
+    def run(self, name: str, *args: Any) -> Any:
+        keys = [key("design", part) for part in KEYS]
+        return self.server.raw("EVAL", SCRIPTS[name].source, len(keys), *keys, self.limits, *args)
+
+    def admit(self, call: str) -> None:
+        """A call begins."""
+        amounts = {"requests": 1, "tokens": 1000, "images": 1} | ({"videos": 2, "quota": 7} if self.videos else {})
+        self.run("admit", PACKED((call, amounts, "w", "m", "generateContent", "r")))
+
+    def settle(self, call: str) -> None:
+        """A call ends."""
+        amounts = {"requests": 1, "tokens": 40} | ({"videos": 1, "quota": 5} if self.videos else {})
+        self.run("settle", PACKED((call, "ok", "reported", amounts, 20, 20, "m", "generateContent", "r", 1)))
 
 
-def _part(part: Any) -> Any:
-    return PACKED(part) if isinstance(part, tuple) else part
-
-
-def admit(server: Valkey, scripts: dict[str, Script], call: str) -> None:
-    """A call begins."""
-    run(server, scripts, "admit", (call, 1000, 1, "w", "m", "generateContent", "r"))
-
-
-def settle(server: Valkey, scripts: dict[str, Script], call: str) -> None:
-    """A call ends."""
-    run(server, scripts, "settle", (call, "ok", "reported", 40, 20, 20, 0, "m", "generateContent", "r", 1))
-
-
-@pytest.mark.parametrize(("first", "then"), [(OLD, NEW), (NEW, OLD), (NEW, NEW)], ids=["upgrade", "rollback", "same"])
-def test_one_version_up_and_down(server: Valkey, first: dict[str, Script], then: dict[str, Script]) -> None:
-    """Upgrades: calls in flight, budgets and records go over from one version to the other, and nothing is lost."""
+@pytest.mark.parametrize(("first", "then"), [(-1, 0), (0, -1), (0, 1), (1, 0), (0, 0)])
+def test_a_version_with_other_limits_up_and_down(server: Valkey, first: int, then: int) -> None:
+    """Upgrades: calls in flight, budgets and records go over to a version with one limit more or less, nothing is lost."""
+    one, other = Version(server, first), Version(server, then)
     for call in ("a", "b", "c"):
-        admit(server, first, call)
-    settle(server, first, "a")
+        one.admit(call)
+    one.settle("a")
     before = state(server)
     assert (2040, 2) == (before["tokens_day"], before["images_day"])
-    settle(server, then, "b")
-    admit(server, then, "d")
+    one.settle("b")
+    other.admit("d")
     assert 3 * 1000 + 2 * 40 - 1000 == state(server)["tokens_day"]
-    settle(server, first, "d")  # both run beside each other
-    settle(server, then, "b")
-    run(server, first, "visit", "c")
-    run(server, then, "visit", "c")
+    other.settle("d")  # both run beside each other
+    one.settle("b")
+    one.run("renew_and_reap", "c")
+    other.run("renew_and_reap", "c")
     expire(server)
-    reply = run(server, then, "visit")
-    assert [[b"m", b"generateContent"]] == reply[2]
+    _, lost, form = other.run("renew_and_reap")
+    assert ([[b"m", b"generateContent"]], OURS) == (lost, form)
     assert [("a", "ok"), ("b", "ok"), ("d", "ok"), ("c", "lost")] == [
         (record["call"], record["outcome"]) for record in records(server)
     ]
@@ -75,18 +92,62 @@ def test_one_version_up_and_down(server: Valkey, first: dict[str, Script], then:
     assert (1120, 1) == (after["tokens_day"], after["images_day"])
     assert max(after["requests_held"], after["tokens_held"]) < 1e-9
     assert 0 == leases(server)
+    videos = 2 * (first >= 0) + (then >= 0) + 2 * (first >= 0)  # of a and b, of d, and what c had reserved
+    assert videos == kept(server).get("videos_per_day", [0])[0]
+    if first > 0:
+        assert 2 * 5 + 7 == kept(server)["usd_per_month"][0]
+
+
+def older(server: Valkey, name: str, *args: Any) -> Any:
+    """One script of format 1, as its workers run it."""
+    return server.raw("EVAL", OLDER[name].source, len(OLDER_KEYS), *OLDER_KEYS, OLDER_LIMITS, *args)
+
+
+async def test_another_format_beside_ours(one: Gate, server: Valkey) -> None:
+    """Upgrades: format 1 and ours run beside each other; each settles and sweeps its own calls, records are in one place."""
+    older(server, "admit", PACKED(("old-1", 1000, 1, "w", "m", "generateContent", "r")))
+    permit = await one.admit(DESIGN)
+    older(server, "admit", PACKED(("old-2", 1000, 1, "w", "m", "generateContent", "r")))
+    assert 1024 == state(server)["tokens_day"]
+    older(server, "settle", PACKED(("old-1", "ok", "reported", 40, 20, 20, 0, "m", "generateContent", "r", 1)))
+    await permit.settle(used(7), "ok")
+    for _ in range(2):
+        assert [[1040, 1], [], OURS] == [*_of_older(older(server, "renew_and_reap", "old-2"))]
+        assert {("design", "tokens_per_day"): 7} == {
+            budget: units for budget, units in (await one.limits.sweep([DESIGN])).items() if units
+        }
+    assert {} == one.limits.formats
+    assert [] == one.lost_calls
+    assert 0 == leases(server)
+    assert ["old-2"] == server.ask("ZRANGE", OLDER_KEYS[1], 0, -1)
+    assert [("old-1", "40"), (permit.id, "7")] == [(record["call"], record["tokens"]) for record in records(server)]
+
+
+def _of_older(reply: Sequence[Any]) -> tuple[list[int], Any, int]:
+    tokens, images, lost, form = reply
+    return [tokens, images], lost, form
+
+
+def test_the_format_of_keys_is_that_of_the_scripts() -> None:
+    """Upgrades: whoever raises the format in state.lua raises it in the names of the keys."""
+    assert all(f"local FORMAT = {FORMAT}\n" in script.source for script in SCRIPTS.values())
+    assert {f"gw:{{design}}:{name}:{FORMAT}" for name in KEYS if name != "usage"} | {"gw:{design}:usage"} == {
+        key("design", name) for name in KEYS
+    }
 
 
 LATER = {  # how a later version might write, as Lua that returns the state
-    "version first": "return cmsgpack.pack(2, now, day, 5000, 1, {1,0,1,0}, {1,0,1,0})",
-    "a map": "return cmsgpack.pack({v=2, at=now, day=day, tokens_day=5000})",
-    "words for numbers": "return cmsgpack.pack(now, day, 'many', 1, {1,0,1,0}, {1,0,1,0})",
-    "other buckets": "return cmsgpack.pack(now, day, 5000, 1, {level=1}, {level=1})",
-    "short buckets": "return cmsgpack.pack(now, day, 5000, 1, {1}, {1, 0})",
-    "another packing": "return cjson.encode({v=2, at=now})",
+    "a list": "return cmsgpack.pack({3, {tokens_per_day={5000, day}}})",
+    "of format 1": "return cmsgpack.pack(now, day, 5000, 1, {1,0,1,0}, {1,0,1,0}, 1)",
+    "without rows": "return cmsgpack.pack({format=3, at=now, day=day, tokens_day=5000})",
+    "without a format": "return cmsgpack.pack({rows={tokens_per_day={5000, day}}})",
+    "words for numbers": "return cmsgpack.pack({format=3, rows={tokens_per_day={'many', day}}})",
+    "other buckets": "return cmsgpack.pack({format=3, rows={requests_per_minute={level=1}}})",
+    "short buckets": "return cmsgpack.pack({format=3, rows={requests_per_minute={1, 0, 1}}})",
+    "another packing": "return cjson.encode({format=3, rows={}})",
     "nothing": "return ''",
-    "not a number": "return cmsgpack.pack(now, day, 0/0, 1, {1,0,1,0}, {1,0,1,0})",
-    "cut short": "return string.sub(cmsgpack.pack(now, day, 5000, 1, {1,0,1,0}, {1,0,1,0}), 1, -3)",
+    "not a number": "return cmsgpack.pack({format=2, rows={tokens_per_day={0/0, day}}})",
+    "cut short": "return string.sub(cmsgpack.pack({format=2, rows={tokens_per_day={5000, day}}}), 1, -3)",
 }
 WRITE = """local clock = redis.call('TIME')
     local now, day = clock[1] * 1000, math.floor(clock[1] / 86400)
@@ -117,21 +178,32 @@ async def test_a_state_that_cannot_be_read_stops_no_call(one: Gate, server: Valk
 async def test_what_a_later_version_adds_is_kept(one: Gate, server: Valkey) -> None:
     """Rollbacks: a later state that begins as ours does is read, its budgets hold, and what it adds stays as it is."""
     design = client(tokens_per_day=6000)
-    added = "return cmsgpack.pack(now, day, 5500, 1, {1,0,1,0,'x'}, {1,0,1,0}, 2, 123456, {usd=5})"
+    added = """return cmsgpack.pack({format=3, more=123456, rows={
+        tokens_per_day={5500, day, 'x'}, requests_per_minute={1,0,1,0,now,'y'}, other={usd=5}}})"""
     server.ask("EVAL", WRITE % added, 1, key("design", "limits"))
     assert 429 == (await one.refusal(design)).code
     permit = await one.admit(design, max_output_tokens=100)
     await permit.settle(used(50), "ok")
     await one.limits.sweep([design])
     assert {"design": 2} == one.limits.formats
-    read = """local it = {cmsgpack.unpack(redis.call('HGET', KEYS[1], 'state'))}
-        return {it[3], it[5][5], it[7], it[8], it[9].usd}"""
-    assert [5550, "x", 2, 123456, 5] == server.ask("EVAL", read, 1, key("design", "limits"))
+    (packed,) = server.raw("HMGET", key("design", "limits"), "state")
+    after, rows = msgspec.msgpack.decode(packed), kept(server)
+    assert (3, 123456, {"usd": 5}) == (after["format"], after["more"], rows["other"])
+    assert ([5550, "x"], "y") == (rows["tokens_per_day"][::2], rows["requests_per_minute"][5])
 
 
 @pytest.mark.parametrize(
     "lease",
-    [None, b"", b"\x00", b"{}", b"\xff" * 9, PACKED({"v": 2}), PACKED((2, 3)), PACKED(1) * 5 + PACKED(["c", "m", 0])],
+    [
+        None,
+        b"",
+        b"\x00",
+        b"{}",
+        b"\xff" * 9,
+        PACKED({"v": 2}),
+        PACKED((2, 3)),
+        PACKED(1) + PACKED({}) + PACKED(["c", "m", 0]),
+    ],
 )
 async def test_a_lease_that_cannot_be_read_is_a_place_all_the_same(
     one: Gate, server: Valkey, lease: bytes | None

@@ -19,7 +19,7 @@ from gateway.limits.limits import LEVELS, OURS, PACKED
 from gateway.limits.quotas import Quotas
 from gateway.store import Store
 from gateway.store.command import Script
-from tests.support.gate import client, records, state
+from tests.support.gate import client, kept, records, state
 from tests.support.valkey import valkey
 from tests.support.waiting import until
 
@@ -38,14 +38,21 @@ def clocked(script: Script) -> Script:
     return Script.of(script.name, script.source.replace(before, after))
 
 
+def amounts(tokens: int, images: int, outcome: str = "ok") -> dict[str, int]:
+    """What a call reserves, or has used, as the scripts read it."""
+    wanted = {"requests": int(outcome != ""), "tokens": tokens, "images": images}
+    return {unit: amount for unit, amount in wanted.items() if amount}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lease:
     """A call in flight."""
 
     expiry: float
+    began: float
     tokens: int
     images: int
-    day: int
+    days: tuple[int, int]  # from whose budgets it took
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,23 @@ class Bucket:
         return Bucket(self.ended + stays, {other: part for other, part in self.held.items() if other != call})
 
 
+@dataclass(frozen=True)
+class Budget:
+    """What is used of a day's budget."""
+
+    used: int = 0
+    day: int = 0
+
+    def on(self, today: int) -> "Budget":
+        """The same on that day: a clock that went back over one midnight leaves it as it is."""
+        if not self.used or self.day < today:
+            return Budget(0, today)
+        return self if self.day <= today + 1 else Budget(self.used, today)
+
+    def more(self, amount: int) -> "Budget":
+        return Budget(max(0, self.used + amount), self.day)
+
+
 @dataclass
 class Model:
     """A model of what the limits should do; times in ms."""
@@ -82,9 +106,8 @@ class Model:
     at: float | None = None
     requests: Bucket = field(default_factory=Bucket)
     tokens: Bucket = field(default_factory=Bucket)
-    day: int = 0
-    tokens_day: int = 0
-    images_day: int = 0
+    tokens_day: Budget = field(default_factory=Budget)
+    images_day: Budget = field(default_factory=Budget)
     leases: dict[str, Lease] = field(default_factory=dict)
     ends: dict[str, str] = field(default_factory=dict)  # outcome by call; "" for void
 
@@ -92,10 +115,8 @@ class Model:
         """The same, with everything drained that drains until then."""
         passed = 0 if self.at is None else max(0, now - self.at)
         requests, tokens = self.requests.drained(passed * 30 / 60_000), self.tokens.drained(passed * 3000 / 60_000)
-        later = replace(self, at=now, requests=requests, tokens=tokens)
-        if (today := int(now // DAY)) > self.day:
-            later = replace(later, day=today, tokens_day=0, images_day=0)
-        return later if later.day <= today + 1 else replace(later, day=today)
+        tokens_day, images_day = self.tokens_day.on(int(now // DAY)), self.images_day.on(int(now // DAY))
+        return replace(self, at=now, requests=requests, tokens=tokens, tokens_day=tokens_day, images_day=images_day)
 
     def visit(self, now: float, renewed: set[str]) -> set[str]:
         """Renew some leases and give up those that have run out; returns these."""
@@ -115,20 +136,20 @@ class Model:
                 self.requests, self.tokens = self.requests.over(call, 0), self.tokens.over(call, 0)
         return lost
 
-    def refused(self, tokens: int, images: int) -> set[int]:
+    def refused(self, tokens: int, images: int) -> set[str]:
         """The limits that are in the way."""
-        over = (
-            self.requests.level + 1 > 5 + 1e-6,
-            tokens > 0 and self.tokens.level + tokens > 3000 + 1e-6,
-            tokens > 0 and self.tokens_day + tokens > 9000,
-            images > 0 and self.images_day + images > 4,
-            len(self.leases) + 1 > 3,
-        )
-        return {number for number, is_over in enumerate(over, 1) if is_over}
+        over = {
+            "requests_per_minute": self.requests.level + 1 > 5 + 1e-6,
+            "tokens_per_minute": tokens > 0 and self.tokens.level + tokens > 3000 + 1e-6,
+            "tokens_per_day": tokens > 0 and self.tokens_day.used + tokens > 9000,
+            "images_per_day": images > 0 and self.images_day.used + images > 4,
+            "concurrent": len(self.leases) + 1 > 3,
+        }
+        return {name for name, is_over in over.items() if is_over}
 
     def keep(self, later: "Model") -> None:
         """Take over levels that were written."""
-        for name in ("at", "requests", "tokens", "day", "tokens_day", "images_day"):
+        for name in ("at", "requests", "tokens", "tokens_day", "images_day"):
             setattr(self, name, getattr(later, name))
 
     def settle(self, call: str, outcome: str, used: tuple[int, int], now: float, began: float) -> None:
@@ -138,9 +159,11 @@ class Model:
         self.ends[call] = outcome
         lease = self.leases.pop(call, None)
         self.keep(self.at_time(now))
-        if self.day == (lease.day if lease else began // DAY + self.day - now // DAY):
-            self.tokens_day = max(0, self.tokens_day + tokens - (lease.tokens if lease else 0))
-            self.images_day = max(0, self.images_day + images - (lease.images if lease else 0))
+        today = began // DAY == now // DAY
+        if self.tokens_day.day == lease.days[0] if lease and lease.tokens else today:
+            self.tokens_day = self.tokens_day.more(tokens - (lease.tokens if lease else 0))
+        if self.images_day.day == lease.days[1] if lease and lease.images else today:
+            self.images_day = self.images_day.more(images - (lease.images if lease else 0))
         if lease:
             self.tokens = self.tokens.over(call, tokens - lease.tokens)
             self.requests = self.requests.over(call, -1 if outcome == "" else 0)
@@ -156,7 +179,7 @@ class Scripts(RuleBasedStateMachine):
         self.server = self.valkey.__enter__()
         self.store = self.runner.run(self._open())
         keys = [key("design", name) for name in KEYS]
-        limits = PACKED((*Quotas.of(CLIENT), LEASE))
+        limits = PACKED((*Quotas.of(CLIENT).columns(), LEASE))
         self.scripts = {script.name: clocked(script).on(keys, limits) for script in (ADMIT, SETTLE, RENEW_AND_REAP)}
         self.model, self.calls = Model(), 0
         self.spent: dict[str, list[float]] = {}  # when each call was admitted, and the tokens it used
@@ -189,20 +212,20 @@ class Scripts(RuleBasedStateMachine):
     @rule(tokens=st.sampled_from([0, 40, 700, 1500, 3000]), images=st.integers(0, 2))
     def admit(self, tokens: int, images: int) -> None:
         call = self._next()
-        levels = LEVELS(self._run("admit", PACKED((call, tokens, images, "w", "m", "x", "r"))))
+        levels = LEVELS(self._run("admit", PACKED((call, amounts(tokens, images), "w", "m", "x", "r"))))
         later = self.model.at_time(self.now)
         refused = later.refused(tokens, images)
         jumped = self.model.at is not None and self.now < self.model.at
-        assert (int(levels.refused) in refused) if refused else not levels.refused
+        assert (levels.refused in refused) if refused else not levels.refused
         if not refused:
             later.requests, later.tokens = later.requests.taken(call, 1), later.tokens.taken(call, tokens)
-            later.tokens_day += tokens
-            later.images_day += images
+            later.tokens_day, later.images_day = later.tokens_day.more(tokens), later.images_day.more(images)
             self.model.leases[call] = Lease(
                 expiry=self.now + LEASE,
                 tokens=tokens,
                 images=images,
-                day=later.day,
+                days=(later.tokens_day.day, later.images_day.day),
+                began=self.now,
             )
             self.spent[call] = [self.now, 0]
         if jumped or not refused:
@@ -231,19 +254,19 @@ class Scripts(RuleBasedStateMachine):
 
     def _settle(self, call: str, outcome: str, tokens: int, images: int, ago: int = 0) -> None:
         began = int(self.now) - ago
-        facts = (call, outcome, "reported", tokens, 0, 0, images, "m", "x", "r", began)
+        facts = (call, outcome, "reported", amounts(tokens, images, outcome), 0, 0, "m", "x", "r", began)
         if lease := self.model.leases.get(call):
             self.spent[call][1] = min(tokens, lease.tokens)  # what it had not reserved is an error of the estimate
         settled = self._run("settle", PACKED(facts))
         assert (call not in self.model.ends) == bool(settled)
-        self.model.settle(call, outcome, (tokens, images), self.now, began)
+        self.model.settle(call, outcome, (tokens, images), self.now, lease.began if lease else began)
 
     @rule(data=st.data())
     def visit(self, data: st.DataObject) -> None:
         """The live workers renew their calls; those of dead ones run out some day."""
         calls = sorted(self.model.leases)
         renewed = data.draw(st.sets(st.sampled_from(calls))) if calls else set()
-        tokens, images, lost, form = self._run("renew_and_reap", *renewed)
+        (tokens, images, _), lost, form = self._run("renew_and_reap", *renewed)
         assert form == OURS
         today = self.model.at_time(self.now)
         ended = dict(self.model.leases)
@@ -251,7 +274,7 @@ class Scripts(RuleBasedStateMachine):
         assert [[b"m", b"x"]] * len(gone) == lost
         for call in gone:
             self.spent[call][1] = ended[call].tokens
-        assert [today.tokens_day, today.images_day] == [tokens, images]
+        assert [today.tokens_day.used, today.images_day.used] == [tokens, images]
 
     @rule(seconds=st.sampled_from([0.001, 0.5, 1, 3, 6, 6, 11, 70, 3600, 86_400, -3600, -259_200]))
     def let_time_pass(self, seconds: float) -> None:
@@ -295,9 +318,12 @@ class Scripts(RuleBasedStateMachine):
         ends = {record["call"]: record["outcome"] for record in records(self.server)}
         assert {call: end for call, end in self.model.ends.items() if end} == ends
         there = state(self.server)
-        for name in ("seen", "at", "day", "tokens_day", "images_day"):
-            if name in there:
+        rows = kept(self.server)
+        for name, known in (("seen", "seen" in there), ("at", "requests_per_minute" in rows)):
+            if known:
                 assert math.isclose(getattr(self.model, name), there[name], abs_tol=1e-6), name
+        for limit, budget in (("tokens_per_day", self.model.tokens_day), ("images_per_day", self.model.images_day)):
+            assert [budget.used, budget.day] == rows.get(limit, [0, 0]) or not (budget.used or rows.get(limit, [0])[0])
         for name in ("requests", "tokens") if "at" in there else ():
             bucket: Bucket = getattr(self.model, name)
             assert math.isclose(bucket.level, there[name], abs_tol=1e-4), name

@@ -9,7 +9,7 @@ import pytest
 from gateway.call import Usage
 from gateway.errors.tree import RateLimited
 from gateway.limits.client_limits import key
-from tests.support.gate import NOTHING, Gate, change, client, gate, leases, pass_time, records, state, used
+from tests.support.gate import NOTHING, Gate, change, client, gate, kept, leases, pass_time, records, state, used
 from tests.support.valkey import Valkey, valkey
 from tests.support.waiting import turns, until
 
@@ -173,6 +173,16 @@ async def test_what_each_end_is_charged(
     assert 0.9 < state(server)["requests"] <= 1
 
 
+async def test_videos_are_charged_and_recorded(one: Gate, server: Valkey) -> None:
+    """L3, A4: of videos that were reserved those count that were made, or all where nobody says; the record names them."""
+    design = client(videos_per_day=10)
+    for usage, outcome in ((Usage(videos=1, source="reported"), "ok"), (NOTHING, "ok"), (NOTHING, "upstream_error")):
+        await (await one.admit(design, videos=3)).settle(usage, outcome)
+    assert 4 == kept(server)["videos_per_day"][0]
+    assert ["1", "3", None] == [record.get("videos") for record in records(server)]
+    assert {("design", "videos_per_day"): 4} == await one.limits.sweep([design])
+
+
 async def test_the_edge_of_the_budget_is_overshot_by_errors_at_most(one: Gate, server: Valkey) -> None:
     """L3: parallel calls at the edge overshoot by no more than the error of each, and no reservation is left over."""
     design = client(tokens_per_minute=10_000)  # nine reservations of 1034
@@ -240,6 +250,6 @@ async def test_redis_itself_will_do() -> None:
 def _yesterday(server: Valkey, call: str) -> None:
     """As if the call had begun a day earlier."""
     script = """local lease = {cmsgpack.unpack(redis.call('HGET', KEYS[1], ARGV[1]))}
-        lease[1] = lease[1] - 86400000
+        lease[2].tokens_per_day = lease[2].tokens_per_day - 1
         redis.call('HSET', KEYS[1], ARGV[1], cmsgpack.pack(unpack(lease)))"""
     server.ask("EVAL", script, 1, key("design", "limits"), call)

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.config.models import Catalogue
 from gateway.config.settings import Settings
+from gateway.limits import key
 from gateway.processes import sweeper
 from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import CollectorRegistry, Metrics
@@ -194,12 +195,12 @@ async def test_what_another_left_is_not_trusted(
 async def test_state_of_another_version_is_logged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rollbacks: one line names the clients of whom something cannot be read; the next comes when they are others."""
     with valkey() as server:
-        server.ask("HSET", "gw:{design}:limits", "state", "of another kind")
+        server.ask("HSET", key("design", "limits"), "state", "of another kind")
         async with sweeping(tmp_path, server.url, monkeypatch) as sweep:
             await until(sweep.lines)
             await rounds(sweep)
             assert 1 == len(sweep.lines())
-            server.ask("HSET", "gw:{quiet}:limits", "state", "too")
+            server.ask("HSET", key("quiet", "limits"), "state", "too")
             await until(lambda: len(sweep.lines()) == 2)
         logged_events = [(line["event"], line["level"], line["clients"], line["of"]) for line in sweep.lines()]
     assert [
@@ -245,7 +246,7 @@ async def test_what_cannot_be_known_is_no_alarm(
         async with sweeping(tmp_path, server.url, monkeypatch) as sweep:
             async with gate(server.url) as one:
                 await one.admit(client())
-            await until(lambda: server.ask("HEXISTS", "gw:{design}:limits", "seen") == 1)
+            await until(lambda: server.ask("HEXISTS", key("design", "limits"), "seen") == 1)
             await rounds(sweep)
         assert [] == sweep.lines()
         assert 0 == sweep.gauge("store_full_ratio", store="state")
