@@ -152,9 +152,7 @@ def create(
     outbound = build_transport(settings) if transport is None else HttpxTransport(transport)
     key = build_key(settings, outbound, intervals)
     metrics = build_metrics(registry, catalogue, vendor_models, clients)
-    if log is None:
-        log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
-        logs.take_over(log, settings.log_level)
+    log = log or build_log(settings, metrics)
     report = reporter(log, metrics)
     memory_budget = MemoryBudget(settings.max_buffered_bytes)
     upstream = build_upstream(settings, outbound, key, metrics, log, backoff_seconds=intervals.backoff_seconds)
@@ -186,6 +184,13 @@ def create(
         vendor_models=vendor_models, memory_budget=memory_budget, state_store=state_store, cache_store=cache_store,
         ledger=ledger, limits=limits, cache=cache, upstream=upstream, pipeline=pipeline,
     ))  # fmt: skip
+
+
+def build_log(settings: Settings, metrics: Metrics) -> logs.Log:
+    """The log of the process, through which libraries log too."""
+    log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
+    logs.take_over(log, settings.log_level)
+    return log
 
 
 def build_metrics(
