@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence  # noqa: TC003  a type of named tuples
+from collections.abc import Mapping, Sequence  # noqa: TC003  a type of named tuples
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:  # calls are made of these
@@ -174,5 +174,8 @@ class Permit(Protocol):
     def charged(self, usage: Usage, outcome: str) -> Usage:
         """What a call that ends so is charged: what its answer said, else an estimate, or nothing."""
 
-    async def settle(self, usage: Usage, outcome: str) -> None:
-        """Give the place back and correct the reservation to what is charged.  Settling twice changes nothing."""
+    async def settle(self, usage: Usage, outcome: str, notes: Mapping[str, str]) -> None:
+        """Give the place back and correct the reservation to what is charged.  Settling twice changes nothing.
+
+        `notes` are further fields of the call's record.
+        """

@@ -12,9 +12,9 @@ import json
 import re
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 
 from gateway.commands import CommandError, WrongUseError
 from gateway.config import Clients, Settings
@@ -40,6 +40,7 @@ class Sum:
     images: int = 0
     estimated: int = 0  # calls whose usage is estimated
     lost: int = 0  # calls that ended with their worker
+    served: Counter[str] = field(default_factory=Counter)  # calls by the model that answered; JSON's rows alone have it
 
     def add(self, record: Record) -> None:
         self.calls += 1
@@ -50,6 +51,8 @@ class Sum:
         self.images += int(record["images"])
         self.estimated += record["usage"] == "estimated"
         self.lost += record["outcome"] == "lost"
+        if served := record.get("served"):
+            self.served[served] += 1
 
 
 def run(settings: Settings, since: str, by: str, form: str) -> int:
@@ -108,11 +111,15 @@ def _day(record: Record) -> str:
     return dt.datetime.fromtimestamp(int(record["at"]) / 1000, dt.UTC).date().isoformat()
 
 
-COLUMNS = tuple(column.name for column in fields(Sum))
+COLUMNS = tuple(column.name for column in fields(Sum) if column.name != "served")
+
+
+def _numbers(row: Sum) -> tuple[int, ...]:
+    return astuple(row)[: len(COLUMNS)]
 
 
 def _table(by: str, sums: Mapping[str, Sum]) -> str:
-    rows = [(by, *COLUMNS), *((name, *(f"{count:,}" for count in astuple(each))) for name, each in sums.items())]
+    rows = [(by, *COLUMNS), *((name, *(f"{count:,}" for count in _numbers(each))) for name, each in sums.items())]
     first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
     cells = ([row[0].ljust(first), *map(str.rjust, row[1:], others)] for row in rows)
     return "".join("  ".join(row) + "\n" for row in cells)
@@ -120,13 +127,17 @@ def _table(by: str, sums: Mapping[str, Sum]) -> str:
 
 def _csv(by: str, sums: Mapping[str, Sum]) -> str:
     text = io.StringIO()
-    rows = ((name, *astuple(each)) for name, each in sums.items())
+    rows = ((name, *_numbers(each)) for name, each in sums.items())
     csv.writer(text, lineterminator="\n").writerows([(by, *COLUMNS), *rows])
     return text.getvalue()
 
 
 def _json(by: str, sums: Mapping[str, Sum]) -> str:
-    rows = [{by: name, **dict(zip(COLUMNS, astuple(each), strict=True))} for name, each in sums.items()]
+    rows = [
+        {by: name, **dict(zip(COLUMNS, _numbers(each), strict=True))}
+        | ({"served": each.served} if by == "model" else {})
+        for name, each in sums.items()
+    ]
     return json.dumps(rows, indent=2) + "\n"
 
 

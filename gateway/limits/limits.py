@@ -186,22 +186,22 @@ class Limits:
         self._counts.limited(error.metadata["client"], error.metadata["limit"])
         return error
 
-    async def _end(self, permit: Permit, charge: Charge, outcome: str) -> None:
+    async def _end(self, permit: Permit, charge: Charge, outcome: str, notes: Mapping[str, str]) -> None:
         client_limits = self._client_limits[permit.call.client.name]
         client_limits.live.discard(permit.id)
         if permit.reservation is not None:
             self._fallback.settle(client_limits.client, permit.reservation, amounts(charge))
         with suppress(StoreUnavailable):
-            await self._settlements.send(self._settlement(permit, charge, outcome))
+            await self._settlements.send(self._settlement(permit, charge, outcome, notes))
 
     def _void(self, permit: Permit) -> None:
         """Settle a call that never began, in case the store has admitted it."""
-        self._settlements.send(self._settlement(permit, Charge(), ""))
+        self._settlements.send(self._settlement(permit, Charge(), "", {}))
 
-    def _settlement(self, permit: Permit, charge: Charge, outcome: str) -> Settlement:
+    def _settlement(self, permit: Permit, charge: Charge, outcome: str, notes: Mapping[str, str]) -> Settlement:
         call = permit.call
         spent = (charge.source, amounts(charge), charge.tokens_in, charge.tokens_out)
-        facts = (permit.id, outcome, *spent, call.model, call.operation.name, call.request_id, permit.at)
+        facts = (permit.id, outcome, *spent, call.model, call.operation.name, call.request_id, permit.at, notes)
         return Settlement(call.client.name, PACKED(facts))
 
     async def _renew_and_reap(self, client_limits: ClientLimits) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """What do the limits grant a call, and what is it charged when it ends?"""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from gateway.call import Call, Kind, Modality, Source, Usage
 from gateway.limits.estimate import Estimate
 from gateway.limits.fallback import LocalReservation
 
+NO_NOTES: Mapping[str, str] = {}
 FREE = frozenset({"cache_hit", "collapsed"})  # whatever usage the answer reports: another call paid for it
 
 
@@ -55,7 +56,7 @@ class Permit:
     id: str
     at: int  # ms, this machine's clock
     estimate: Estimate
-    end: Callable[["Permit", Charge, str], Awaitable[None]]
+    end: Callable[["Permit", Charge, str, Mapping[str, str]], Awaitable[None]]
     reservation: LocalReservation | None = None  # when the store was unavailable
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)  # what is left of the limits, for the caller
     settled: bool = False
@@ -64,10 +65,11 @@ class Permit:
         """The usage that a call with this outcome is charged."""
         return charged(usage, outcome, self.estimate)
 
-    async def settle(self, usage: Usage, outcome: str) -> None:
+    async def settle(self, usage: Usage, outcome: str, notes: Mapping[str, str] = NO_NOTES) -> None:
         """Give the lease back and correct the reservation to what is charged.  Settling twice changes nothing.
 
-        Does not fail with the store: a settlement that it does not take now is sent again later.
+        `notes` are further fields of the record.  Does not fail with the store: a settlement that it does not take now is
+        sent again later.
         """
         if self.settled:
             return
@@ -82,4 +84,4 @@ class Permit:
             videos=usage.videos,
             source=usage.source,
         )
-        await self.end(self, charge, outcome)
+        await self.end(self, charge, outcome, notes)

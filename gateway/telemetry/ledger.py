@@ -5,7 +5,7 @@ line and the settlement of its permit all stand in `Entry.close`.  Nobody else c
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -62,7 +62,7 @@ class Entry:
         """Settle before the caller has the last byte: a caller that calls again at once must find its place free."""
         self.conclude(self.outcome_so_far)
         if self.permit is not None:
-            await self.permit.settle(self.usage, self.outcome)
+            await self.permit.settle(self.usage, self.outcome, self.notes)
 
     def fail(self, error: GatewayError) -> None:
         """The call ends with an error, unless it had ended before."""
@@ -89,6 +89,12 @@ class Entry:
     def outcome_so_far(self) -> str:
         """The outcome if nothing fails any more."""
         return ANSWERED.get(self.cache, "ok") if self.outcome == "lost" else self.outcome
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What the record of the call says beside its cost."""
+        noted = {"served": self.served_model, "upstream_request": self.upstream_request_id}
+        return {name: text for name, text in noted.items() if text}
 
     def first_byte_sent(self) -> None:
         """Record when the first byte of the answer was sent."""
@@ -123,7 +129,7 @@ class Ledger:
         self._count(entry)
         self._write(entry)
         if entry.permit is not None:
-            await entry.permit.settle(entry.usage, entry.outcome)
+            await entry.permit.settle(entry.usage, entry.outcome, entry.notes)
 
     def refused(self, request_id: str, error: GatewayError, address: str | None = None) -> None:
         """Count a call that the HTTP protocol answered itself: it never became a request."""

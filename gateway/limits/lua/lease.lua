@@ -33,8 +33,11 @@ local function lease_of(id)
 end
 
 local ALWAYS = { requests = true, tokens = true, images = true } -- units that every record has, requests as itself
-local function record(id, begun, request, model, method, outcome, source, amounts, tokens_in, tokens_out)
+local function record(id, begun, request, model, method, outcome, source, amounts, tokens_in, tokens_out, notes)
   local others = {}
+  for name, text in pairs(notes or {}) do
+    others[#others + 1], others[#others + 2] = name, text
+  end
   for unit, amount in pairs(amounts) do
     if not ALWAYS[unit] then others[#others + 1], others[#others + 2] = unit, amount end
   end

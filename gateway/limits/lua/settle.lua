@@ -8,10 +8,11 @@
 --
 -- KEYS, ARGV 1   as in state.lua, with which this begins; drain.lua and lease.lua follow
 -- ARGV     2 {call, outcome ("" = void), usage (reported, estimated, none), {unit: amount}, tokens in, tokens out,
---             model, method, request id, ms of admission, where there is no lease}, in MessagePack
+--             model, method, request id, ms of admission, where there is no lease, {field: text, of the record}},
+--             in MessagePack
 -- Returns  1, or 0 when the call was settled before: then nothing has changed
 
-local id, outcome, source, amounts, tokens_in, tokens_out, model, method, request, begun =
+local id, outcome, source, amounts, tokens_in, tokens_out, model, method, request, begun, notes =
   unpack(cmsgpack.unpack(ARGV[2]))
 if ended(id) then
   forget(id)
@@ -45,7 +46,7 @@ end
 
 local reply = redis.pcall("HSET", stored())
 if not failed(reply) and outcome ~= "" then
-  reply = record(id, begun, request, model, method, outcome, source, amounts, tokens_in, tokens_out)
+  reply = record(id, begun, request, model, method, outcome, source, amounts, tokens_in, tokens_out, notes)
 end
 if failed(reply) then -- undo: the settlement will be sent again
   redis.pcall("HSET", limits, "state", state)
