@@ -18,7 +18,7 @@ from gateway.framing import Legible, TooManyObjects, legible, lenient
 
 MANY_BRACES = 50_000  # of which most stand in texts, or somebody sends millions of `{}`
 HOLDS_MEDIA = (b'"source"', b'"redacted_thinking"')  # most histories hold neither, and are not read again
-MAX_DEPTH = 4  # of blocks in blocks: a picture in a document in the result of a tool
+MAX_DEPTH = 2  # of blocks in blocks: a picture in a document in the result of a tool
 CLIENT_TOOL = re.compile(rb'(?:null|"(?:custom|(?:bash|computer|memory|text_editor)_\d+)")?')  # any other runs upstream
 
 

@@ -218,6 +218,8 @@ def test_the_name_of_an_event_counts() -> None:
         ([start(input_tokens=12, output_tokens=1), text("x" * 40), end()], (12, 0, 10), "estimated"),
         ([start(input_tokens=12, output_tokens=1), text("x" * 400), end(output_tokens=0)], (12, 0, 100), "estimated"),
         ([start(input_tokens=12, output_tokens=1), end(output_tokens=0)], (12, 0, 1), "reported"),
+        ([start(input_tokens=12, output_tokens=30), text("x" * 40)], (12, 0, 30), "estimated"),
+        ([start(input_tokens=12), text("x" * 400), end(output_tokens=9), end(output_tokens=0)], (12, 0, 9), "reported"),
         ([start(), text("x" * 40), end()], (0, 0, 10), "estimated"),
         ([start(), text("x" * 40), end(output_tokens=9)], (0, 0, 9), "estimated"),
         ([start(input_tokens=0, output_tokens=0)], (0, 0, 0), "none"),
@@ -344,6 +346,7 @@ def test_very_large_answers() -> None:
             meter.see(Event(b"", crowded[:-2]))
     long = metered(message(content=[{"type": "text", "text": "x" * MIB}]))
     assert (MIB // 4, True) == (long.usage.tokens_out, long.storable)
+    assert not metered(message(content=[{"type": "text", "text": "x:" * 2 * MIB}])).storable  # more than is searched
 
 
 def test_errors_of_a_count() -> None:
