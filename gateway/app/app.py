@@ -155,8 +155,7 @@ def create(
     if log is None:
         log = logs.Log(settings.log_level, on_drop=metrics.child(metrics.dropped, "log lines").inc)
         logs.take_over(log, settings.log_level)
-    report = reporter(log, metrics)
-    memory_budget = MemoryBudget(settings.max_buffered_bytes)
+    report, memory_budget = reporter(log, metrics), MemoryBudget(settings.max_buffered_bytes)
     upstream = build_upstream(settings, outbound, key, metrics, log, backoff_seconds=intervals.backoff_seconds)
     ledger, timeout = Ledger(metrics, log), intervals.store_timeout_seconds
     state_store = watched_store(settings.redis_url or NOWHERE, "state", metrics, log, timeout=timeout)
