@@ -68,7 +68,7 @@ class Permit:
     async def settle(self, usage: Usage, outcome: str, notes: Mapping[str, str] = NO_NOTES) -> None:
         """Give the lease back and correct the reservation to what is charged.  Settling twice changes nothing.
 
-        `notes` are further fields of the record.  Does not fail with the store: a settlement that it does not take now is
+        `notes` are further fields of the record.  Does not fail with the store: what it does not take now is
         sent again later.
         """
         if self.settled:

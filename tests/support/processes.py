@@ -86,7 +86,7 @@ class Serve:
         lines = self._output.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
-    def event(self, name: str, seconds: float = 10) -> dict[str, Any]:
+    def event(self, name: str, seconds: float = 20) -> dict[str, Any]:
         """Wait for the event's first line.  Fails at once when the gateway has ended without it."""
 
         def look() -> dict[str, Any] | None:
