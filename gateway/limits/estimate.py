@@ -40,7 +40,8 @@ def estimate(call: Call, catalogue: Catalogue) -> Estimate:
     match call.operation.bills:
         case "tokens":
             pictures = demand.generates and (demand.image_output or demand.unread or model.makes_pictures)
-            return Estimate(input_of(demand, model), output_of(demand, model), answers_of(demand, model) * pictures)
+            images = answers_of(demand, model) * pictures
+            return Estimate(input_of(demand, model), output_of(demand, model), images, demand.videos)
         case "request":
             return Estimate(images=answers_of(demand, model) * (demand.image_output or model.kind == "image"))
         case "task":

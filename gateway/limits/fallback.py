@@ -66,8 +66,10 @@ class Budget:
 
 @dataclass(slots=True)
 class Taken:
-    """The counters of one client in this worker, by limit."""
+    """One client in this worker: its share of the limits, and the counters, by limit."""
 
+    client: Client
+    quotas: Quotas
     at: float
     buckets: defaultdict[str, Bucket] = field(default_factory=lambda: defaultdict(Bucket))
     budgets: defaultdict[str, Budget] = field(default_factory=lambda: defaultdict(Budget))
@@ -95,60 +97,62 @@ class FallbackLimiter:
 
     def admit(self, client: Client, estimate: Estimate, in_flight: int) -> LocalReservation:
         """Take from this worker's share of every limit, or from none.  Raises `RateLimited`."""
-        quotas = Quotas.of(client, self._parts)
-        amounts, taken = quotas.reserved(estimate), self._drained(client, quotas)
+        taken = self._drained(client)
+        amounts = taken.quotas.reserved(estimate)
         waits = [
             (wait if row.limit.kind != "rate" else over * MINUTE / row.amount, row.limit)
-            for row, level, wait in self._levels(quotas, taken, in_flight)
+            for row, level, wait in self._levels(taken, in_flight)
             if row.amount and (more := amounts.get(row.limit.unit, 0)) and (over := level + more - row.size) > 1e-6
         ]
         if waits:
             seconds, limit = max(waits, key=lambda wait: wait[0])
             raise refusal(client, limit, seconds)
-        return _took(quotas, amounts, taken)
+        return _took(amounts, taken)
 
     def settle(self, client: Client, reservation: LocalReservation, used: Mapping[str, int]) -> None:
         """Correct a reservation to the usage, by unit; `client` is its current entry in the clients file."""
-        quotas = Quotas.of(client, self._parts)
-        taken = self._drained(client, quotas)
-        for limit, amount, _ in quotas.rates:
+        taken = self._drained(client)
+        for limit, amount, _ in taken.quotas.rates:
             more, bucket = _more(limit, reservation, used), taken.buckets[limit.name]
             own = bucket.release(*reservation.shares[limit.name], reservation.begun)
             if more < 0:
                 bucket.level = max(0, bucket.level - min(-more, own))
             elif amount:
                 bucket.level += more
-        for limit, _, _ in quotas.budgets:
+        for limit, _, _ in taken.quotas.budgets:
             budget = taken.budgets[limit.name]
             if budget.period == reservation.periods[limit.name]:
                 budget.level = max(0, budget.level + _more(limit, reservation, used))
 
-    def _drained(self, client: Client, quotas: Quotas) -> Taken:
+    def _drained(self, client: Client) -> Taken:
         """The client's counters, less what has drained since."""
-        now, wall = self._clock(), self._wall()
-        taken = self._clients.setdefault(client.name, Taken(now))
+        now, wall, taken = self._clock(), self._wall(), self._clients.get(client.name)
+        if taken is None:
+            taken = self._clients[client.name] = Taken(client, Quotas.of(client, self._parts), now)
+        elif taken.client is not client:  # the clients file has changed
+            taken.client, taken.quotas = client, Quotas.of(client, self._parts)
         passed, taken.at = now - taken.at, now
-        for limit, amount, _ in quotas.rates:
+        for limit, amount, _ in taken.quotas.rates:
             taken.buckets[limit.name].drain(now, passed * amount / MINUTE)
-        for limit, _, _ in quotas.budgets:
+        for limit, _, _ in taken.quotas.budgets:
             taken.budgets[limit.name].turn(period_of(limit.window, wall))
         return taken
 
-    def _levels(self, quotas: Quotas, taken: Taken, in_flight: int) -> Iterator[tuple[Quota, float, float]]:
+    def _levels(self, taken: Taken, in_flight: int) -> Iterator[tuple[Quota, float, float]]:
         """Of each limit what is used, and in how many seconds it is free, where that is known beforehand."""
-        yield from ((row, taken.buckets[row.limit.name].level, 0) for row in quotas.rates)
-        for row in quotas.budgets:
+        yield from ((row, taken.buckets[row.limit.name].level, 0) for row in taken.quotas.rates)
+        for row in taken.quotas.budgets:
             budget = taken.budgets[row.limit.name]
             yield row, budget.level, ends(row.limit.window, budget.period) - self._wall()
-        yield quotas.concurrency, in_flight, 1
+        yield taken.quotas.concurrency, in_flight, 1
 
 
-def _took(quotas: Quotas, amounts: Mapping[str, int], taken: Taken) -> LocalReservation:
+def _took(amounts: Mapping[str, int], taken: Taken) -> LocalReservation:
     shares = {}
-    for limit, amount, _ in quotas.rates:
+    for limit, amount, _ in taken.quotas.rates:
         took = amounts.get(limit.unit, 0) if amount else 0
         shares[limit.name] = (took, taken.buckets[limit.name].take(took))
-    for limit, _, _ in quotas.budgets:
+    for limit, _, _ in taken.quotas.budgets:
         taken.budgets[limit.name].level += amounts.get(limit.unit, 0)
     periods = {name: budget.period for name, budget in taken.budgets.items()}
     return LocalReservation(begun=taken.at, amounts=amounts, shares=shares, periods=periods)
