@@ -54,12 +54,13 @@ def router(*, ready: Callable[[], bool], degraded: Callable[[], Mapping[str, str
 
 
 def stamped(scope: Scope, send: Send) -> Send:
-    """A `send` that adds the `x-request-id` header, as every answer to a call has it."""
-    line = (b"x-request-id", Request.of(scope).request_id.encode())
+    """A `send` that adds the request's id, as every answer to a call has it."""
+    request_id = Request.of(scope).request_id.encode()
+    lines = [(b"x-request-id", request_id), (b"request-id", request_id)]
 
     async def stamp(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            message["headers"].append(line)
+            message["headers"].extend(lines)
         await send(message)
 
     return stamp

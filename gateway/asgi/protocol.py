@@ -292,6 +292,7 @@ class GatewayProtocol(HttpToolsProtocol):
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
             (b"x-request-id", request_id.encode()),
+            (b"request-id", request_id.encode()),
             *error.headers,
         ]
         head = b"".join(b"%s: %s\r\n" % line for line in lines)

@@ -20,6 +20,7 @@ _NAME = re.compile(rb'[ \t\r\n]*+("(?:[^"\\]|\\.)*+")[ \t\r\n]*+:[ \t\r\n]*+')
 _NEXT = re.compile(rb"[ \t\r\n]*+[,}]")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+\[\]-]{0,127}")
 
+MAX_MEMBERS = 1000
 NO_OBJECT = "The body is not one JSON object in UTF-8. Send {...} with nothing before or behind it."
 
 
@@ -31,6 +32,8 @@ def members_of(body: bytes) -> Mapping[str, Raw]:
         text, members = _decoded(body)
     except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError):
         raise BadRequest(NO_OBJECT) from None
+    if len(members) > MAX_MEMBERS:
+        raise BadRequest(f"The body has more than {MAX_MEMBERS} members. No API has as many.")
     if not _stand_once(text, members):
         raise BadRequest("A member stands twice in the body, so that two readers could read two things. Send it once.")
     return members

@@ -27,9 +27,14 @@ class MissingOperations:
 
     def learn(self, operation: Operation, error: UpstreamRefused) -> None:
         """Raises `RouteUnknown` where the error says that the upstream has no such operation."""
-        if operation.optional and error.fault.status in NOT_THERE and error.fault.kind != "model":
+        if operation.optional and error.fault.status in NOT_THERE and not _of_the_model(error):
             self._until[operation.name] = self._clock() + self._seconds
             raise _missing(operation) from None
+
+
+def _of_the_model(error: UpstreamRefused) -> bool:
+    """Whether a model is missing: Anthropic's own 404 says no more of it, and the relay's for a route is OpenAI's."""
+    return error.fault.kind == "model" or (error.fault.status == 404 and error.fault.shape == "anthropic")
 
 
 def _missing(operation: Operation) -> RouteUnknown:

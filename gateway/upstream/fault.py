@@ -78,7 +78,7 @@ def fault_of(
         retry_after=_seconds(retry_after, cause),
         should_retry=should_retry if should_retry in {"true", "false"} else "",
         retry_header=retry_after if _RETRY_AFTER.fullmatch(retry_after) else "",
-        shape=_shape(parsed, status) if clean is plain and not cause.quoted else "",
+        shape=_shape(parsed, status, quoted=cause.quoted) if clean is plain else "",
         body=body,
     )
 
@@ -145,10 +145,11 @@ def _plain_text(content_type: str, body: bytes, parsed: Any) -> str:
     return text if is_words and "\ufffd" not in text and text.replace("\n", " ").isprintable() else ""
 
 
-def _shape(parsed: Any, status: int) -> ShapeName:
+def _shape(parsed: Any, status: int, *, quoted: bool) -> ShapeName:
+    """Whose the body is; `quoted`: Google's holds another error, which its callers are shown instead."""
     match parsed:
         case {"error": {"code": int() as code, "message": str(), "status": str() as word}}:
-            return "google" if code == status and word else ""
+            return "google" if code == status and word and not quoted else ""
         case {"type": "error", "error": {"type": str(), "message": str()}}:
             return "anthropic"
         case {"error": {"message": str(), "type": _}}:
