@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 
-from benchmarks.cases import EVENT_SECONDS, EVENTS
+from benchmarks.cases import CHAT_ROUTE, EVENT_SECONDS, EVENTS, MESSAGES_ROUTE
 
 ANSWER: dict[str, Any] = {"candidates": [{"content": {"parts": [{"text": "x" * 400}]}}]}
 WRITTEN = b'{"candidates":[{"content":{"parts":[{"text":"' + b"x" * 400 + b'"}]}}]}'
@@ -23,6 +23,17 @@ async def events() -> AsyncIterator[bytes]:
     for _ in range(EVENTS):
         yield EVENT
         await asyncio.sleep(EVENT_SECONDS)
+
+
+@plain.post(CHAT_ROUTE)
+@quick.post(CHAT_ROUTE)
+@plain.post(MESSAGES_ROUTE)
+@quick.post(MESSAGES_ROUTE)
+async def other(request: Request) -> Response:
+    """Answer in one piece or with events, as the body asks."""
+    if b'"stream": true' in await request.body():
+        return StreamingResponse(events(), media_type="text/event-stream")
+    return Response(WRITTEN, media_type="application/json")
 
 
 @plain.post("/v1beta/models/{model}:streamGenerateContent")

@@ -43,7 +43,7 @@ class Reader(asyncio.Protocol):
         if not self._received.endswith(END):
             return
         self._seconds.append(time.perf_counter() - self._asked)
-        self._whole = self._received.startswith(b"HTTP/1.1 200") and self._received.count(b"data:") == EVENTS
+        self._whole = self._received.startswith(b"HTTP/1.1 200") and self._received.count(b"data: {") == EVENTS
         if self._whole and time.perf_counter() < self._stop_at:
             self._ask()
         else:

@@ -13,12 +13,22 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks.cases import Case
+from benchmarks.cases import CHAT_ROUTE, MESSAGES_ROUTE, Case
 from benchmarks.processes import answers, free_port, process
 from benchmarks.targets import ROOT
 
 USAGE = {"promptTokenCount": 20, "candidatesTokenCount": 90, "totalTokenCount": 110}
 PICTURE = {"mimeType": "image/png", "data": base64.b64encode(secrets.token_bytes(2_100_000)).decode()}
+CHAT = {
+    "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-5-mini",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "x" * 400}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 20, "completion_tokens": 90, "total_tokens": 110},
+}  # fmt: skip
+MESSAGE = {
+    "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "stop_sequence": None,
+    "content": [{"type": "text", "text": "x" * 400}], "stop_reason": "end_turn",
+    "usage": {"input_tokens": 20, "output_tokens": 90},
+}  # fmt: skip
 PARTS = {"gemini-2.5-flash": {"text": "x" * 400}, "gemini-2.5-flash-image": {"inlineData": PICTURE}}
 CA, CERTIFICATE, SECRET = "ca.pem", "upstream.pem", "upstream.key"
 
@@ -45,6 +55,8 @@ def files(folder: Path, *, tls: bool) -> Iterator[int]:
     for model, part in PARTS.items():
         answer = {"candidates": [{"content": {"parts": [part]}, "finishReason": "STOP"}], "usageMetadata": USAGE}
         (folder / f"{model}.json").write_text(json.dumps(answer))
+    (folder / "chat.json").write_text(json.dumps(CHAT))
+    (folder / "message.json").write_text(json.dumps(MESSAGE))
     keys = f"ssl_certificate {folder / CERTIFICATE}; ssl_certificate_key {folder / SECRET};"
     (folder / "nginx.conf").write_text(f"""
         daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
@@ -53,6 +65,8 @@ def files(folder: Path, *, tls: bool) -> Iterator[int]:
           client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
           uwsgi_temp_path {folder}; scgi_temp_path {folder}; client_body_buffer_size 8m;
           server {{ listen 127.0.0.1:{port} {"ssl" * tls}; {keys * tls} root {folder}; error_page 405 =200 $uri;
+            location = {CHAT_ROUTE} {{ rewrite ^ /chat.json break; }}
+            location = {MESSAGES_ROUTE} {{ rewrite ^ /message.json break; }}
             location ~ ^/v1beta/models/(?<model>[a-z0-9.-]+):generateContent$ {{ rewrite ^ /$model.json break; }} }} }}""")
     folder.chmod(0o755)  # nginx's worker is another user
     with process(
