@@ -267,11 +267,11 @@ async def test_every_address_of_a_name_is_tried() -> None:
     async with await asyncio.start_server(serve, "127.0.0.3", 0) as server:
         port = server.sockets[0].getsockname()[1]
         connection = NamedConnection(names=Names(addresses), host="store.invalid", port=port, **PLAIN)
-        await connection.connect()
+        await connection.connect()  # type: ignore[no-untyped-call]
         await connection.disconnect()
     assert ["127.0.0.3"] == reached
     with pytest.raises(RedisError, match=r"store\.invalid"):
-        await connection.connect()
+        await connection.connect()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
