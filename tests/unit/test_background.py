@@ -55,14 +55,14 @@ async def test_work_that_went_well_for_long_begins_again_at_once() -> None:
 
     async def fail() -> None:
         began.append(time.monotonic())
-        if len(began) == 5:
-            await asyncio.sleep(0.3)  # it works
-        if len(began) < 7:
+        if len(began) == 8:
+            await asyncio.sleep(0.6)  # the time for which it works
+        if len(began) < 9:
             raise Flaw
 
-    await supervised("a task", fail, lambda *_: None, first_seconds=0.01, longest_seconds=0.2)
-    pauses = [late - early for early, late in pairwise(began)]
-    assert pauses[4] - 0.3 < pauses[3]
+    await supervised("a task", fail, lambda *_: None, first_seconds=0.01, longest_seconds=0.5)
+    *_, before, after = [late - early for early, late in pairwise(began)]
+    assert after - 0.6 < before
 
 
 async def test_a_process_without_a_log_tells_its_loop() -> None:
@@ -75,7 +75,7 @@ async def test_a_process_without_a_log_tells_its_loop() -> None:
 
     async with Background() as tasks:
         await asyncio.wait([tasks.start("once", fail())])
-        await asyncio.sleep(0)
+        await turns()
     assert [("once has failed", Flaw)] == [(one["message"], type(one["exception"])) for one in said]
 
 
