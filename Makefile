@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 COOLDOWN ?= $(shell date -u -d '7 days ago' +%Y-%m-%dT00:00:00Z)
 
-.PHONY: install run test lint bench lock clean help
+.PHONY: install run test coverage lint bench lock clean help
 
 help:            ## list the commands
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -24,6 +24,12 @@ run: install     ## start the gateway; with no upstream key, on the sandbox
 
 test: install    ## run the whole suite
 	$(BIN)/python -m pytest -n 3
+
+coverage: install  ## run it traced, and fail where less of the package is covered than pyproject.toml asks
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n 3 --timeout 180
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 lint: install    ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -53,10 +53,6 @@ class MetricFile(MmapedDict):
             self.held.remove(self)
         return self not in self.held
 
-    def close(self) -> None:
-        self.cells.release()
-        self._m.close()
-
     def _take(self, pages: mmap.mmap) -> None:
         self._m, self.cells = pages, memoryview(pages).cast("d")
 
@@ -145,7 +141,7 @@ def allocate(descriptor: int, size: int) -> None:
     """Give a file its room now.  Raises `OSError` where there is none."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
-    else:  # macOS
+    else:  # pragma: no cover - macOS
         length = os.fstat(descriptor).st_size
         os.pwrite(descriptor, bytes(size - length), length)
 

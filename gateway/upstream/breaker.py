@@ -46,7 +46,7 @@ class Breaker:
             if not failed:
                 self._open_seconds = 0.0
                 self._calls.clear()
-            elif now >= self._open_until - self._open_seconds:
+            else:
                 self._trip(now)
             return
         self._calls.append((now, failed))

@@ -128,8 +128,9 @@ class Upstream:
 
     async def _persist(self, call: Call, attempts: Attempts, memory: MemoryLease) -> tuple[Answer, Fault | None]:
         """Attempt until there is an answer or a failure that is final."""
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            unreachable, fault = False, None
+        attempt = 0
+        while True:
+            attempt, unreachable, fault = attempt + 1, False, None
             try:
                 answer = await self._attempt(call, attempts, memory)
             except UpstreamUnreachable:

@@ -165,6 +165,19 @@ async def test_a_list_that_is_none(tmp_path: Path, state: Valkey, body: bytes) -
     assert "upstream_broke" == entry["outcome"]
 
 
+async def test_a_list_that_does_not_come(tmp_path: Path, state: Valkey) -> None:
+    """U2: a list is waited for as long as any call, and is then a 504."""
+    hanging = saying(b"", pause=20)
+    async with (
+        wire(hanging) as heard,
+        running(tmp_path, heard.url, redis_url=state.url, call_timeout_seconds=0.3) as gateway,
+    ):
+        response = await gateway.http.get(LIST)
+        entry = await gateway.entry()
+    assert (504, "UPSTREAM_TIMEOUT") == (response.status_code, response.json()["error"]["details"][0]["reason"])
+    assert "upstream_timeout" == entry["outcome"]
+
+
 async def test_a_list_without_end(tmp_path: Path, state: Valkey) -> None:
     """U2: an upstream whose pages never end is asked a bounded number of times."""
     endless = saying(answer(b'{"models": [], "nextPageToken": "&more=x y"}'), close=False)

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.gateway import TEXT, running
+from tests.support.gateway import STREAM, TEXT, running
 from tests.support.served import Served, memory
-from tests.support.wire import Play, answer, wire
+from tests.support.wire import Play, answer, chunked, saying, wire
 
 GOOD = b'{"candidates":[{"content":{"parts":[{"text":"hi"}]},"finishReason":"STOP"}],"usageMetadata":{"totalTokenCount":3}}'
 SIZE = len(GOOD)
@@ -119,3 +119,36 @@ async def test_an_answer_that_is_encoded_all_the_same(tmp_path: Path, coding: st
     async with wire(playing({"it": encoded})) as upstream, running(tmp_path, upstream.url) as gateway:
         response = await gateway.http.post(named(0), json=TEXT)
     assert (200, GOOD) == (response.status_code, response.content)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [("gzip", b"no gzip at all"), ("gzip", gzip.compress(GOOD)[:-9]), ("deflate", gzip.compress(GOOD)), ("br", GOOD)],
+)
+async def test_an_encoding_that_cannot_be_undone(tmp_path: Path, coding: str, body: bytes) -> None:
+    """U8: garbage, half of it, and a coding that nobody asked for are a 502: no caller gets bytes it cannot read."""
+    encoded = answer(body, more=f"content-encoding: {coding}\r\n")
+    async with wire(playing({"it": encoded})) as upstream, running(tmp_path, upstream.url) as gateway:
+        response = await gateway.http.post(named(0), json=TEXT)
+    assert (502, "UPSTREAM_BROKE") == (response.status_code, response.json()["error"]["details"][0]["reason"])
+
+
+async def test_an_encoded_stream_passes_byte_by_byte(tmp_path: Path) -> None:
+    """U8: bytes that say nothing yet, such as the head of a gzip stream, do not end it."""
+    packed = gzip.compress(b"data: %b\n\n" % GOOD)
+    head, *pieces = chunked(*(packed[at : at + 1] for at in range(len(packed))))
+    head = head[:-2] + b"content-encoding: gzip\r\n\r\n"
+    async with wire(saying(head, *pieces, close=False)) as upstream, running(tmp_path, upstream.url) as gateway:
+        response = await gateway.http.post(STREAM, json=TEXT)
+    assert (200, b"data: %b\n\n" % GOOD) == (response.status_code, response.content)
+
+
+LONG = b'{"error":{"code":400,"message":"%b","status":"INVALID_ARGUMENT","details":[]}}' % (b"no " * 60_000)
+
+
+async def test_a_long_error_comes_whole(tmp_path: Path) -> None:
+    """U9: the upstream's own words reach the caller to the last byte, also where they take more than one write."""
+    long = answer(LONG, status="400 Bad Request")
+    async with wire(playing({"it": long})) as upstream, running(tmp_path, upstream.url) as gateway:
+        response = await gateway.http.post(named(0), json=TEXT)
+    assert (400, LONG) == (response.status_code, response.content)

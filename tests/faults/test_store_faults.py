@@ -14,12 +14,13 @@ import pytest
 import uvloop
 from cryptography import x509
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
 
 from gateway.config.store_url import StoreUrl
 from gateway.store import Store
 from gateway.store.command import StoreUnavailable
-from gateway.store.names import Names
-from gateway.store.nodes import SingleNode
+from gateway.store.names import NamedConnection, Names
+from gateway.store.nodes import PLAIN, SingleNode
 from gateway.store.reasons import reason
 from tests.support.valkey import Valkey, free_port, valkey
 from tests.support.waiting import until
@@ -232,6 +233,45 @@ def test_a_name_is_looked_up_once_at_a_time(run: Callable[[Any], None]) -> None:
         assert [] == complaints
 
     run(look())
+
+
+async def test_a_lookup_in_flight_ends_with_its_store() -> None:
+    """R5: a store that is closed while its name is looked up leaves nothing behind."""
+    asked = asyncio.Event()
+
+    async def endlessly(*_: Any, **__: Any) -> list[Any]:
+        asked.set()
+        await asyncio.Event().wait()
+        return []
+
+    names = Names(endlessly)
+    finding = asyncio.create_task(names.find("slow.invalid"))
+    await asked.wait()
+    await names.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await finding
+    assert {asyncio.current_task()} == asyncio.all_tasks()
+
+
+async def test_every_address_of_a_name_is_tried() -> None:
+    """R5: a store whose name has several addresses is reached by the first that answers; by none is an error."""
+    reached: list[str] = []
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.append(writer.get_extra_info("sockname")[0])
+        writer.close()
+
+    async def addresses(*_: Any, **__: Any) -> list[Any]:
+        return [(0, 0, 0, "", (f"127.0.0.{last}", 0)) for last in (2, 3, 4)]
+
+    async with await asyncio.start_server(serve, "127.0.0.3", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        connection = NamedConnection(names=Names(addresses), host="store.invalid", port=port, **PLAIN)
+        await connection.connect()  # type: ignore[no-untyped-call]
+        await connection.disconnect()
+    assert ["127.0.0.3"] == reached
+    with pytest.raises(RedisError, match=r"store\.invalid"):
+        await connection.connect()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])

@@ -25,6 +25,12 @@ sys.exit(serve(load(), sandbox=sys.argv[1] == "True", worker_argv=workers, notic
 """
 
 
+def bare_environment() -> dict[str, str]:
+    """What any program needs, and what a traced suite says to the processes it starts; no setting, nothing else."""
+    traced = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return {"PATH": "/usr/bin:/bin", **traced}
+
+
 def is_running(pid: int) -> bool:
     """Tell whether the process exists and is not a zombie."""
     try:

@@ -49,6 +49,36 @@ async def test_work_begins_again_ever_later() -> None:
     ]
 
 
+async def test_work_that_went_well_for_long_begins_again_at_once() -> None:
+    """M10: a failure after a long good time is the first one again, whatever went before it."""
+    began: list[float] = []
+
+    async def fail() -> None:
+        began.append(time.monotonic())
+        if len(began) == 8:
+            await asyncio.sleep(0.6)  # the time for which it works
+        if len(began) < 9:
+            raise Flaw
+
+    await supervised("a task", fail, lambda *_: None, first_seconds=0.01, longest_seconds=0.5)
+    *_, before, after = [late - early for early, late in pairwise(began)]
+    assert after - 0.6 < before
+
+
+async def test_a_process_without_a_log_tells_its_loop() -> None:
+    """M10: where nobody else reports a failure the loop's own handler does."""
+    said: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+
+    async def fail() -> None:
+        raise Flaw
+
+    async with Background() as tasks:
+        await asyncio.wait([tasks.start("once", fail())])
+        await turns()
+    assert [("once has failed", Flaw)] == [(one["message"], type(one["exception"])) for one in said]
+
+
 async def test_a_failure_of_what_runs_once_is_reported_and_all_ends_with_the_owner() -> None:
     """M10: nothing fails in silence and nothing outlives its owner, whose end waits for it."""
     failures: Failures = []

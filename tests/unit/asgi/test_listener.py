@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.asgi import response
 from gateway.asgi.protocol import GatewayProtocol
 from tests.support.gateway import GENERATE, Gateway, Upstream, running
 from tests.support.valkey import Valkey
@@ -178,3 +179,21 @@ async def test_a_length_of_many_digits(gateway: Gateway, length: bytes, status: 
         answered = await reader.readline()
     writer.close()
     assert answered.startswith(b"HTTP/1.1 %d " % status)
+
+
+async def test_a_body_that_came_with_its_head_has_the_same_limit(
+    tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D7: a chunked body that is too large is refused also where all of it is there at once."""
+    monkeypatch.setattr(response, "DISCARD_SECONDS", 0.2)
+    async with running(tmp_path, upstream.url, max_body_bytes=10) as gateway:
+        keyed = f"x-goog-api-key: {gateway.key}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n".encode()
+        received = await exchanged(gateway, KEYED + keyed + b"b\r\n" + b" " * 11 + b"\r\n0\r\n\r\n")
+    assert (413, "BODY_TOO_LARGE") == parsed(received)[:2]
+
+
+async def test_a_body_that_is_not_wanted_is_not_waited_for(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D7: who is refused and never sends the rest of a body is answered, and closed after a while."""
+    monkeypatch.setattr(response, "DISCARD_SECONDS", 0.2)
+    received = await exchanged(gateway, KEYED + b"x-goog-api-key: wrong\r\ncontent-length: 100\r\n\r\n{", seconds=10)
+    assert 401 == parsed(received)[0]

@@ -9,6 +9,7 @@ from gateway.commands import check
 from gateway.config.settings import Settings
 from tests.support.gateway import UPSTREAM_KEY, Upstream
 from tests.support.valkey import Valkey
+from tests.support.wire import answer, saying, wire
 
 GONE = "unix:///nonexistent/socket"
 
@@ -66,3 +67,18 @@ async def test_what_is_broken_is_red(
     assert (1, 4, [red]) == (status, len(lines), [line.split()[1] for line in reds])
     assert advice in reds[0]
     assert UPSTREAM_KEY not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [("407 Proxy Authentication Required", "GATEWAY_UPSTREAM_PROXY"), ("404 Not Found", "is it the right address?")],
+)
+async def test_an_address_that_is_no_upstream(
+    good: dict[str, object], capsys: pytest.CaptureFixture[str], status: str, advice: str
+) -> None:
+    """X3: whoever answers in the upstream's place is named with what to look at."""
+    async with wire(saying(answer(b"{}", status=status))) as other:
+        ended, lines = await checked({**good, "upstream_url": other.url}, capsys)
+    assert 1 == ended
+    assert lines[3].startswith("RED")
+    assert advice in lines[3]

@@ -1,13 +1,15 @@
 """The command line, and the commands that edit the clients file."""
 
 import datetime as dt
+import signal
 import subprocess
 import sys
 import tomllib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,8 @@ from gateway.cli import main
 from gateway.commands import CommandError
 from gateway.commands.clients import add, revoke, rotate
 from gateway.config.clients import Clients, hash_key, well_formed
+from tests.support.valkey import free_port
+from tests.support.waiting import wait_until
 
 GATEWAY = (sys.executable, "-m", "gateway")
 WAIT_SECONDS = 60
@@ -336,6 +340,40 @@ def test_help_of_every_command_has_an_example(capsys: pytest.CaptureFixture[str]
 
     assert 0 == end.value.code
     assert (f"  tokenhot-gateway {line}" if line else "GATEWAY_ variables") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "http", "\u0661"])
+def test_a_port_is_a_number(capsys: pytest.CaptureFixture[str], port: str) -> None:
+    """X3: a port that cannot be one is refused with exit status 2, and named."""
+    with pytest.raises(SystemExit) as end:
+        main(["sandbox", f"--port={port}"])
+
+    assert 2 == end.value.code
+    assert f"{port!r} is not a port" in capsys.readouterr().err
+
+
+def test_the_sandbox_stands_alone() -> None:
+    """`sandbox` prints its key and answers to it; Ctrl-C ends it as shells expect; a port that is taken is one line."""
+    port = free_port()
+    argv = [*GATEWAY, "sandbox", "--port", str(port), "--key", "sk-mine"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sandbox:
+        url, headers = f"http://127.0.0.1:{port}/v1beta/models", {"authorization": "Bearer sk-mine"}
+        answer = wait_until(lambda: answered(url, headers), WAIT_SECONDS)
+        second = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS)
+        sandbox.send_signal(signal.SIGINT)
+        output, problems = sandbox.communicate(timeout=WAIT_SECONDS)
+
+    assert 200 == answer.status_code
+    assert ("The sandbox takes `authorization: Bearer sk-mine`.\n", "", 130) == (output, problems, sandbox.returncode)
+    assert 1 == second.returncode
+    assert f"tokenhot-gateway: cannot listen on 127.0.0.1 port {port}: Address already in use\n" == second.stderr
+
+
+def answered(url: str, headers: dict[str, str]) -> httpx.Response | None:
+    """What answers there, if anything does."""
+    with suppress(httpx.ConnectError):
+        return httpx.get(url, headers=headers, trust_env=False)
+    return None
 
 
 def test_it_runs_as_a_module(lived_in: Path) -> None:

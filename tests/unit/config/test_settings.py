@@ -146,6 +146,7 @@ def test_a_stranger_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> No
                 "https://h h",
                 "https://h\n",
                 "https://h:x",
+                "https://[::1",
                 "https://h:0",
                 "https://h:65536",
                 "https://h:",

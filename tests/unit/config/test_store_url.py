@@ -11,6 +11,7 @@ import pytest
 from gateway.config.settings import SettingsError, load
 from gateway.config.store_url import StoreUrl, member
 from gateway.store import Store
+from tests.support.processes import bare_environment
 from tests.support.valkey import Valkey
 from tests.unit.upstream.test_tls import signed
 
@@ -134,7 +135,7 @@ def test_commands_end_with_status_2(tmp_path: Path, command: str, query: str) ->
     """Interface: a bad value is refused at start with one clear line and exit status 2."""
     ended = subprocess.run(
         [sys.executable, "-m", "gateway", command],
-        env={"GATEWAY_REDIS_URL": f"redis://:{SECRET}@127.0.0.1:1/0?{query}", "PATH": "/usr/bin:/bin"},
+        env=bare_environment() | {"GATEWAY_REDIS_URL": f"redis://:{SECRET}@127.0.0.1:1/0?{query}"},
         cwd=tmp_path,
         capture_output=True,
         text=True,

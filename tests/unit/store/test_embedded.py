@@ -265,3 +265,39 @@ async def test_a_command_starts_the_servers_for_its_duration(tmp_path: Path) -> 
             async with Embedded(tmp_path):
                 pass
     wait_until(lambda: not is_running(pid), 1)
+
+
+async def test_a_command_that_cannot_use_the_folder_says_so(tmp_path: Path) -> None:
+    """X4: a lock that is no longer a file of ours is one clear error for a command, and the gateway goes on."""
+    async with Embedded(tmp_path) as stores:
+        (tmp_path / "users").unlink()
+        (tmp_path / "users").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(StoreError, match="cannot use"):
+            async with borrow(tmp_path):
+                pass
+        assert await process_of(stores.state_url)
+
+
+async def test_no_place_for_sockets_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """X4: where every path is too long for a socket it is said which setting helps."""
+    monkeypatch.setattr("tempfile.tempdir", f"{tmp_path}/{'t' * 100}")
+    with pytest.raises(StoreError, match=r"too long for a socket, or no text; set TMPDIR to a shorter path"):
+        async with Embedded(tmp_path / ("d" * 100)):
+            pass
+
+
+async def test_a_server_that_does_not_come_back_is_tried_again(tmp_path: Path) -> None:
+    """R3: a dead server whose data cannot be read is reported, and is back when they can."""
+    reports: asyncio.Queue[tuple[str, object]] = asyncio.Queue()
+    async with Embedded(tmp_path) as stores, Background() as background:
+        manifest = next((tmp_path / "state" / "appendonlydir").glob("*.manifest"))
+        whole = manifest.read_text()
+        manifest.write_text("nonsense\n")
+        os.kill(await process_of(stores.state_url), signal.SIGKILL)
+        stores.watch(background, lambda event, **fields: reports.put_nowait((event, fields["store"])))
+        async with asyncio.timeout(20):
+            assert ("store_failed", "state") == await reports.get()
+            manifest.write_text(whole)
+            while (report := await reports.get()) == ("store_failed", "state"):
+                pass
+        assert ("store_restarted", "state") == report

@@ -123,3 +123,13 @@ async def test_a_server_of_another_kind_is_unavailable(tmp_path: Path) -> None:
             await store.command("GET", "k")
         await until(lambda: not store.up)
         await store.aclose()
+
+
+async def test_a_single_server_that_sends_us_elsewhere_is_unavailable(tmp_path: Path) -> None:
+    """R1: a node of a cluster, where a single server was named, is no store, and nobody is sent round in circles."""
+    async with speaker(tmp_path, b"-MOVED 1 127.0.0.1:1\r\n") as url:
+        store = Store(url, timeout=5)
+        with pytest.raises(StoreUnavailable):
+            await store.command("GET", "k")
+        assert not store.up
+        await store.aclose()

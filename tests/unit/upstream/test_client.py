@@ -6,7 +6,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from msgspec import structs
 
+from gateway.errors import UpstreamError
+from gateway.upstream.request import Requests
+from tests.support.asking import client
+from tests.support.calls import call_for
 from tests.support.gateway import GENERATE, STREAM, TEXT, Gateway, Upstream, running
 from tests.support.gateway import saying as asking
 from tests.support.wire import Play, answer, chunked, saying, wire
@@ -186,6 +191,38 @@ async def test_the_first_byte_comes_at_once(tmp_path: Path) -> None:
     assert b'"code": 504' in received
     assert "upstream_timeout" == entry["outcome"]
     assert entry["first_byte_ms"] < 250
+
+
+async def test_a_stream_that_ends_too_early_in_good_order(tmp_path: Path) -> None:
+    """U3: a clean end without a last event is no answer: without any event a 502, else an error and a cut."""
+    async with wire(saying(*chunked())) as upstream, running(tmp_path, upstream.url) as gateway:
+        empty = await gateway.http.post(STREAM, json=TEXT)
+    async with wire(saying(*chunked(HALF))) as upstream, running(tmp_path, upstream.url) as gateway:
+        half = await raw(gateway, STREAM)
+        entries = await gateway.entries(2)
+    assert (502, "UPSTREAM_BROKE") == (empty.status_code, empty.json()["error"]["details"][0]["reason"])
+    assert b"UPSTREAM_BROKE" in half
+    assert not half.endswith(b"0\r\n\r\n")
+    assert ["upstream_broke"] * 2 == [entry["outcome"] for entry in entries]
+
+
+@pytest.mark.parametrize("target", ["@elsewhere/v1beta/models", ":81/v1beta/models", "v1beta/models", ".elsewhere/x"])
+def test_the_key_leaves_for_no_other_place(target: str) -> None:
+    """S7: a target that would change host or port is refused, since the upstream's key goes with it."""
+    call = call_for(client())
+    away = structs.replace(call, upstream=structs.replace(call.upstream, target=target))
+    with pytest.raises(UpstreamError, match="would leave the upstream"):
+        Requests("http://upstream", lambda: "sk-canary").of(away)
+
+
+async def test_an_error_in_the_last_unfinished_line(tmp_path: Path) -> None:
+    """U17: an error that the upstream's end cuts short of its line's end is still that error."""
+    said = HALF + b'data: {"error":{"code":429,"message":"slow down","status":"RESOURCE_EXHAUSTED"}}'
+    async with wire(saying(*chunked(said))) as upstream, running(tmp_path, upstream.url) as gateway:
+        received = await raw(gateway, STREAM)
+        entry = await gateway.entry()
+    assert b"slow down" in received
+    assert "upstream_error" == entry["outcome"]
 
 
 async def raw(gateway: Gateway, path: str) -> bytes:
