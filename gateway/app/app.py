@@ -19,7 +19,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from gateway import __version__, asgi
-from gateway.app.housekeeping import run_housekeeping, share_models, watch_key
+from gateway.app.housekeeping import Housekeeping
 from gateway.app.intervals import Intervals
 from gateway.asgi import probes
 from gateway.auth import Auth
@@ -82,9 +82,9 @@ class App(FastAPI):
         else:
             await self._pipeline(scope, receive, send)
 
-    def refused(self, request_id: str, error: GatewayError, address: str | None) -> None:
+    def count_refusal(self, request_id: str, error: GatewayError, address: str | None) -> None:
         """Count what the HTTP protocol has answered itself."""
-        self.parts.ledger.refused(request_id, error, address)
+        self.parts.ledger.count_refusal(request_id, error, address)
 
     def ready(self) -> bool:
         """Whether calls are taken."""
@@ -117,11 +117,15 @@ class App(FastAPI):
         parts.metrics.buffered_limit.set(parts.settings.max_buffered_bytes)
         await asyncio.gather(parts.state_store.probe(), parts.cache_store.probe())
         await parts.vendor_models.sync(parts.state_store)  # so that the first call has its label
+        housekeeping = Housekeeping(
+            clients=parts.clients, key=parts.key, memory_budget=parts.memory_budget, metrics=parts.metrics,
+            log=parts.log,
+        )  # fmt: skip
         try:
             async with Background(parts.report) as background:
-                background.keep("housekeeping", partial(run_housekeeping, parts))
-                background.keep("upstream key", partial(watch_key, parts))
-                background.keep("vendor models", partial(share_models, parts))
+                background.keep("housekeeping", housekeeping.run)
+                background.keep("upstream key", housekeeping.watch_key)
+                background.keep("vendor models", partial(parts.vendor_models.share, parts.state_store))
                 background.keep("lease renewal", parts.limits.run)
                 background.keep("state probe", parts.state_store.monitor)
                 background.keep("cache probe", parts.cache_store.monitor)

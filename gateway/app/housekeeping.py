@@ -1,81 +1,77 @@
 """What does a worker check again and again?
 
 Four times a second: reload the clients file, set gauges, probe for free file descriptors, write metrics that are held
-in memory, and trim memory that bodies have freed.  Tasks of their own watch the file of the upstream's key, and share
-the names of the vendor's models with the other workers.
+in memory, and trim memory that bodies have freed.  A task of its own watches the file of the upstream's key.
 """
-
-from __future__ import annotations
 
 import asyncio
 import errno
 import os
 import resource
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from gateway.memory import MallocTrimmer
-from gateway.telemetry import write_again
-
-if TYPE_CHECKING:  # it imports us
-    from gateway.app.app import Parts
-    from gateway.config import Clients, Watched
-    from gateway.upstream import UpstreamKey
+from gateway.config import Clients, Watched
+from gateway.memory import MallocTrimmer, MemoryBudget
+from gateway.telemetry import Metrics, logs, write_again
+from gateway.upstream import UpstreamKey
 
 TICK_SECONDS = 0.25
-SHARE_SECONDS = 60.0
 OUT_OF_FILES = "raise the limit of open files (ulimit -n, LimitNOFILE=, nofile), or run more workers"
 
 NO_ROOM = "make room in the temporary folder (TMPDIR); calls go on, and /metrics lacks what was counted since"
 
 
-async def run_housekeeping(parts: Parts) -> None:
-    """Run every check, once a tick."""
-    trimmer, files, written = MallocTrimmer(), OpenFiles(parts), True
-    while True:
-        report_reload(parts, parts.clients, parts.clients.refresh())
-        parts.metrics.file_ignored.set(parts.clients.problem is not None or parts.key.problem is not None)
-        files.check()
-        written = write_metrics(parts, before=written)
-        parts.metrics.buffered.set(parts.memory_budget.held)
-        parts.metrics.buffered_share.set(parts.memory_budget.held / parts.settings.max_buffered_bytes)
-        trimmer.tick(parts.memory_budget.released)
-        await asyncio.sleep(TICK_SECONDS)
+class Housekeeping:
+    """The checks of one worker."""
 
+    def __init__(
+        self,
+        *,
+        clients: Watched[Clients],
+        key: UpstreamKey,
+        memory_budget: MemoryBudget,
+        metrics: Metrics,
+        log: logs.Log,
+    ) -> None:
+        self._clients, self._key, self._memory_budget = clients, key, memory_budget
+        self._metrics, self._log = metrics, log
 
-async def watch_key(parts: Parts) -> None:
-    """Reload the file of the upstream's key; a tick lasts for as long as the upstream takes to check a new key."""
-    while True:
-        report_reload(parts, parts.key, await parts.key.refresh())
-        await asyncio.sleep(TICK_SECONDS)
+    async def run(self) -> None:
+        """Run every check, once a tick."""
+        trimmer, files, written = MallocTrimmer(), OpenFiles(self._metrics, self._log), True
+        while True:
+            self._report(self._clients, self._clients.refresh())
+            self._metrics.file_ignored.set(self._clients.problem is not None or self._key.problem is not None)
+            files.check()
+            written = self._write_metrics(before=written)
+            self._metrics.buffered.set(self._memory_budget.held)
+            self._metrics.buffered_share.set(self._memory_budget.held / self._memory_budget.limit)
+            trimmer.tick(self._memory_budget.released)
+            await asyncio.sleep(TICK_SECONDS)
 
+    async def watch_key(self) -> None:
+        """Reload the file of the upstream's key; a tick lasts for as long as the upstream takes to check a new key."""
+        while True:
+            self._report(self._key, await self._key.refresh())
+            await asyncio.sleep(TICK_SECONDS)
 
-async def share_models(parts: Parts) -> None:
-    """Keep the names of the vendor's models the same here and in the state store."""
-    while True:
-        await parts.vendor_models.wait(SHARE_SECONDS)
-        await parts.vendor_models.sync(parts.state_store)
+    def _report(self, file: Watched[Clients] | UpstreamKey, change: Literal["same", "changed", "failed"]) -> None:
+        """Log a reload, or that the changed file did not load."""
+        match change:
+            case "changed":
+                self._log.event("reloaded", file=file.path.name)
+            case "failed":
+                self._metrics.reload_failures.inc()
+                self._log.event("reload_failed", level="error", file=file.path.name, problem=file.problem)
 
-
-def report_reload(
-    parts: Parts, file: Watched[Clients] | UpstreamKey, change: Literal["same", "changed", "failed"]
-) -> None:
-    """Log a reload, or that the changed file did not load."""
-    match change:
-        case "changed":
-            parts.log.event("reloaded", file=file.path.name)
-        case "failed":
-            parts.metrics.reload_failures.inc()
-            parts.log.event("reload_failed", level="error", file=file.path.name, problem=file.problem)
-
-
-def write_metrics(parts: Parts, *, before: bool) -> bool:
-    """Write metrics that are held in memory to their files; log when they cannot be, and when they can again."""
-    written = write_again()
-    if before and not written:
-        parts.log.event("metrics_unwritten", level="error", advice=NO_ROOM)
-    elif written and not before:
-        parts.log.event("recovered", what="metrics")
-    return written
+    def _write_metrics(self, *, before: bool) -> bool:
+        """Write metrics that are held in memory to their files; log when they cannot be, and when they can again."""
+        written = write_again()
+        if before and not written:
+            self._log.event("metrics_unwritten", level="error", advice=NO_ROOM)
+        elif written and not before:
+            self._log.event("recovered", what="metrics")
+        return written
 
 
 class OpenFiles:
@@ -84,20 +80,20 @@ class OpenFiles:
     The event loop reports nothing when it may not: it takes new connections and closes them at once.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, metrics: Metrics, log: logs.Log) -> None:
+        self._metrics, self._log = metrics, log
         self._out = False
 
     def check(self) -> None:
         """Count each check that finds none left; log the first one, and the recovery."""
         before, self._out = self._out, none_left()
         if self._out:
-            self._parts.metrics.out_of_files.inc()
+            self._metrics.out_of_files.inc()
         if self._out and not before:
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            self._parts.log.event("out_of_files", level="error", open_files=limit, advice=OUT_OF_FILES)
+            self._log.event("out_of_files", level="error", open_files=limit, advice=OUT_OF_FILES)
         elif before and not self._out:
-            self._parts.log.event("recovered", what="open files")
+            self._log.event("recovered", what="open files")
 
 
 def none_left() -> bool:

@@ -25,7 +25,7 @@ from gateway.asgi.response import CONNECTION, DISCARD_SECONDS
 class Counting(Protocol):
     """An app that counts what the protocol answers in its place."""
 
-    def refused(self, request_id: str, error: errors.GatewayError, address: str | None) -> None:
+    def count_refusal(self, request_id: str, error: errors.GatewayError, address: str | None) -> None:
         """A request was refused before it reached the app."""
 
 
@@ -283,7 +283,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         request_id = request_id_of(headers := Headers(self.headers or []))
         if self._received and isinstance(self.app, Counting):  # a connection made in advance and never used is no call
-            self.app.refused(request_id, error, self.client[0] if self.client else None)
+            self.app.count_refusal(request_id, error, self.client[0] if self.client else None)
         shape = errors.shape_for(self.url[: heads.MAX_TARGET_BYTES].partition(b"?")[0], headers)
         body = shape.write(error, request_id)
         lines = [

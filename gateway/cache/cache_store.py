@@ -10,10 +10,10 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
+from gateway.background import off_loop
 from gateway.cache import answer as stored
 from gateway.cache.answer import CachedAnswer
 from gateway.cache.claim import GRANTED, Claim
-from gateway.cache.key import LARGE_BYTES
 from gateway.store import Probe, Script, Store
 
 GET_OR_CLAIM, DELETE_IF_SAME = (
@@ -30,6 +30,7 @@ TAKEN = 0  # what get_or_claim.lua returns while another has the claim
 HANDED_BYTES = 64 * 1024  # for larger values a second round trip costs less than Lua's copies
 VALUE_SECONDS = 1.0  # timeout for large values; all else has the store's own, shorter one
 VALUE_BYTES = 16 * 1024 * 1024  # what a link of 1 Gbit/s carries within that time, many times over
+LARGE_BYTES = 1024 * 1024
 LARGE_AT_ONCE = 2  # in flight; more would wait for each other, time out, and make the store count as unavailable
 
 
@@ -92,8 +93,7 @@ class CacheStore:
         else:
             async with self._large:
                 value = await self._store.command("GET", name, timeout=self._value_seconds) or b""
-                large = len(value) >= LARGE_BYTES
-                answer = await asyncio.to_thread(stored.decode, name, value) if large else stored.decode(name, value)
+                answer = await off_loop(len(value), stored.decode, name, value)
         if answer is None:
             await self._store.script(DELETE_IF_SAME, (name,), (value[: stored.HEAD_AT], len(value)))
         return answer
@@ -107,7 +107,7 @@ class CacheStore:
         if answer.size < LARGE_BYTES:
             return await self._set(name, stored.encode(name, answer, ttl_seconds), ttl_seconds)
         async with self._large:
-            value = await asyncio.to_thread(stored.encode, name, answer, ttl_seconds)
+            value = await off_loop(answer.size, stored.encode, name, answer, ttl_seconds)
             return await self._set(name, value, ttl_seconds)
 
     async def _set(self, name: str, value: bytes, ttl_seconds: int) -> bool:

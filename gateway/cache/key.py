@@ -5,15 +5,14 @@ a body, so no two readings of one key exist.  Each part is preceded by its lengt
 of another.  The key is made of the very value that the upstream's request is made of, so no input can be missing.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Iterable
 
+from gateway.background import off_loop
 from gateway.call import Call
 from gateway.config import Client
 
 VERSION = b"3"  # of the key and of the value behind it
-LARGE_BYTES = 1024 * 1024  # from here on hashing happens in a thread, so that the loop never stalls
 
 
 def scope_of(client: Client) -> str:
@@ -33,9 +32,7 @@ async def name_of(call: Call, upstream: str) -> str:
     texts = (scope, upstream, asked.method, asked.target, *(text for header in asked.headers for text in header))
     body = asked.body if call.plan.identity is None else call.plan.identity
     parts = (VERSION, *(text.encode() for text in texts), body)
-    if len(body) < LARGE_BYTES:
-        return f"gw:cache:{scope}:{{{digest(parts)}}}"
-    return f"gw:cache:{scope}:{{{await asyncio.to_thread(digest, parts)}}}"
+    return f"gw:cache:{scope}:{{{await off_loop(len(body), digest, parts)}}}"
 
 
 def digest(parts: Iterable[bytes]) -> str:

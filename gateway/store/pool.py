@@ -30,7 +30,7 @@ class Owner(Protocol):
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it in the background."""
 
-    def refused(self, command: Command, error: ResponseError) -> None:
+    def on_refused(self, command: Command, error: ResponseError) -> None:
         """The server did not run a command."""
 
     def unsendable(self, error: Exception, commands: list[Command]) -> None:
@@ -141,7 +141,7 @@ class RespConnection(asyncio.Protocol):
             for reply in self._parser.feed(data):
                 command = self._in_flight[0]  # it stays in flight until it has its reply
                 if isinstance(reply, ResponseError):
-                    owner.refused(command, reply)
+                    owner.on_refused(command, reply)
                 else:
                     command.succeed(reply)
                     owner.observe(command.operation, now - command.began)

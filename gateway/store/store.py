@@ -178,7 +178,7 @@ class Store:
             pool = self._pools[home, timeout] = Pool(self, connections, timeout)
         return pool
 
-    def refused(self, command: Command, error: ResponseError) -> None:
+    def on_refused(self, command: Command, error: ResponseError) -> None:
         """Send a command again that the server did not run, where that helps; else fail it."""
         if isinstance(error, AskError):
             self.spawn(self._redirect(command.again(), error))

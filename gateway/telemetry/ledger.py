@@ -131,7 +131,7 @@ class Ledger:
         if entry.permit is not None:
             await entry.permit.settle(entry.usage, entry.outcome, entry.notes)
 
-    def refused(self, request_id: str, error: GatewayError, address: str | None = None) -> None:
+    def count_refusal(self, request_id: str, error: GatewayError, address: str | None = None) -> None:
         """Count a call that the HTTP protocol answered itself: it never became a request."""
         entry = Entry(
             request_id=request_id, close=self._close, outcome=error.outcome, reason=error.reason, status=error.code,

@@ -17,6 +17,7 @@ from gateway.store import Store, StoreUnavailable
 
 KEY = "gw:models"  # names in JSON, the newest list's first; never expires
 MAX_NAMES = 1000
+SHARE_SECONDS = 60.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _STORED = msgspec.json.Decoder(list[str])
 
@@ -51,6 +52,12 @@ class VendorModels:
             if not self._listed.keys() <= set(stored):
                 names = list(dict.fromkeys((*self._listed, *stored)))[:MAX_NAMES]
                 await store.command("SET", KEY, msgspec.json.encode(names))
+
+    async def share(self, store: Store) -> None:
+        """Keep the names the same here and in the store, until cancelled."""
+        while True:
+            await self.wait(SHARE_SECONDS)
+            await self.sync(store)
 
     async def wait(self, seconds: float) -> None:
         """Wait until a list has named a new model, for so long at most."""

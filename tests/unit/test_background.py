@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.app import housekeeping
+from gateway.app.housekeeping import Housekeeping
 from gateway.background import Background, supervised
 from gateway.limits.settlements import Settlements
 from gateway.store import Store
+from gateway.telemetry.vendor_models import VendorModels
 from gateway.upstream import UpstreamKey
 from tests.support.gateway import running
 from tests.support.processes import Serve
@@ -123,7 +124,8 @@ def failing_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> dict
 @pytest.mark.parametrize(
     ("tasks", "owner", "name"),
     [
-        ({"housekeeping"}, housekeeping, "write_metrics"),
+        ({"housekeeping"}, Housekeeping, "_write_metrics"),
+        ({"vendor models"}, VendorModels, "wait"),
         ({"upstream key"}, UpstreamKey, "refresh"),
         ({"lease renewal"}, Settlements, "flush"),
         ({"state probe", "cache probe"}, Store, "ping"),

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.cache.key import LARGE_BYTES, digest, name_of
+from gateway.background import LARGE_BYTES
+from gateway.cache.key import digest, name_of
 from gateway.call import Demand
 from tests.support.asking import UPSTREAM, call, client
 
