@@ -4,10 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 COOLDOWN ?= $(shell date -u -d '7 days ago' +%Y-%m-%dT00:00:00Z)
 
-.PHONY: install run test coverage lint bench lock clean help
+SDKS := .sdks
+SDK_SETS := newest older frameworks
+LOCKS := tests/sdks/locks
+UV := $(SDKS)/uv/bin/uv
+
+.PHONY: install run test coverage test-sdks lint bench lock lock-sdks clean help
 
 help:            ## list the commands
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 install: $(VENV)/.installed  ## make .venv with the locked dependencies
 
@@ -31,6 +36,24 @@ coverage: install  ## run it traced, and fail where less of the package is cover
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
+test-sdks: install $(SDK_SETS:%=$(SDKS)/%/.installed) $(SDKS)/node/.installed  ## drive the gateway with the vendors' own SDKs and tools; needs npm
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/sdks
+
+$(SDKS)/uv/.installed: $(LOCKS)/uv.lock | install
+	$(BIN)/python -m venv --without-pip $(@D)
+	$(BIN)/python -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@touch $@
+
+$(SDK_SETS:%=$(SDKS)/%/.installed): $(SDKS)/%/.installed: $(LOCKS)/%.lock $(SDKS)/uv/.installed
+	$(UV) venv --quiet --no-project --clear --python $(BIN)/python $(@D)
+	$(UV) pip install --quiet --python $(@D)/bin/python --require-hashes --only-binary :all: -r $<
+	@touch $@
+
+$(SDKS)/node/.installed: tests/sdks/package.json tests/sdks/package-lock.json
+	@mkdir -p $(@D) && cp $^ $(@D)
+	cd $(@D) && npm ci --ignore-scripts --silent --no-audit --no-fund
+	@touch $@
+
 lint: install    ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -41,5 +64,11 @@ lock:            ## resolve the dependencies again; needs uv; nothing younger th
 	uv pip compile --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-header --no-annotate --exclude-newer $(COOLDOWN) pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-header --no-annotate --exclude-newer $(COOLDOWN) --extra dev pyproject.toml -o requirements-dev.lock
 
+lock-sdks: $(SDKS)/uv/.installed $(SDKS)/node/.installed  ## resolve what test-sdks installs again, by the same rule
+	for set in uv $(SDK_SETS); do $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --exclude-newer $(COOLDOWN) --upgrade $(LOCKS)/$$set.in -o $(LOCKS)/$$set.lock || exit 1; done
+	cp tests/sdks/package.json $(SDKS)/node && rm -f $(SDKS)/node/package-lock.json
+	cd $(SDKS)/node && PATH="$$PWD/node_modules/.bin:$$PATH" npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --before $(COOLDOWN) --silent
+	cp $(SDKS)/node/package-lock.json tests/sdks
+
 clean:           ## forget the virtual environment and the demo's data
-	rm -rf $(VENV) .gateway
+	rm -rf $(VENV) $(SDKS) .gateway
