@@ -14,7 +14,7 @@ from tests.support.valkey import Valkey
 async def gateway(tmp_path_factory: pytest.TempPathFactory, valkey_server: Valkey) -> AsyncIterator[Gateway]:
     """A gateway with clients for every part of every SDK; after the module nothing may be left over in it."""
     valkey_server.ask("FLUSHALL")
-    everybody = {"design": "", **clients(*SCRIPTS)}
+    everybody = {"design": "", **clients(*SCRIPTS, "claude-code", "codex", "gemini-cli")}
     async with (
         sandbox() as upstream,
         running(
