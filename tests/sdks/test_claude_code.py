@@ -75,7 +75,7 @@ async def test_errors(claude_code: ClaudeCode) -> None:
 
 async def test_cut_streams(claude_code: ClaudeCode) -> None:
     """Claude Code: a stream that breaks off is asked for again, never shown as whole."""
-    ended = await claude_code.ask("sandbox-fault: cut*1 Say hello", "cut")
+    ended = await claude_code.ask("sandbox-gap: 0.1 sandbox-fault: cut*1 Say hello", "cut")
     assert 0 == ended.status, ended
     assert "I always answer like this." in ended.output
     assert [(200, "UPSTREAM_BROKE"), (200, None)] == claude_code.tries("cut")

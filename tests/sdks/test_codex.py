@@ -88,7 +88,7 @@ async def test_errors(codex: Codex) -> None:
 
 async def test_cut_streams(codex: Codex) -> None:
     """Codex: a stream that breaks off is asked for again, and in the end is an error, never an answer."""
-    ended = await codex.ask("sandbox-fault: cut Say hello", "cut")
+    ended = await codex.ask("sandbox-gap: 0.1 sandbox-fault: cut Say hello", "cut")
     assert (1, "") == (ended.status, ended.output.strip())
     assert "stream disconnected before completion" in ended.errors
     assert [(200, "UPSTREAM_BROKE")] * 2 == codex.statuses()

@@ -18,9 +18,7 @@ from tests.support.gateway import Gateway
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["openai-python", "openai-python-2", "openai-node"]
-)
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["openai-python", "openai-python-2", "openai-node"])
 async def seen(request: pytest.FixtureRequest, gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """What one of the SDKs saw."""
     return await drive(gateway, request.param, tmp_path_factory.mktemp("sdk"))

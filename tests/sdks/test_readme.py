@@ -23,7 +23,8 @@ print(Anthropic().messages.create(model="claude-opus-4-6", max_tokens=200, messa
 """
 GOOGLE = """
 from google import genai
-print(genai.Client().models.generate_content(model="gemini-2.5-flash", contents="Hello").text)
+client = genai.Client()
+print(client.models.generate_content(model="gemini-2.5-flash", contents="Hello").text)
 """
 LANGCHAIN_OPENAI = """
 from langchain_openai import ChatOpenAI
@@ -34,7 +35,7 @@ from langchain_anthropic import ChatAnthropic
 print(ChatAnthropic(model="claude-opus-4-6").invoke("Hello").text)
 """
 LITELLM = """
-import litellm, sys
+import litellm
 asked = [{"role": "user", "content": "Hello"}]
 print(litellm.completion(model="%s", messages=asked).choices[0].message.content)
 """
@@ -142,7 +143,7 @@ async def test_curl(gateway: Gateway, tmp_path: Path) -> None:
     assert "Hello from the sandbox!" in await answer(["sh", "-c", code("curl", gateway)], tmp_path)
 
 
-def test_every_row_is_run() -> None:
+async def test_every_row_is_run() -> None:
     """README: no row of the table is without a test, but for those that say so."""
     run_here = {tool for tool, *_ in [*PYTHON.values(), *NODE.values()]} | {"curl", "@ai-sdk/openai-compatible"}
     assert set(ROWS) - {"tool"} == run_here | RUN_ELSEWHERE | NOT_RUN

@@ -33,4 +33,5 @@ def codex_file(gateway: Gateway) -> str:
 
 
 def filled(text: str, gateway: Gateway, key: str) -> str:
+    """A text of the README, with a real key and the real address."""
     return text.replace("thg_YOUR_KEY", key or gateway.keys["design"]).replace("http://127.0.0.1:8080", gateway.url)

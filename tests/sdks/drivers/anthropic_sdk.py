@@ -44,7 +44,10 @@ def stream() -> Seen:
 
 def asynchronous() -> Seen:
     async def run() -> str:
-        async with AsyncAnthropic(base_url=URL, api_key=KEYS["good"]) as sdk, sdk.messages.stream(**question()) as running:
+        async with (
+            AsyncAnthropic(base_url=URL, api_key=KEYS["good"]) as sdk,
+            sdk.messages.stream(**question()) as running,
+        ):
             return "".join([piece async for piece in running.text_stream])
 
     return {"text": asyncio.run(run())}

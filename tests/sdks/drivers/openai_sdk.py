@@ -51,7 +51,9 @@ def stream() -> Seen:
 def asynchronous() -> Seen:
     async def run() -> str:
         async with AsyncOpenAI(base_url=f"{URL}/v1", api_key=KEYS["good"]) as sdk:
-            return "".join([chunk.choices[0].delta.content or "" async for chunk in await chat(sdk, stream=True) if chunk.choices])
+            return "".join(
+                [chunk.choices[0].delta.content or "" async for chunk in await chat(sdk, stream=True) if chunk.choices]
+            )
 
     return {"text": asyncio.run(run())}
 

@@ -5,7 +5,7 @@ export const CHAT_MODEL = "gpt-5.4-mini";
 export const CLAUDE_MODEL = "claude-opus-4-6";
 export const EMBEDDING_MODEL = "text-embedding-3-small";
 export const BUSY = "sandbox-fault: 503 ";
-export const CUT = "sandbox-fault: cut ";
+export const CUT = "sandbox-gap: 0.1 sandbox-fault: cut "; // the gap lets the head out first
 export const RED_SQUARE =
   "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAEElEQVR4nGP4z8AARwzEcQCukw/x0F8jngAAAABJRU5ErkJggg==";
 export const PLACE = { type: "object", properties: { place: { type: "string" } }, required: ["place"] };

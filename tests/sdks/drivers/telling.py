@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 CHAT_MODEL, CLAUDE_MODEL, EMBEDDING_MODEL = "gpt-5.4-mini", "claude-opus-4-6", "text-embedding-3-small"
-BUSY, CUT = "sandbox-fault: 503 ", "sandbox-fault: cut "
+BUSY, CUT = "sandbox-fault: 503 ", "sandbox-gap: 0.1 sandbox-fault: cut "  # the gap lets the head out first
 RED_SQUARE = "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAEElEQVR4nGP4z8AARwzEcQCukw/x0F8jngAAAABJRU5ErkJggg=="
 PLACE = {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]}
 
