@@ -50,6 +50,7 @@ $(SDK_SETS:%=$(SDKS)/%/.installed): $(SDKS)/%/.installed: $(LOCKS)/%.lock $(SDKS
 	@touch $@
 
 $(SDKS)/node/.installed: tests/sdks/package.json tests/sdks/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing: apt install npm (or your system's package of that name)"; exit 1; }
 	@mkdir -p $(@D) && cp $^ $(@D)
 	cd $(@D) && npm ci --ignore-scripts --silent --no-audit --no-fund
 	@touch $@
