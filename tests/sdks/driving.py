@@ -39,7 +39,7 @@ SCRIPTS = {
 PARTS = {
     "good": "",
     "narrow": 'models = ["nothing-*"]',
-    "limited": "requests_per_minute = 30\nburst = 1",
+    "limited": "requests_per_minute = 15\nburst = 1",
     "spent": "tokens_per_day = 1",
     "busy": "",
     "cut": "",
