@@ -69,7 +69,13 @@ class Question:
         return self.found.call
 
     def answered(self, flight: SingleFlight) -> None:
-        self.found.answered(flight, self.call.client.cache_ttl_seconds)
+        self.found.answered(flight, kept_seconds(self.call))
+
+
+def kept_seconds(call: Call) -> int:
+    """For how long the answer to a call is kept: the client's own time, within that of the operation."""
+    own, longest = call.client.cache_ttl_seconds, call.operation.cache_seconds
+    return own if longest is None else min(own, longest)
 
 
 class Cache:
@@ -109,7 +115,7 @@ class Cache:
             found.flight = None if directives.ask else self._ended(error=NotCached())
             return
         found.missed()
-        max_age = min(directives.max_age, call.client.cache_ttl_seconds)
+        max_age = min(directives.max_age, kept_seconds(call))
         name = await name_of(call, self._upstream)
         question = Question(found=found, name=name, max_age=max_age)
         if not directives.ask:
@@ -205,7 +211,7 @@ class Cache:
         cached, stored = flight.finish(), False
         if flight.storable:
             flight.memory.add(cached.size)  # the encoded value is a copy
-            stored = await self._store.put(question.name, cached, call.client.cache_ttl_seconds)
+            stored = await self._store.put(question.name, cached, kept_seconds(call))
             flight.memory.release(cached.size)
         self._counts.count_cache(call.client.name, "stored" if stored else "refused")
 

@@ -16,6 +16,7 @@ from types import TracebackType
 
 from gateway.cache.answer import CachedAnswer, Chunk
 from gateway.errors import Draining
+from gateway.framing import is_comment
 from gateway.memory import MemoryLease
 
 CHUNK_BYTES = 64 * 1024  # thousands of small writes in one turn of the loop would stall it
@@ -54,8 +55,9 @@ class SingleFlight:
 
     async def write(self, chunk: bytes | memoryview) -> None:
         """Take the next bytes, which are held to the end."""
-        if not self._chunks and self._deadline is not None and self._then_seconds is not None:
+        if self._then_seconds is not None and self._deadline is not None and not is_comment(chunk):
             self._deadline.reschedule(asyncio.get_running_loop().time() + self._then_seconds)
+            self._then_seconds = None
         self._chunks.append(chunk)
         self.held += len(chunk)
         self._more.set()
@@ -98,7 +100,7 @@ class SingleFlight:
         self._more.set()
 
     def deadline(self, when: float, *, then_seconds: float | None) -> asyncio.Timeout:
-        """The timeout of the task: at `when`, and from the first bytes on, of a stream, `then_seconds` later."""
+        """The timeout of the task: at `when`, and from the first event on, of a stream, `then_seconds` later."""
         self._deadline, self._then_seconds = asyncio.timeout_at(when), then_seconds
         return self._deadline
 

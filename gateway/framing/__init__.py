@@ -2,6 +2,7 @@
 
 from gateway.framing.framing import JSON, SSE, AsItCame, Events, Undecided, Whole, is_json, is_sse
 from gateway.framing.legible import Legible, TooManyObjects, decoded, is_whole, legible, lenient, whole_characters
+from gateway.framing.sse import is_comment
 
 __all__ = [
     "JSON",
@@ -13,6 +14,7 @@ __all__ = [
     "Undecided",
     "Whole",
     "decoded",
+    "is_comment",
     "is_json",
     "is_sse",
     "is_whole",

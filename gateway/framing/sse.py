@@ -9,6 +9,7 @@ JSON that stands there without `data:`, as the errors of some relays do, is take
 goes on over lines of which only the first has it: Google's SDKs read them too, one the former and one the latter.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,6 +20,7 @@ CONTENT_TYPE = "text/event-stream"
 CONTINUED = (b" ", b"\t", b'"', b"}", b"]")  # how a line of JSON begins, and none of an event stream's
 BOM = b"\xef\xbb\xbf"
 
+_COMMENTS = re.compile(rb"(?::[^\r\n]*+[\r\n]++)++")
 
 DONE = b"[DONE]"
 
@@ -143,6 +145,11 @@ def event(data: bytes, name: bytes = b"") -> bytes:
     """An event that holds this JSON, on one line: a line break in JSON is white space, and some SDKs read one line."""
     named = b"event: " + name + b"\n" if name else b""
     return named + b"data: " + data.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\n"
+
+
+def is_comment(chunk: bytes | memoryview) -> bool:
+    """Whether this is nothing but comments, with whole lines."""
+    return _COMMENTS.fullmatch(chunk) is not None
 
 
 def _value(line: bytes, at: int) -> bytes:

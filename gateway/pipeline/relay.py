@@ -37,6 +37,13 @@ class Arriving:
         self.counted = False  # and all that is known of it: no reset does, either
         self._chunks, self._entry, self._waits = chunks, entry, waits
         self._head_due = time.perf_counter() + waits.head
+        self._end_due = 0.0  # once it is complete
+
+    def took(self, *, complete: bool, counted: bool) -> None:
+        """What has come by now is `complete`, and what it cost is known too."""
+        if complete and not self.complete:
+            self._end_due = time.perf_counter() + self._waits.linger
+        self.complete, self.counted = complete, complete and counted
 
     async def next(self, sink: Sink, status: int, content_type: str) -> bytes:
         """The next chunk, b"" at the end.  Raises `UpstreamTimeout`, and as the chunks do, unless it is `complete`."""
@@ -44,7 +51,7 @@ class Arriving:
         try:
             if not sink.started:
                 return await self._first(sink, status, content_type)
-            async with asyncio.timeout(self._waits.linger if self.complete else self._waits.idle):
+            async with asyncio.timeout(max(self._end_due - before, 0) if self.complete else self._waits.idle):
                 return await anext(self._chunks, b"")
         except (TimeoutError, UpstreamBroke, UpstreamTimeout) as error:
             if self.counted or (self.complete and isinstance(error, TimeoutError)):
@@ -131,8 +138,11 @@ class Relay:
                 if error:
                     raise self._upstream.refusal_within(error)
                 sink.memory.resize(base + framing.pending + sink.held)
-                arriving.complete = meter.state != "open" and not framing.pending
-                arriving.counted = arriving.complete and (framing.terminated or meter.usage.source == "reported")
+                arriving.took(
+                    complete=meter.state != "open" and not framing.pending,
+                    counted=framing.terminated or meter.usage.source == "reported",
+                )
+                entry.whole = arriving.counted  # whoever leaves from here on has it all
                 if arriving.complete and framing.terminated:
                     break
             last, error = await _metered(meter, framing, None, started=sink.started)

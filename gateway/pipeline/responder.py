@@ -7,7 +7,7 @@ line alike.
 
 from gateway.asgi import SLICE_BYTES
 from gateway.errors import ClientGone
-from gateway.framing import SSE
+from gateway.framing import SSE, is_comment
 from gateway.memory import MemoryLease
 from gateway.pipeline.deadline import Deadline
 from gateway.pipeline.exchange import Exchange
@@ -38,7 +38,8 @@ class Responder:
         await self._reply.begin(status, self._exchange.headers(content_type))
 
     async def write(self, chunk: bytes | memoryview) -> None:
-        self._deadline.extend()
+        if not is_comment(chunk):
+            self._deadline.extend()
         await self._reply.write(chunk)
 
     async def whole(
