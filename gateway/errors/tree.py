@@ -100,7 +100,7 @@ class RouteUnknown(Refused):
     """No such route, or no such model in the list."""
 
     code, reason = 404, "ROUTE_UNKNOWN"
-    message = "No such route. Call /v1beta/models/{model}:generateContent; /docs lists all routes."
+    message = "No such route. Those of Gemini's, OpenAI's and Anthropic's APIs are served; /docs lists all routes."
 
 
 class MethodNotAllowed(Refused):

@@ -15,7 +15,7 @@ from tests.support.wire import wire
 
 NOT_VALID = "API key not valid. Please pass a valid API key."
 MODEL = "A model name is 1 to 128 letters, digits, dots, dashes and underscores, like gemini-2.5-flash."
-ROUTE = "No such route. Call /v1beta/models/{model}:generateContent; /docs lists all routes."
+ROUTE = "No such route. Those of Gemini's, OpenAI's and Anthropic's APIs are served; /docs lists all routes."
 MISSING = "The path names no model. Call /v1beta/models/{model}:generateContent, for example with gemini-2.5-flash."
 
 
