@@ -1,9 +1,10 @@
 """How does an answer fall into events, and how do events become bytes again?"""
 
-from gateway.framing.framing import JSON, SSE, AsItCame, Events, Undecided, Whole, is_json, is_sse
+from gateway.framing.framing import FORM, JSON, SSE, AsItCame, Events, Undecided, Whole, is_form, is_json, is_sse
 from gateway.framing.legible import Legible, TooManyObjects, decoded, is_whole, legible, lenient, whole_characters
 
 __all__ = [
+    "FORM",
     "JSON",
     "SSE",
     "AsItCame",
@@ -13,6 +14,7 @@ __all__ = [
     "Undecided",
     "Whole",
     "decoded",
+    "is_form",
     "is_json",
     "is_sse",
     "is_whole",
