@@ -22,6 +22,7 @@ MAX_FIELD_BYTES = 64 * 1024  # of one part that is no file
 MAX_TEXT_BYTES = 1024 * 1024  # of all those together
 BLOCK_BYTES = 256 * 1024  # one search holds the interpreter until it is done
 
+YES = frozenset({"true", "True", "1"})
 CRLF = b"\r\n"
 TRANSFER_ENCODINGS = frozenset({b"", b"binary", b"7bit", b"8bit"})  # which change nothing
 CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
@@ -71,9 +72,10 @@ class Form:
         """Read a body by its header's value.  Raises `BadRequest` and nothing else."""
         boundary = boundary_of(content_type)
         parts = [_part(body, begin, end) for begin, end in _spans(body, boundary)]
-        if sum(part.size for part in parts if not part.is_file) > MAX_TEXT_BYTES:
+        form = cls(body, boundary, parts)
+        if form.text_bytes > MAX_TEXT_BYTES:
             raise BadRequest(f"The fields of the form are larger than {MAX_TEXT_BYTES} bytes together.")
-        return cls(body, boundary, parts)
+        return form
 
     @property
     def content_type(self) -> str:
@@ -105,6 +107,15 @@ class Form:
             return self._body[found[0].begin : found[0].end].decode() if found else ""
         except UnicodeDecodeError:
             raise BadRequest(f"The field `{name}` is not UTF-8.") from None
+
+    def is_true(self, name: str) -> bool:
+        """Whether a field says yes.  Raises as `text` does."""
+        return self.text(name) in YES
+
+    @property
+    def text_bytes(self) -> int:
+        """Of all fields together."""
+        return sum(part.size for part in self.parts if not part.is_file)
 
     def files(self, name: str) -> list[Part]:
         """The files of a name, alone or in a list: `image`, `image[]`, `image[3]`."""

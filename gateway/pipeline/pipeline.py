@@ -27,7 +27,10 @@ from gateway.errors import (
     ModelNotAllowed,
     ModelUnknown,
     RouteUnknown,
+    UpstreamBroke,
+    UpstreamError,
     UpstreamRefused,
+    UpstreamTimeout,
 )
 from gateway.framing import FORM, JSON, is_form, is_json
 from gateway.limits import Limits
@@ -226,6 +229,8 @@ class Pipeline:
         else:
             client = entry.client.name if entry.client else None
             status, body = error.code, shape.write(error, entry.request_id, client)
+        if status >= 500 and pays_twice(exchange, error):
+            error.retryable = False
         try:
             if reply.started:
                 if exchange.events:
@@ -237,6 +242,13 @@ class Pipeline:
                 await reply.refuse(status, headers, body, unread=exchange.unread)
         except ClientGone:  # meanwhile
             pass
+
+
+def pays_twice(exchange: Exchange, error: GatewayError) -> bool:
+    """Whether the upstream may have begun what it is paid for, this call's or the one that this call waited for."""
+    if exchange.route is None or exchange.route.operation.repeatable:
+        return False
+    return exchange.entry.sent or isinstance(error, UpstreamBroke | UpstreamTimeout | UpstreamError)
 
 
 def check_content_type(operation: Operation, said: str) -> None:
