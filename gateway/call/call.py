@@ -33,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     query: str = ""  # what of it crosses
     demand: Demand = Demand()
     identity: bytes | None = None  # for the cache key, where it is not the body
+    content_type: str = ""  # of the body as it goes up, where it is not JSON
     cacheable: bool = True  # an answer could be kept, as far as this request decides it
 
 

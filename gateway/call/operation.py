@@ -15,6 +15,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     http: tuple[str, ...]  # methods that are taken, the upstream's own first; any other is a 405
     takes: Literal["json", "multipart", "either", "nothing"] = "json"
     bills: Literal["tokens", "request", "task", "nothing"] = "nothing"
+    pictures: bool = True  # an answer may hold some
     expects_usage: bool = False  # an answer without usage is counted as missing
     cacheable: bool = False
     cache_seconds: int | None = None  # kept no longer than that, whatever the client's own time is

@@ -19,6 +19,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cache_writes_5m: int = 0  # of the input: put into the provider's cache for so long, which costs more
     cache_writes_1h: int = 0
     videos: int = 0
+    size: str = ""  # of the pictures, as the answer says it, else as it was asked for: prices may go by it
+    quality: str = ""  # the same
+    seconds: float = 0.0  # of audio that was heard
     source: Source = "none"
 
     @property
@@ -40,6 +43,9 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     generates: bool = True  # the answer holds something made, which costs output tokens
     max_output_tokens: int | None = None
     candidates: int = 1
+    up_to: bool = False  # so many at most: how many there will be is up to the model
     videos: int = 0  # to be made
     image_output: bool = False  # pictures are named among what is wanted back
+    size: str = ""  # of these pictures
+    quality: str = ""
     unread: bool = False  # not read to its end: it may ask for anything

@@ -5,9 +5,9 @@ from typing import Final
 from gateway.call import Dialect
 from gateway.dialects.anthropic import ANTHROPIC
 from gateway.dialects.gemini import GEMINI
-from gateway.dialects.openai import CHAT, RESPONSES
+from gateway.dialects.openai import AUDIO, CHAT, IMAGES, RESPONSES
 from gateway.dialects.router import Router
 
 __all__ = ["ALL", "Router"]
 
-ALL: Final[tuple[Dialect, ...]] = (GEMINI, CHAT, RESPONSES, ANTHROPIC)
+ALL: Final[tuple[Dialect, ...]] = (GEMINI, CHAT, RESPONSES, IMAGES, AUDIO, ANTHROPIC)

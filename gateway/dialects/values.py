@@ -4,6 +4,7 @@ Fields are `msgspec.Raw`: views into the message, so that base64 is passed over 
 type harms nobody.  Each reader takes any value, and says nothing rather than raise.
 """
 
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ MAX_NUMBER_BYTES = 24
 T = TypeVar("T")
 
 _ANY = msgspec.json.Decoder[Any]()
+_WORD = re.compile(rb'"([A-Za-z0-9][A-Za-z0-9*:._-]{0,31})"')
 
 
 def many(value: list[T] | T | None) -> list[T]:
@@ -39,6 +41,21 @@ def count_of(raw: Raw) -> int | None:
             return None
         return int(value) if 0 <= value <= INT32_MAX and value.is_integer() else None
     return value if (value := int(digits)) <= INT32_MAX else None
+
+
+def number_of(raw: Raw) -> float:
+    """Read a number, also one in quotes; 0 when it is not one that seconds can be."""
+    try:
+        value = float(bytes(raw).strip(b'"')) if len(raw) <= MAX_NUMBER_BYTES else 0.0
+    except ValueError:
+        return 0.0
+    return value if 0 <= value <= INT32_MAX else 0.0
+
+
+def plain_text(raw: Raw) -> str:
+    """Read a short word, such as a size; "" where another value stands."""
+    found = _WORD.fullmatch(raw)
+    return found[1].decode() if found else ""
 
 
 def enum_token(raw: Raw) -> bytes:

@@ -11,7 +11,7 @@ from gateway.call import Event, Frame, Framing
 from gateway.errors import UpstreamBroke
 from gateway.framing import json_array, sse
 
-JSON, SSE = "application/json", sse.CONTENT_TYPE
+JSON, SSE, FORM = "application/json", sse.CONTENT_TYPE, "multipart/form-data"
 FIELDS = b"deir:"  # what a line of an event stream can begin with: data, event, id, retry, a comment
 BOM = sse.BOM
 PLAIN_TYPE = re.compile(r"[a-z]+/[a-z.+-]+(?:; ?charset=[a-z0-9-]{1,16})?", re.IGNORECASE)  # what crosses untouched
@@ -21,6 +21,11 @@ def is_json(content_type: str) -> bool:
     """Whether this header value names JSON, whatever its parameters."""
     kind = content_type.partition(";")[0].strip().lower()
     return kind == JSON or kind.endswith("+json")
+
+
+def is_form(content_type: str) -> bool:
+    """Whether this header value names a form with files."""
+    return content_type.partition(";")[0].strip().lower() == FORM
 
 
 def is_sse(content_type: str) -> bool:

@@ -39,8 +39,8 @@ def estimate(call: Call, catalogue: Catalogue) -> Estimate:
     demand, model = call.plan.demand, catalogue.find(call.model)
     match call.operation.bills:
         case "tokens":
-            pictures = demand.generates and (demand.image_output or demand.unread or model.makes_pictures)
-            images = answers_of(demand, model) * pictures
+            pictures = demand.image_output or demand.unread or model.makes_pictures
+            images = answers_of(demand, model) * (pictures and demand.generates and call.operation.pictures)
             return Estimate(input_of(demand, model), output_of(demand, model), images, demand.videos)
         case "request":
             return Estimate(images=answers_of(demand, model) * (demand.image_output or model.kind == "image"))

@@ -39,7 +39,8 @@ def charged(usage: Usage, outcome: str, estimate: Estimate) -> Usage:
         ("input", "unknown"): estimate.tokens_in,
         ("output", "unknown"): estimate.tokens_out,
     }
-    return Usage(
+    return structs.replace(
+        usage,
         tokens={kind: size for kind, size in sizes.items() if size},
         total=estimate.tokens,
         images_out=max(estimate.images, usage.images_out),

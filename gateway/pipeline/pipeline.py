@@ -7,7 +7,7 @@ raising a `GatewayError`; there is no other way to leave early, and every way of
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from gateway import background
@@ -27,9 +27,12 @@ from gateway.errors import (
     ModelNotAllowed,
     ModelUnknown,
     RouteUnknown,
+    UpstreamBroke,
+    UpstreamError,
     UpstreamRefused,
+    UpstreamTimeout,
 )
-from gateway.framing import JSON, is_json
+from gateway.framing import FORM, JSON, is_form, is_json
 from gateway.limits import Limits
 from gateway.memory import MemoryBudget
 from gateway.pipeline.deadline import Deadline, OrphanedCalls
@@ -40,6 +43,8 @@ from gateway.pipeline.relay import Relay, Waits
 from gateway.pipeline.responder import Responder
 from gateway.telemetry import Ledger, logs
 from gateway.upstream import Attempts, NobodysAttempts, Upstream
+
+TAKEN: Mapping[str, tuple[str, ...]] = {"json": (JSON,), "multipart": (FORM,), "either": (FORM, JSON), "nothing": ()}
 
 
 class Pipeline:
@@ -163,8 +168,7 @@ class Pipeline:
         request = exchange.request
         if operation.takes == "nothing":
             return b""
-        if not is_json(request.headers.get(b"content-type") or JSON):
-            raise ContentType("Send the body as application/json.")
+        check_content_type(operation, request.headers.get(b"content-type"))
         codings = ",".join(request.headers.all(b"content-encoding")).lower()
         if not {coding.strip() for coding in codings.split(",")} <= {"", "identity"}:
             raise ContentType("Send the body without a content-encoding.")
@@ -225,6 +229,8 @@ class Pipeline:
         else:
             client = entry.client.name if entry.client else None
             status, body = error.code, shape.write(error, entry.request_id, client)
+        if status >= 500 and pays_twice(exchange, error):
+            error.retryable = False
         try:
             if reply.started:
                 if exchange.events:
@@ -238,12 +244,26 @@ class Pipeline:
             pass
 
 
+def pays_twice(exchange: Exchange, error: GatewayError) -> bool:
+    """Whether the upstream may have begun what it is paid for, this call's or the one that this call waited for."""
+    if exchange.route is None or exchange.route.operation.repeatable:
+        return False
+    return exchange.entry.sent or isinstance(error, UpstreamBroke | UpstreamTimeout | UpstreamError)
+
+
+def check_content_type(operation: Operation, said: str) -> None:
+    """Refuse what the operation does not take.  A body that says nothing is JSON.  Raises `ContentType`."""
+    kind = FORM if is_form(said) else JSON if is_json(said or JSON) else said
+    if kind not in TAKEN[operation.takes]:
+        raise ContentType(f"Send the body as {' or '.join(TAKEN[operation.takes])}.")
+
+
 def call_of(route: Route, plan: Plan, request: Request, body: bytes, *, client: Client, deadline: float) -> Call:
     """Put together what is known of a request.  Of its headers only what stands here reaches the upstream."""
     operation = route.operation
     headers = [("accept", request.headers.get(b"accept") or "*/*")]
     if operation.takes != "nothing":
-        headers.append(("content-type", JSON))
+        headers.append(("content-type", plan.content_type or JSON))
     headers += crossing(operation, request)
     target = f"{route.target}?{plan.query}" if plan.query else route.target
     return Call(

@@ -9,6 +9,7 @@ from gateway.errors import BadRequest
 
 ASKED = ("POST",)
 MAX_HEADER = 255
+DASHSCOPE_EVENTS = b"x-dashscope-sse"
 CROSS = frozenset({b"openai-beta", b"idempotency-key"})
 
 CHAT_COMPLETIONS = Operation(
@@ -32,6 +33,46 @@ COMPACT = Operation(
     upstream_headers=CROSS,
 )
 
+# These are paid for as soon as they are sent.  Those sold by the picture or the second report no usage.
+IMAGES_GENERATIONS = Operation(
+    name="imagesGenerations",
+    http=ASKED,
+    bills="tokens",
+    cacheable=True,
+    repeatable=False,
+    upstream_headers=CROSS | {DASHSCOPE_EVENTS},
+)
+IMAGES_EDITS = Operation(
+    name="imagesEdits",
+    http=ASKED,
+    takes="either",
+    bills="tokens",
+    cacheable=True,
+    repeatable=False,
+    upstream_headers=CROSS,
+)
+TRANSCRIPTIONS = Operation(
+    name="audioTranscriptions",
+    http=ASKED,
+    takes="multipart",
+    bills="tokens",
+    pictures=False,
+    repeatable=False,
+    upstream_headers=CROSS,
+)
+TRANSLATIONS = Operation(
+    name="audioTranslations",
+    http=ASKED,
+    takes="multipart",
+    bills="tokens",
+    pictures=False,
+    repeatable=False,
+    upstream_headers=CROSS,
+)
+SPEECH = Operation(
+    name="audioSpeech", http=ASKED, bills="tokens", pictures=False, repeatable=False, upstream_headers=CROSS
+)
+
 # By the end of the path, the same whatever stands before it.
 CHAT_TAILS: Mapping[str, Operation] = {
     "chat/completions": CHAT_COMPLETIONS,
@@ -39,6 +80,12 @@ CHAT_TAILS: Mapping[str, Operation] = {
     "embeddings": EMBEDDINGS,
 }
 RESPONSES_TAILS: Mapping[str, Operation] = {"responses": RESPONSES, "responses/compact": COMPACT}
+IMAGES_TAILS: Mapping[str, Operation] = {"images/generations": IMAGES_GENERATIONS, "images/edits": IMAGES_EDITS}
+AUDIO_TAILS: Mapping[str, Operation] = {
+    "audio/transcriptions": TRANSCRIPTIONS,
+    "audio/translations": TRANSLATIONS,
+    "audio/speech": SPEECH,
+}
 
 _PRINTABLE = re.compile(rf"[ -~]{{0,{MAX_HEADER}}}")
 

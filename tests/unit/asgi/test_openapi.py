@@ -218,7 +218,7 @@ async def refused(gateway: Gateway, status: str, shape: str) -> Any:
     async with httpx.AsyncClient(base_url=gateway.url, trust_env=False, timeout=20) as http:
         more = {"json": body} if case.method == "POST" else {}
         path = case.paths.get(shape, ROUTES[shape]) + case.query
-        answer = await http.request(case.method, path, headers=headers, **more)
+        answer = await http.request(case.method, path, headers=headers, **more)  # type: ignore[arg-type]
     assert status == str(answer.status_code), (status, shape, answer.text)
     said = answer.json()
     if shape == "anthropic":  # a request that is refused on its first line has not said how it is called
