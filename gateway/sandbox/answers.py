@@ -112,9 +112,11 @@ def _pieces(part: Part) -> Iterator[Part]:
 def _picture(question: Question, model: str, candidate: int) -> Part:
     prompt, seed = question.prompt, f"{question.prompt}#{candidate}"
     if sent := question.pictures:
-        return _image(pictures.edited(sent[-1], prompt, model, seed=seed))
+        picture = pictures.opened(pictures.decoded(sent[-1]))
+        return _image(pictures.written(pictures.edited([picture], prompt, model, seed=seed)))
     wanted = question.generation_config.image_config
-    return _image(pictures.generated(prompt, model, aspect=wanted.aspect_ratio, size=wanted.image_size, seed=seed))
+    size = pictures.dimensions(wanted.aspect_ratio, wanted.image_size)
+    return _image(pictures.written(pictures.generated(prompt, model, size=size, seed=seed)))
 
 
 @lru_cache(maxsize=4)  # benchmarks ask for the same one again and again
