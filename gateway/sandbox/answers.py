@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import msgspec
-
 from gateway.sandbox import pictures, speech, usage
 from gateway.sandbox.embeddings import vector
 from gateway.sandbox.question import Content, Question
 from gateway.sandbox.replies import filler, greeting, pieces, quoted
-from gateway.sandbox.wire import Event
+from gateway.sandbox.wire import Event, base64_of
 
 _MOST_CANDIDATES = 8
 _SLICE = speech.RATE  # bytes in one event of a stream: half a second
@@ -137,5 +135,4 @@ def _sound(samples: bytes) -> Part:
 
 
 def _inline(mime_type: str, data: bytes) -> dict[str, Any]:
-    """The base64 goes into the JSON as it is: escaping megabytes is slow, and base64 needs none."""
-    return {"inlineData": {"mimeType": mime_type, "data": msgspec.Raw(b'"%b"' % base64.b64encode(data))}}
+    return {"inlineData": {"mimeType": mime_type, "data": base64_of(data)}}

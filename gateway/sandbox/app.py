@@ -9,7 +9,7 @@ import socket
 
 import uvicorn
 
-from gateway.sandbox import markers, wire
+from gateway.sandbox import files, markers, wire
 from gateway.sandbox.call import Call
 from gateway.sandbox.exchange import Exchange, HungUpError, Receive, Scope, Send
 from gateway.sandbox.faults import Faults
@@ -35,6 +35,9 @@ class Sandbox:
         exchange = Exchange(receive, send, record)
         if record.path == "/sandbox/log":
             await exchange.play(self._shown(record))
+            return
+        if record.path.startswith(files.PATH):
+            await exchange.play(self._vendor.file(record))
             return
         self._log.add(record)
         complete = False
@@ -70,7 +73,7 @@ class Sandbox:
         if call.fault:
             answer = call.fault.change_answer(answer, call.record)
         if answer.status >= 400:
-            call.record.tokens = None
+            call.record.made_nothing()
         return answer
 
 

@@ -29,6 +29,11 @@ class Call:
         return int(self.marks["size"]) if "size" in self.marks else None
 
     @property
+    def content_type(self) -> bytes:
+        """Of the body, as it was sent."""
+        return self.record.header(b"content-type")
+
+    @property
     def cached(self) -> int:
         """Tokens of the prompt that shall be reported as read from a cache.  `ValueError` as above."""
         return int(self.marks.get("cached", "0"))

@@ -8,14 +8,14 @@ route unless it is said otherwise:
   `google=STATUS[/SECONDS]`, `openai=`, `anthropic=`, `task=` in that shape; `quota`, `key`, `echokey`, `invalidurl`,
   `error200`, `redirect`, `html`, `html200`, `empty`: another answer altogether
 * `blocked`, `safety`, `link`, `nousage`, `toolong=BYTES`: an answer with unusual content; not on Gemini's routes
-  `nofinish`, `othermodel[=NAME]`, `moretokens[=N]`, `beside`
+  `nofinish`, `othermodel[=NAME]`, `moretokens[=N]`, `beside`; pictures `onefails[=NUMBER]`; transcripts `byduration`
 * `badjson`, `twice[=STATUS]`, `gzip`, `bomb`: an answer that does not match its head
 * `slow=SECONDS`, `drip=SECONDS`, `hang`, `cut`, `cutstart`: an answer that comes late, slowly, not, or in part
 * `sse`, `json`: a stream for a call that did not ask for one, and the reverse
 * `crlf`, `ping`, `nonewline`, `oddfields`, `noevents`: streams as other relays frame them
 * `streamerror`, `bareerror`, `earlyping`, `earlyerror`, `cutend`, `cutdone`, `nolast`, `late[=SECONDS]`,
   `silence[=SECONDS]`: streams that fail, or fall silent
-* `usageall` (chat, completions), `holes`, `unclosed` (messages), `failed` (responses): streams of one dialect
+* `usageall` (chat, completions, pictures), `holes`, `unclosed` (messages), `failed` (responses): streams of one dialect
 
 `docs/sandbox.md` says of each what it does.
 """
@@ -26,6 +26,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.sandbox import gemini_twists, lies, stream_twists, twists
+from gateway.sandbox.audio import lies as audio_lies
+from gateway.sandbox.audio.transcript import Transcript
+from gateway.sandbox.images import lies as image_lies
+from gateway.sandbox.images.gallery import Gallery
 from gateway.sandbox.log import Record
 from gateway.sandbox.turn import Turn
 from gateway.sandbox.wire import Answer, Event, Frame
@@ -38,7 +42,10 @@ NAMES = frozenset(
         "sse",
         "json",
         *gemini_twists.EVENTS,
+        "onefails",
         *lies.TURNS,
+        *image_lies.GALLERIES,
+        *audio_lies.TRANSCRIPTS,
         *twists.ANSWERS,
         *stream_twists.STREAMS,
         *stream_twists.FRAMES,
@@ -71,6 +78,16 @@ class Fault:
         """What is said on the text routes, changed.  `ValueError` as above."""
         lie = lies.TURNS.get(self.name)
         return lie(turn, self.argument) if lie else turn
+
+    def change_gallery(self, gallery: Gallery) -> Gallery:
+        """The pictures of an answer, changed.  `ValueError` as above."""
+        lie = image_lies.GALLERIES.get(self.name)
+        return lie(gallery, self.argument) if lie else gallery
+
+    def change_transcript(self, transcript: Transcript) -> Transcript:
+        """What was heard, changed.  `ValueError` as above."""
+        lie = audio_lies.TRANSCRIPTS.get(self.name)
+        return lie(transcript, self.argument) if lie else transcript
 
     def change_frames(self, frames: list[Frame]) -> list[Frame]:
         """The events of a stream on the text routes, changed."""

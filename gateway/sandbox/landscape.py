@@ -15,11 +15,14 @@ PALETTES: tuple[tuple[Color, Color, Color, Color, Color], ...] = (
     ((16, 28, 62), (84, 130, 170), (240, 244, 255), (60, 92, 128), (10, 20, 40)),
     ((228, 150, 88), (255, 230, 180), (255, 250, 232), (206, 140, 100), (92, 54, 54)),
 )
+_LARGEST_DRAWN = 2048  # pixels of a side
 
 
 def landscape(size: tuple[int, int], random: Random) -> Image.Image:
-    """A landscape of so many pixels."""
+    """A landscape of so many pixels; a large one is drawn at half its size, which is four times as quick."""
     width, height = size
+    if max(size) > _LARGEST_DRAWN:
+        return landscape((-(-width // 2), -(-height // 2)), random).resize(size)
     top, horizon, sun, far, near = random.choice(PALETTES)
     sky = Image.linear_gradient("L").resize(size, Image.Resampling.BILINEAR)
     picture = ImageOps.colorize(sky, black=top, white=horizon)
@@ -35,7 +38,7 @@ def landscape(size: tuple[int, int], random: Random) -> Image.Image:
 def _shine(picture: Image.Image, color: Color, x: float, y: float) -> None:
     """A sun with a glow; the glow is drawn small and enlarged, which is quick and smooth."""
     radius, small = min(picture.size) * 0.09, 8
-    glow = Image.new("L", (picture.width // small, picture.height // small))
+    glow = Image.new("L", (max(1, picture.width // small), max(1, picture.height // small)))
     ImageDraw.Draw(glow).circle((x / small, y / small), 2 * radius / small, fill=110)
     glow = glow.filter(ImageFilter.GaussianBlur(radius / small))
     picture.paste(color, mask=glow.resize(picture.size, Image.Resampling.BILINEAR))

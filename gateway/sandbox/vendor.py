@@ -1,13 +1,19 @@
 """What does the vendor answer to a call?  Its routes, and what it refuses before it looks at the body."""
 
-from gateway.sandbox import catalogue, gemini, model_list, text
+from gateway.sandbox import catalogue, gemini, model_list, text, wire
+from gateway.sandbox.audio import listening, speaking
 from gateway.sandbox.call import Call
+from gateway.sandbox.files import PATH as FILES
+from gateway.sandbox.files import Files, content_type
+from gateway.sandbox.images import route as images
 from gateway.sandbox.log import Record
 from gateway.sandbox.refusals import middleware_refusal
 from gateway.sandbox.wire import Answer
 
 _SMALL = 64 * 1024  # bytes
 _OTHER_KEYS = ("/v1/messages", model_list.PATH)  # routes that take the key as `x-api-key` too
+
+_MEDIA = frozenset({*images.PATHS, speaking.PATH, *listening.PATHS})
 
 
 class Vendor:
@@ -16,9 +22,12 @@ class Vendor:
     def __init__(self, key: str) -> None:
         self._key = key.encode()
         self._models = catalogue.load()
+        self._files = Files()
 
     def is_quick(self, call: Call) -> bool:
         """Whether the answer is made in microseconds: not with much to read, to draw, to speak, or a fault."""
+        if call.record.path in _MEDIA:
+            return False
         route = gemini.ROUTE.fullmatch(call.record.path)
         kind = self._models.get(route["model"]) if route else None
         return call.fault is None and len(call.body) <= _SMALL and kind in {None, "text"}
@@ -33,7 +42,20 @@ class Vendor:
             return middleware_refusal(401, "Invalid token", record)
         if record.path in text.PATHS:
             return text.answer(call)
+        if record.path in _MEDIA:
+            return self._media(call)
         return gemini.answer(call, self._models) if gemini.ROUTE.fullmatch(record.path) else model_list.answer(record)
+
+    def file(self, record: Record) -> Answer:
+        """A result that an answer has named by its URL: no key is needed, as where the vendor keeps them."""
+        name = record.path.removeprefix(FILES)
+        data = self._files.get(name)
+        return wire.whole(b"", status=404) if data is None else wire.whole(data, content_type=content_type(name))
+
+    def _media(self, call: Call) -> Answer:
+        if call.record.path in images.PATHS:
+            return images.answer(call, self._files)
+        return speaking.answer(call) if call.record.path == speaking.PATH else listening.answer(call)
 
     def _knows(self, record: Record) -> bool:
         if record.path.startswith(_OTHER_KEYS) and not record.header(b"authorization"):
@@ -43,7 +65,7 @@ class Vendor:
 
 def _method(path: str) -> str | None:
     """The method of a route; None where there is no route."""
-    if path in text.PATHS:
+    if path in text.PATHS or path in _MEDIA:
         return "POST"
     if path == model_list.PATH or path.startswith(f"{model_list.PATH}/"):
         return "GET"
