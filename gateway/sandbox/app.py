@@ -9,7 +9,7 @@ import socket
 
 import uvicorn
 
-from gateway.sandbox import files, markers, wire
+from gateway.sandbox import files, wire
 from gateway.sandbox.call import Call
 from gateway.sandbox.exchange import Exchange, HungUpError, Receive, Scope, Send
 from gateway.sandbox.faults import Faults
@@ -58,7 +58,7 @@ class Sandbox:
         return wire.whole(self._log.shown())
 
     async def _answer(self, exchange: Exchange, record: Record, body: bytes) -> Answer:
-        marks = markers.found(body)
+        marks = self._vendor.marks(record, body)
         try:
             fault = self._faults.due(record, marks) if self._faults else None
             call = Call(record=record, body=body, marks=marks, fault=fault)

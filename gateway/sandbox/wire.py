@@ -45,6 +45,7 @@ class Answer:
     silence: float | None = 0.0  # seconds before one chunk, beside the gap; None: for ever
     silence_at: int = 0  # the number of that chunk
     headless: bool = False  # cut before the head
+    cut_after: float | None = None  # seconds after the head in which the body must be sent, else it is cut
     cut: bool = False  # abort the connection after the last chunk
 
 
