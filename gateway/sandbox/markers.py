@@ -13,11 +13,12 @@ A marker may stand anywhere in the body, so that it passes through a gateway lik
 import re
 from collections.abc import Mapping
 
-_MARKER = re.compile(rb'sandbox-(size|gap|cached|task|fault|poll-fault|content-fault): ?([^\s"\\]+)')
+NAMES = ("size", "gap", "cached", "task", "fault", "poll-fault", "content-fault")
+_MARKER = re.compile(rb'sandbox-(%b): ?([^\s"\\]+)' % "|".join(NAMES).encode())
 
 
 def found(body: bytes) -> Mapping[str, str]:
-    """The markers in a body, by name: "size", "gap", "cached", "task", "fault", ..."""
+    """The markers in a body, by a name of `NAMES`."""
     if b"sandbox-" not in body:
         return {}
     return {name.decode(): value.decode(errors="replace") for name, value in _MARKER.findall(body)}

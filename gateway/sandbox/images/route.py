@@ -50,7 +50,7 @@ def _gallery(call: Call, wanted: Wanted, files: Files) -> Gallery:
         created=int(call.record.started),
     )
     call.record.pictures = len(gallery.made)
-    call.record.tokens = gallery.tokens and gallery.tokens.kinds()
+    call.record.tokens = gallery.tokens.kinds() if gallery.tokens else None
     return call.fault.change_gallery(gallery) if call.fault else gallery
 
 

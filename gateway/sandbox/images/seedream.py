@@ -19,7 +19,7 @@ def whole(gallery: Gallery) -> Event:
 def frames(gallery: Gallery) -> list[Frame]:
     """The answer as a stream: an event a picture, then the usage, then `[DONE]`."""
     shared = {"model": gallery.wanted.model, "created": gallery.created}
-    events = [
+    events: list[Event] = [
         {
             "type": f"image_generation.partial_{'succeeded' if picture else 'failed'}",
             **shared,
@@ -29,7 +29,7 @@ def frames(gallery: Gallery) -> list[Frame]:
         for number, picture in enumerate(gallery.pictures)
     ]
     usage = None if gallery.reported is None else _usage(gallery)
-    last = {"type": "image_generation.completed", **shared, **({"usage": usage} if usage else {})}
+    last: Event = {"type": "image_generation.completed", **shared, **({"usage": usage} if usage else {})}
     framed = [Frame(event, name=event["type"]) for event in events]
     return [*framed, Frame(last, name=last["type"], usage=usage, ends=True), DONE]
 

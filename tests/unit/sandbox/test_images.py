@@ -279,7 +279,7 @@ def test_usage_of_each_picture(caller: Caller) -> None:
 
 def test_streams_of_pictures_break_like_others(caller: Caller) -> None:
     """The faults of all streams: JSON in place of events, an error after two events, an end that is missing."""
-    stream = {"stream": True, "n": 3}
+    stream: dict[str, Any] = {"stream": True, "n": 3}
     assert 3 == len(asked(caller, prompt="sandbox-fault: json", **stream).json()["data"])
     broken = asked(caller, prompt="sandbox-fault: streamerror", **stream).text
     assert broken.count("image_generation.completed") == 4, "two events, of two lines each"

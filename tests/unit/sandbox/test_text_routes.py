@@ -151,8 +151,15 @@ def test_an_unknown_model_is_an_error_with_status_200(caller: Caller, path: str,
 
 
 def test_listed_models_answer(caller: Caller) -> None:
-    """Every model of the list that writes or embeds text answers on a route for its kind."""
-    entries = listed(caller).json()["data"]
-    for entry in [entry for entry in entries if kind(entry["id"]) in {"text", "embedding"}]:
-        route = EMBEDDINGS if entry["supported_endpoint_types"] == ["embeddings"] else RESPONSES
-        assert 200 == caller.ask(route, "hi", model=entry["id"]).status_code
+    """Every model of the list answers on a route for its kind."""
+    dashscope = {"messages": [{"role": "user", "content": [{"text": "hi"}]}]}
+    asked: dict[str | None, tuple[str, dict[str, Any]]] = {
+        "text": ("/v1/responses", {"input": "hi"}),
+        "embedding": ("/v1/embeddings", {"input": "hi"}),
+        "image": ("/v1/images/generations", {"prompt": "hi", "input": dashscope, "size": "64x64"}),
+        "speech": ("/v1/audio/speech", {"input": "hi", "voice": "alloy"}),
+        "video": ("/v1/videos", {"prompt": "hi"}),
+    }
+    for model in [entry["id"] for entry in listed(caller).json()["data"] if kind(entry["id"]) != "transcription"]:
+        path, body = asked[kind(model)]
+        assert 200 == caller.http.post(path, json={"model": model, **body}).status_code, model
