@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import msgspec
-
 from gateway.sandbox import pictures, speech, usage
 from gateway.sandbox.embeddings import vector
 from gateway.sandbox.question import Content, Question
 from gateway.sandbox.replies import filler, greeting, pieces, quoted
-from gateway.sandbox.wire import Event
+from gateway.sandbox.wire import Event, base64_of
 
 _MOST_CANDIDATES = 8
 _SLICE = speech.RATE  # bytes in one event of a stream: half a second
@@ -112,9 +110,11 @@ def _pieces(part: Part) -> Iterator[Part]:
 def _picture(question: Question, model: str, candidate: int) -> Part:
     prompt, seed = question.prompt, f"{question.prompt}#{candidate}"
     if sent := question.pictures:
-        return _image(pictures.edited(sent[-1], prompt, model, seed=seed))
+        picture = pictures.opened(pictures.decoded(sent[-1]))
+        return _image(pictures.written(pictures.edited([picture], prompt, model, seed=seed)))
     wanted = question.generation_config.image_config
-    return _image(pictures.generated(prompt, model, aspect=wanted.aspect_ratio, size=wanted.image_size, seed=seed))
+    size = pictures.dimensions(wanted.aspect_ratio, wanted.image_size)
+    return _image(pictures.written(pictures.generated(prompt, model, size=size, seed=seed)))
 
 
 @lru_cache(maxsize=4)  # benchmarks ask for the same one again and again
@@ -135,5 +135,4 @@ def _sound(samples: bytes) -> Part:
 
 
 def _inline(mime_type: str, data: bytes) -> dict[str, Any]:
-    """The base64 goes into the JSON as it is: escaping megabytes is slow, and base64 needs none."""
-    return {"inlineData": {"mimeType": mime_type, "data": msgspec.Raw(b'"%b"' % base64.b64encode(data))}}
+    return {"inlineData": {"mimeType": mime_type, "data": base64_of(data)}}

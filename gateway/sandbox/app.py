@@ -9,7 +9,7 @@ import socket
 
 import uvicorn
 
-from gateway.sandbox import markers, wire
+from gateway.sandbox import files, wire
 from gateway.sandbox.call import Call
 from gateway.sandbox.exchange import Exchange, HungUpError, Receive, Scope, Send
 from gateway.sandbox.faults import Faults
@@ -36,6 +36,9 @@ class Sandbox:
         if record.path == "/sandbox/log":
             await exchange.play(self._shown(record))
             return
+        if record.path.startswith(files.PATH):
+            await exchange.play(self._vendor.file(record))
+            return
         self._log.add(record)
         complete = False
         try:
@@ -55,7 +58,7 @@ class Sandbox:
         return wire.whole(self._log.shown())
 
     async def _answer(self, exchange: Exchange, record: Record, body: bytes) -> Answer:
-        marks = markers.found(body)
+        marks = self._vendor.marks(record, body)
         try:
             fault = self._faults.due(record, marks) if self._faults else None
             call = Call(record=record, body=body, marks=marks, fault=fault)
@@ -70,7 +73,7 @@ class Sandbox:
         if call.fault:
             answer = call.fault.change_answer(answer, call.record)
         if answer.status >= 400:
-            call.record.tokens = None
+            call.record.made_nothing()
         return answer
 
 

@@ -24,9 +24,19 @@ class Call:
         return float(self.marks.get("gap", _GAP))
 
     @property
+    def content_gap(self) -> float:
+        """Seconds between the pieces of a download: none unless it is asked for.  `ValueError` as above."""
+        return float(self.marks.get("gap", "0"))
+
+    @property
     def size(self) -> int | None:
         """Bytes that the answer shall have, if its size is asked for.  `ValueError` as above."""
         return int(self.marks["size"]) if "size" in self.marks else None
+
+    @property
+    def content_type(self) -> bytes:
+        """Of the body, as it was sent."""
+        return self.record.header(b"content-type")
 
     @property
     def cached(self) -> int:

@@ -70,6 +70,19 @@ class Exchange:
             await self.pause(answer.wait)
         if not answer.headless:
             await self._head(answer)
+        try:
+            async with asyncio.timeout(answer.cut_after):
+                await self._chunks(answer)
+        except TimeoutError:
+            await self._abort()
+        if answer.cut:
+            await self._abort()
+
+    def close(self, *, complete: bool) -> None:
+        """Note how it ended."""
+        self._record.close(self._sent.hexdigest(), complete=complete)
+
+    async def _chunks(self, answer: Answer) -> None:
         last = None if answer.cut else len(answer.chunks) - 1
         for number, chunk in enumerate(answer.chunks):
             if number and answer.gap:
@@ -81,12 +94,6 @@ class Exchange:
                 self._record.usage = answer.usages[number]
             if number == answer.whole_at:
                 self._record.whole = True
-        if answer.cut:
-            await self._abort()
-
-    def close(self, *, complete: bool) -> None:
-        """Note how it ended."""
-        self._record.close(self._sent.hexdigest(), complete=complete)
 
     async def _left(self) -> None:
         """Return once the caller has hung up."""

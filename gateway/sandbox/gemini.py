@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
-from gateway.sandbox import answers, catalogue, question, wire
+from gateway.sandbox import answers, catalogue, question, usage, wire
 from gateway.sandbox.call import Call
 from gateway.sandbox.refusals import middleware_refusal
 from gateway.sandbox.wire import Answer, Event
@@ -40,7 +40,7 @@ def _called(call: Call, model: str, kind: str, method: str) -> Answer:
         return wire.unary({"embeddings": [answers.embedding(each) for each in asked.requests]})
     stream = call.record.stream = method == "streamGenerateContent"
     events = answers.events(asked, model, kind, call.record.nonce, stream=stream, size=call.size)
-    call.record.tokens = _kinds(events[-1])
+    call.record.tokens, call.record.pictures = _kinds(events[-1]), _pictures(events[-1])
     if call.fault:
         events = call.fault.change_events(events)
     return _framed(call, events) if stream else wire.unary(events[0], usage=events[0].get("usageMetadata"))
@@ -60,3 +60,8 @@ def _kinds(last: Event) -> dict[str, int]:
         "thoughts": 0,
         "total": counts["totalTokenCount"],
     }
+
+
+def _pictures(last: Event) -> int:
+    made = {each["modality"]: each["tokenCount"] for each in last["usageMetadata"]["candidatesTokensDetails"]}
+    return int(made.get("IMAGE", 0) // usage.PICTURE)

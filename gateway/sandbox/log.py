@@ -34,6 +34,10 @@ class Record(msgspec.Struct, kw_only=True):
     whole: bool = False  # whether the answer was sent to its end, a stream to its dialect's own sign of it
     usage: Mapping[str, Any] | None = None  # as reported
     tokens: Mapping[str, int] | None = None  # what the answer truly costs, by kind, whatever was reported
+    pictures: int = 0  # made by this call
+    seconds: float = 0.0  # of sound that was heard or made, or of the video that was asked for
+    task: str = ""  # the id of the video's task that the path names
+    created: list[str] = []  # ids of the tasks that this call made at the vendor
     end: Literal["complete", "cancelled"] | None = None
     started: float
     ended: float | None = None
@@ -53,6 +57,10 @@ class Record(msgspec.Struct, kw_only=True):
     def header(self, name: bytes) -> bytes:
         """The first header of that name (lower case), else nothing."""
         return next((value for each, value in self.raw_headers if each == name), b"")
+
+    def made_nothing(self) -> None:
+        """Note that the call is refused."""
+        self.tokens, self.pictures, self.seconds, self.created = None, 0, 0.0, []
 
     def close(self, answer_sha256: str, *, complete: bool) -> None:
         """Note how the call ended."""

@@ -23,12 +23,15 @@ _ANTHROPIC = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+_BUSY = "当前分组上游负载已饱和\uff0c请稍后再试"
 
 
 def refusal(status: int, message: str, record: Record, *, code: str = "") -> Answer:
     """An error of the relay itself, in the shape of the route."""
     if is_anthropic(record):
         return unary(anthropic_error(status, message, record), status=status)
+    if is_task(record):
+        return task_refusal(status, message, record, code=code)
     return middleware_refusal(status, message, record, code=code)
 
 
@@ -50,9 +53,10 @@ def google_refusal(status: int, seconds: str) -> Answer:
     return unary({"error": error}, status=status)
 
 
-def task_refusal(status: int, message: str, record: Record) -> Answer:
-    """An error as new-api writes it on the routes of tasks."""
-    return unary({"code": "fail_to_fetch_task", "message": _signed(message, record), "data": None}, status=status)
+def task_refusal(status: int, message: str, record: Record, *, code: str = "") -> Answer:
+    """An error as new-api writes it on the routes of tasks: whatever a 429 was for, it says the same."""
+    message = _BUSY if status == 429 else _signed(message, record)
+    return unary({"code": code or "fail_to_fetch_task", "message": message, "data": None}, status=status)
 
 
 def openai_error(message: str, record: Record, *, code: str, kind: str = "new_api_error") -> Event:
@@ -69,6 +73,11 @@ def anthropic_error(status: int, message: str, record: Record) -> Event:
 def is_anthropic(record: Record) -> bool:
     """Whether the route speaks Anthropic's language."""
     return record.path.startswith("/v1/messages")
+
+
+def is_task(record: Record) -> bool:
+    """Whether the route is one of the tasks'; downloads are not."""
+    return record.path.startswith(("/v1/video/generations", "/v1/videos")) and not record.path.endswith("/content")
 
 
 def _signed(message: str, record: Record) -> str:

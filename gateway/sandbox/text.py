@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gateway.sandbox import chat, completions, embeddings, families, messages, replies, responses, tokens, wire
+from gateway.sandbox import channel, chat, completions, embeddings, messages, replies, responses, tokens, wire
 from gateway.sandbox.asked import Asked, Media
 from gateway.sandbox.call import Call
-from gateway.sandbox.refusals import middleware_refusal
 from gateway.sandbox.replies import Reply
 from gateway.sandbox.tokens import Tokens
 from gateway.sandbox.turn import Turn
@@ -42,7 +41,7 @@ def answer(call: Call) -> Answer:
 
 def _written(call: Call, dialect: Dialect) -> Answer:
     asked = dialect.read(call.body)
-    if refused := _no_channel(call, asked.model, "text"):
+    if refused := channel.refused(call, asked.model, "text"):
         return refused
     said = replies.made(asked, call.size)
     turn = _turn(call, asked, said, tokens.of_call(asked, said, call.cached))
@@ -71,7 +70,7 @@ def _turn(call: Call, asked: Asked, said: tuple[Reply, ...], spent: Tokens) -> T
 
 def _embedded(call: Call) -> Answer:
     request = embeddings.read(call.body)
-    if refused := _no_channel(call, request.model, "embedding"):
+    if refused := channel.refused(call, request.model, "embedding"):
         return refused
     asked = Asked(model=request.model, prompt="", media=Media())
     event = embeddings.answer(request, _turn(call, asked, (), Tokens(prompt=embeddings.cost(request))))
@@ -80,18 +79,4 @@ def _embedded(call: Call) -> Answer:
 
 def _counted(call: Call) -> Answer:
     asked = messages.read(call.body)
-    return _no_channel(call, asked.model, "text") or wire.unary({"input_tokens": tokens.of_prompt(asked).prompt})
-
-
-def _no_channel(call: Call, model: str, kind: str) -> Answer | None:
-    """The vendor's refusal of a model that it does not have.  `ValueError` when the model is of another kind."""
-    call.record.model = model
-    if not model:
-        return middleware_refusal(400, "Model name not specified", call.record, code="invalid_request")
-    known = families.kind(model)
-    if known is None:
-        message = f"No available channel for model {model} under group default"
-        return middleware_refusal(503, message, call.record, code="model_not_found")
-    if known != kind:
-        raise ValueError(f"{model} does not support {call.record.path}")
-    return None
+    return channel.refused(call, asked.model, "text") or wire.unary({"input_tokens": tokens.of_prompt(asked).prompt})

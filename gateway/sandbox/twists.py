@@ -144,6 +144,10 @@ def _cut(answer: Answer, _argument: str, _record: Record) -> Answer:
     return replace(answer, chunks=answer.chunks[: min(2, len(answer.chunks) - 1)], cut=True)
 
 
+def _cutafter(answer: Answer, argument: str, _record: Record) -> Answer:
+    return replace(answer, cut_after=float(argument))
+
+
 def _cutstart(answer: Answer, _argument: str, _record: Record) -> Answer:
     return replace(answer, chunks=(), headless=True, cut=True)
 
@@ -170,5 +174,6 @@ ANSWERS: Mapping[str, Callable[[Answer, str, Record], Answer]] = {
     "hang": _hang,
     "drip": _drip,
     "cut": _cut,
+    "cutafter": _cutafter,
     "cutstart": _cutstart,
 }

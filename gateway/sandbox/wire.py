@@ -1,5 +1,6 @@
 """How is an answer framed?  As JSON, as a JSON array or as server-sent events, whole or in timed chunks."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -44,6 +45,7 @@ class Answer:
     silence: float | None = 0.0  # seconds before one chunk, beside the gap; None: for ever
     silence_at: int = 0  # the number of that chunk
     headless: bool = False  # cut before the head
+    cut_after: float | None = None  # seconds after the head in which the body must be sent, else it is cut
     cut: bool = False  # abort the connection after the last chunk
 
 
@@ -89,6 +91,11 @@ def framed(frames: Sequence[Frame], gap: float, *, blank_lines: int = 1) -> Answ
         whole_at=next((number for number, frame in enumerate(frames) if frame.ends), None),
         gap=gap,
     )
+
+
+def base64_of(data: bytes) -> msgspec.Raw:
+    """Bytes as a JSON string of base64, which goes into the JSON as it is: escaping megabytes is slow."""
+    return msgspec.Raw(b'"%b"' % base64.b64encode(data))
 
 
 def _usages(events: Sequence[Event]) -> list[Usage]:

@@ -45,6 +45,7 @@ def test_the_prompt_makes_the_picture(caller: Caller) -> None:
     two = caller.said("fox", model=MODEL, generationConfig={**small, "candidateCount": 2})
     assert picture_of(two, 0).tobytes() != picture_of(two, 1).tobytes()
     assert 2 * 1290 == two["usageMetadata"]["candidatesTokensDetails"][1]["tokenCount"]
+    assert [1, 1, 1, 2] == [record["pictures"] for record in caller.log()]
 
 
 @pytest.mark.parametrize("wanted", [["image"], ["IMAGE"], [2]])

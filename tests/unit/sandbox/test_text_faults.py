@@ -2,16 +2,20 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from gateway.sandbox import markers
 from gateway.sandbox.faults import NAMES
 
 from .conftest import CHAT, EMBEDDINGS, KEY, MESSAGES, RESPONSES, STREAMING, Ask, Caller, named_events_of
 
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs/sandbox.md"
 ROUTES = (*STREAMING, EMBEDDINGS)
 on_every_route = pytest.mark.parametrize("route", ROUTES, ids=[route.path for route in ROUTES])
 on_text_routes = pytest.mark.parametrize("route", STREAMING, ids=[route.path for route in STREAMING])
@@ -44,9 +48,16 @@ def ended(answer: dict[str, Any]) -> str | None:
 
 def test_every_fault_is_described() -> None:
     """docs/sandbox.md has each fault by name, and the docstring of faults.py too."""
-    root = Path(__file__).parents[3]
-    for text in ((root / "docs/sandbox.md").read_text(), (root / "gateway/sandbox/faults.py").read_text()):
-        assert set() == {name for name in NAMES if f"`{name}" not in text}
+    for path in (DOCS, ROOT / "gateway/sandbox/faults.py"):
+        text = path.read_text()
+        assert set() == {name for name in NAMES if not re.search(rf"`{name}[`=\[*]", text)}
+
+
+def test_every_marker_is_described() -> None:
+    """docs/sandbox.md has each marker by name, and the docstring of markers.py too."""
+    for path in (DOCS, ROOT / "gateway/sandbox/markers.py"):
+        text = path.read_text()
+        assert set() == {name for name in markers.NAMES if f"`sandbox-{name}: " not in text}
 
 
 @on_every_route

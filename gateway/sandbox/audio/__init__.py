@@ -1,0 +1,1 @@
+"""Sound on OpenAI's routes: it is made from text, and written down again."""

@@ -1,0 +1,1 @@
+"""Videos on the vendor's task routes: created, polled, downloaded."""
