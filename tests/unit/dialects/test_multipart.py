@@ -2,13 +2,14 @@
 
 import email.parser
 import email.policy
+import itertools
 import re
 import tracemalloc
 from collections.abc import Callable
 
 import httpx
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.multipart import Form, boundary_of
@@ -255,29 +256,44 @@ def greedy(body: bytes) -> set[bytes]:
     return models
 
 
+# What is put together in the search for two readings.
+EVIL = b'Content-Disposition: form-data; name="model"\r\n\r\nevil'
 PIECES = [
-    b"--b", b"--", b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"--b\r\n", b"\r\n--b\r\n", b"\r\n--b--", b"--b--\r\n", b" ", b"m", b"evil", MODEL, FILE,
-    b'Content-Disposition: form-data; name="model"\r\n\r\n', b'Content-Disposition: form-data; name="x"', b'; name="model"', b'; filename="', b'"', b"\\",
-    b"; name*=utf-8''model", b"Content-Type: text/plain\r\n", part("n", b"1"), part("Model", b"evil"), part("x", b"", '; filename="a"'),
+    b"", MODEL, FILE, part("model", b"evil"), part("Model", b"evil"), part(" model", b"evil"), part("model[]", b"evil"), part("mo\\del", b"evil"),
+    part("m%6fdel", b"evil"), part("_charset_", b"utf-16"), part("model", b""), part("model", b"evil", '; filename="a"'), part("model", b"evil", "; filename*=utf-8''a"),
+    *(part("x", content) for content in (
+        b"--b", b"\n--b\n" + EVIL, b"\r--b\r" + EVIL, b"\r\n--b \r\n" + EVIL, b"\r\n--bb\r\n" + EVIL, b"\r\n--b\r\n" + EVIL, b"\r\n--b--\r\n--b\r\n" + EVIL,
+        b"\r\n\r\n" + EVIL, EVIL,
+    )),
+    *(part("x", b"evil", more) for more in (
+        '; name="model"', "; name=model", "; name*=utf-8''model", "; name*0=mo; name*1=del", '; filename="\\"; name=\\"model"', '; filename="\\"; name="model"',
+        '; filename="a\\\\"; name="model"', '; filename="a; name=model"', '; filename="a; name=\\"model\\""', '\r\n ; name="model"', '\n; name="model"', '\r; name="model"',
+    )),
+    *(part("x", b"evil", "", lines) for lines in (
+        'Content-Disposition: form-data; name="model"\r\n', 'X: y\nContent-Disposition: form-data; name="model"\r\n', ' ; name="model"\r\n',
+        "\nx", "\r\n" + EVIL.decode() + "\r\n--b\r\n", "Content-Type: multipart/mixed; boundary=c\r\n",
+    )),
+    b"--", b"\r\n", b"\n", b"\r", b"--b", b"--b\r\n", b"\n--b\n", b"--b--\r\n", b"x", EVIL, b"--b\r\n" + EVIL, b"--b \r\n" + EVIL + b"\r\n", b"--b\n" + EVIL + b"\r\n",
 ]  # fmt: skip
 
 
-@settings(max_examples=1500, deadline=None)
-@given(
-    body=st.lists(st.sampled_from(PIECES) | st.binary(max_size=3), max_size=12).map(b"".join),
-    tail=st.sampled_from([b"", MODEL + b"--b--\r\n", b"--b--\r\n"]),
-)
-@example(body=b"", tail=MODEL + b"--b--\r\n")
-@example(body=part("x", b"\n--b\nContent-Disposition: form-data; name=model\n\nevil\n"), tail=MODEL + b"--b--\r\n")
-def test_no_form_has_two_readings(body: bytes, tail: bytes) -> None:
-    """K4, D9: whoever reads a form that passes, however forgiving, reads the model that we read, or none."""
+def is_read_in_one_way(body: bytes) -> bool:
+    """Whether a form passes; fails where a reader, however forgiving, reads another model than we do."""
     try:
-        model = read(body + tail).model.encode()
+        model = read(body).model.encode()
     except (BadRequest, ModelMissing):
-        return
+        return False
     for reader in (by_email, forgiving, greedy):
-        assert reader(body + tail) <= {model}, reader.__name__
-    assert {model} == by_email(body + tail)
+        assert reader(body) <= {model}, (reader.__name__, body)
+    assert {model} == by_email(body)
+    return True
+
+
+def test_no_form_has_two_readings() -> None:
+    """K4, D9: of all that can be put together of what readers forgive, what passes is read in one way."""
+    tails = [MODEL + b"--b--\r\n", b"--b--\r\n", b"--b--", b"--b\r\n", b""]
+    passed = [is_read_in_one_way(b"".join(pieces)) for pieces in itertools.product(PIECES, PIECES, tails)]
+    assert 10 < sum(passed) < len(passed) // 10
 
 
 @settings(deadline=None)
@@ -285,4 +301,4 @@ def test_no_form_has_two_readings(body: bytes, tail: bytes) -> None:
 def test_a_form_that_is_damaged(at: int, new: bytes, gone: int) -> None:
     """D9: whatever is done to a good form, it is refused, or read as others read it; nothing else is raised."""
     whole = form(part("prompt", b"a cat"), FILE, MODEL, part("n", b"2"))
-    test_no_form_has_two_readings.hypothesis.inner_test(body=whole[:at] + new + whole[at + gone :], tail=b"")  # type: ignore[attr-defined]
+    is_read_in_one_way(whole[:at] + new + whole[at + gone :])
