@@ -23,6 +23,8 @@ STREAMED = {  # by dialect: a path, a query and a body that stream
     "openai": (b"/v1/chat/completions", b"", b'{"model":"gpt-5-mini","stream":true}'),
     "anthropic": (b"/v1/messages", b"beta=true", b'{"model":"claude-sonnet-4-5","stream":true}'),
     "responses": (b"/v1/responses", b"", b'{"model":"gpt-5-codex","stream":true}'),
+    "images": (b"/v1/images/generations", b"", b'{"model":"gpt-image-1.5","stream":true}'),
+    "audio": (b"/v1/audio/speech", b"", b'{"model":"gpt-4o-mini-tts","input":"Hi","stream_format":"sse"}'),
 }
 PATHS = [
     b"/v1beta/models/m:generateContent",
@@ -36,6 +38,11 @@ PATHS = [
     b"/v1/responses/compact",
     b"/anthropic/v1/messages",
     b"/v1/messages/count_tokens",
+    b"/v1/images/generations",
+    b"/images/edits/",
+    b"/openai/audio/transcriptions",
+    b"/v1/audio/translations",
+    b"//v1/audio/speech",
 ]
 
 CONTENT_TYPES = {"sse": "text/event-stream", "array": "application/json"}
