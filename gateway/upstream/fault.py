@@ -5,6 +5,7 @@ it passes on.  All are read here, once, into a `Fault`; how the caller reads it 
 shape.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -52,7 +53,7 @@ def fault_of(
 ) -> Fault:
     """Read an error; the last two are values of headers.  The secret stands nowhere in what is returned."""
     is_large = len(body) > MAX_READ_BYTES  # nobody's message: at most its beginning is passed on
-    body = redacted(body[:MAX_READ_BYTES], secret)
+    body = redacted(body[:MAX_READ_BYTES] if is_large else _first_of(body), secret)
     parsed = None if is_large else _parsed(body)
     plain = msgspec.json.encode(parsed)  # without escapes, which could hide the secret
     clean = redacted(plain, secret)
@@ -127,6 +128,18 @@ def _seconds(header: str, cause: Cause) -> float | None:
         if isinstance(delay, str) and (match := _SECONDS.fullmatch(delay)):
             return float(match[1])
     return None
+
+
+def _first_of(body: bytes) -> bytes:
+    """The first of several objects in one body: a limiter of the relay writes its refusal, and lets the call go on."""
+    if _parsed(body) is not None or not body.lstrip().startswith(b"{"):
+        return body
+    text = body.decode("latin-1").lstrip()  # a character a byte
+    try:
+        _, end = json.JSONDecoder(strict=False).raw_decode(text)
+    except (ValueError, RecursionError):
+        return body
+    return text[:end].encode("latin-1")
 
 
 def _parsed(body: bytes) -> Any:
