@@ -14,6 +14,9 @@ from gateway.call.protocols import (
     Permit,
     Sink,
     State,
+    TaskMeter,
+    TaskReport,
+    TaskState,
 )
 from gateway.call.usage import Demand, Kind, Modality, Source, Usage
 
@@ -37,6 +40,9 @@ __all__ = [
     "Sink",
     "Source",
     "State",
+    "TaskMeter",
+    "TaskReport",
+    "TaskState",
     "UpstreamRequest",
     "Usage",
 ]
