@@ -161,16 +161,14 @@ def create(
     key = build_key(settings, outbound, intervals)
     metrics = build_metrics(registry, catalogue, vendor_models, clients)
     log = log or build_log(settings, metrics)
-    report = reporter(log, metrics)
-    memory_budget = MemoryBudget(settings.max_buffered_bytes)
+    report, memory_budget = reporter(log, metrics), MemoryBudget(settings.max_buffered_bytes)
     upstream = build_upstream(settings, outbound, key, metrics, log, backoff_seconds=intervals.backoff_seconds)
     ledger, timeout = Ledger(metrics, log), intervals.store_timeout_seconds
     state_store = watched_store(settings.redis_url or NOWHERE, "state", metrics, log, timeout=timeout)
-    limits = build_limits(settings, state_store, catalogue, ledger)
+    limits, tasks = build_limits(settings, state_store, catalogue, ledger), build_tasks(state_store, metrics, log)
     cache_url = settings.cache_redis_url or settings.redis_url or NOWHERE
     cache_store = watched_store(cache_url, "cache", metrics, log, timeout=timeout, **CACHE_OPTIONS)
     cache = build_cache(settings, cache_store, ledger, memory_budget, report)
-    tasks = build_tasks(state_store, metrics, log)
     pipeline = Pipeline(
         router=Router(dialects),
         limits=limits,
@@ -189,6 +187,7 @@ def create(
         body_seconds=intervals.body_seconds,
         listed_seconds=intervals.listed_seconds,
         file_idle_seconds=intervals.file_idle_seconds,
+        shared_poll_seconds=intervals.shared_poll_seconds,
     )
     return App(Parts(
         settings=settings, clients=clients, key=key, metrics=metrics, log=log, report=report,

@@ -77,6 +77,7 @@ class Pipeline:
         body_seconds: float,
         listed_seconds: float,
         file_idle_seconds: float,
+        shared_poll_seconds: float,
     ) -> None:
         """`models_seen` receives the names of each page of the upstream's lists of models."""
         self.drain = DrainState()
@@ -90,7 +91,10 @@ class Pipeline:
         self._missing = MissingOperations()
         self._orphaned = OrphanedCalls()
         self._tasks, self._file_idle_seconds = tasks, file_idle_seconds
-        self._task_calls = TaskCalls(tasks, limits, self.relay, ledger, memory_budget.lease, poll_seconds=call_seconds)
+        self._task_calls = TaskCalls(
+            tasks, limits, self.relay, ledger, memory_budget.lease,
+            poll_seconds=call_seconds, shared_seconds=shared_poll_seconds,
+        )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, reply = Request.of(scope), Reply(scope, receive, send)

@@ -20,7 +20,6 @@ from gateway.pipeline.relay import Relay
 from gateway.tasks import Task, Tasks
 from gateway.telemetry import Entry, Ledger
 
-SHARED_SECONDS = 1.0
 POLL_AFTER = (b"openai-poll-after-ms", b"5000")  # OpenAI's SDK for Python asks every second where nothing is said
 
 Asked = tuple[str, UpstreamRequest]  # the same question of the same client
@@ -54,10 +53,11 @@ class TaskCalls:
         lease: Callable[[], MemoryLease],
         *,
         poll_seconds: float,
+        shared_seconds: float,
     ) -> None:
-        """A poll is waited for so long, whoever else has left."""
+        """A poll is waited for so long, whoever has left; its answer is that of equal polls for `shared_seconds`."""
         self._tasks, self._limits, self._relay, self._ledger, self._lease = tasks, limits, relay, ledger, lease
-        self._poll_seconds = poll_seconds
+        self._poll_seconds, self._shared_seconds = poll_seconds, shared_seconds
         self._asked: dict[Asked, asyncio.Task[tuple[HeldAnswer, TaskReport]]] = {}
 
     async def create(self, call: Call, entry: Entry, sink: Sink) -> Meter:
@@ -83,7 +83,7 @@ class TaskCalls:
             assert task is not None  # noqa: S101  the gate has found it
             asked = self._asked[key] = asyncio.create_task(self._poll(call, exchange.entry, memory, task))
             now = asyncio.get_running_loop().time()
-            asked.add_done_callback(partial(self._came, key, memory, now + SHARED_SECONDS))
+            asked.add_done_callback(partial(self._came, key, memory, now + self._shared_seconds))
         return await asyncio.shield(asked)
 
     async def _poll(self, call: Call, entry: Entry, memory: MemoryLease, task: Task) -> tuple[HeldAnswer, TaskReport]:

@@ -41,12 +41,9 @@ def packed(task: Task) -> bytes:
     return _ENCODER.encode(task)
 
 
-_NOBODYS = packed(NOBODYS)
-
-
 def unpacked(stored: bytes | None) -> Task:
     """Read a record; of none, and of one that nobody can read, `NOBODYS`."""
     try:
-        return _DECODER.decode(stored or _NOBODYS)
+        return _DECODER.decode(stored or _ENCODER.encode(NOBODYS))
     except msgspec.MsgspecError:
         return NOBODYS
