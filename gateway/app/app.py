@@ -170,15 +170,8 @@ def create(
     cache_store = watched_store(cache_url, "cache", metrics, log, timeout=timeout, **CACHE_OPTIONS)
     cache = build_cache(settings, cache_store, ledger, memory_budget, report)
     pipeline = Pipeline(
-        router=Router(dialects),
-        limits=limits,
-        cache=cache,
-        auth=Auth(lambda: clients.value),
-        upstream=upstream,
-        tasks=tasks,
-        ledger=ledger,
-        memory_budget=memory_budget,
-        log=log,
+        router=Router(dialects), limits=limits, cache=cache, auth=Auth(lambda: clients.value), upstream=upstream,
+        tasks=tasks, ledger=ledger, memory_budget=memory_budget, log=log,
         max_body_bytes=settings.max_body_bytes,
         call_seconds=settings.call_timeout_seconds,
         stream_seconds=settings.stream_timeout_seconds,
@@ -188,7 +181,7 @@ def create(
         listed_seconds=intervals.listed_seconds,
         file_idle_seconds=intervals.file_idle_seconds,
         shared_poll_seconds=intervals.shared_poll_seconds,
-    )
+    )  # fmt: skip
     return App(Parts(
         settings=settings, clients=clients, key=key, metrics=metrics, log=log, report=report,
         vendor_models=vendor_models, memory_budget=memory_budget, state_store=state_store, cache_store=cache_store,

@@ -3,6 +3,7 @@
 from gateway.call.call import Call, Plan, Route, UpstreamRequest
 from gateway.call.operation import Operation
 from gateway.call.protocols import (
+    TASK_ID,
     Dialect,
     Event,
     Frame,
@@ -21,6 +22,7 @@ from gateway.call.protocols import (
 from gateway.call.usage import Demand, Kind, Modality, Source, Usage
 
 __all__ = [
+    "TASK_ID",
     "Call",
     "Demand",
     "Dialect",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # calls are made of these
     from gateway.memory import MemoryLease
 
 State = Literal["open", "complete", "failed", "complete with error"]
+TASK_ID = r"[A-Za-z0-9_-]{1,191}"  # a pattern: what callers can write into a path
 TaskState = Literal["open", "succeeded", "failed"]
 
 

@@ -8,14 +8,14 @@ import re
 from typing import Final
 
 from gateway.asgi import Request
-from gateway.call import Call, Demand, Framing, Meter, Operation, Plan, Route
+from gateway.call import TASK_ID, Call, Demand, Framing, Meter, Operation, Plan, Route
 from gateway.dialects.json_body import members_of, model_of
 from gateway.dialects.model_lists import OPENAI_MODELS
 from gateway.dialects.multipart import Form
 from gateway.dialects.openai.operations import check_headers
 from gateway.dialects.paths import pattern_of
 from gateway.dialects.video_tasks.body import demand_of, demand_of_form
-from gateway.dialects.video_tasks.meter import ID, TaskMeter
+from gateway.dialects.video_tasks.meter import TaskMeter
 from gateway.dialects.video_tasks.operations import CONTENT, CONTENT_HEAD, CREATE, GENERATE, POLL, REMIX
 from gateway.errors import TASK, BadRequest, ErrorShape
 from gateway.errors import VIDEOS as VIDEOS_SHAPE
@@ -23,7 +23,7 @@ from gateway.framing import Whole, is_form
 
 __all__ = ["GENERATIONS", "VIDEOS"]
 
-_BEHIND: Final = rb"(?:/++(?P<task>%b)(?:/++(?P<part>content|remix))?)?" % ID.encode()
+_BEHIND: Final = rb"(?:/++(?P<task>%b)(?:/++(?P<part>content|remix))?)?" % TASK_ID.encode()
 _VARIANT: Final = re.compile(rb"variant=[a-z_]{1,32}")
 OTHER_MODEL: Final = "A remix is made by the model of the video it remixes. Leave `model` out."
 

@@ -10,12 +10,10 @@ from collections.abc import Iterator, Mapping
 import msgspec
 from msgspec import Raw
 
-from gateway.call import Event, State, TaskReport, TaskState, Usage
+from gateway.call import TASK_ID, Event, State, TaskReport, TaskState, Usage
 from gateway.dialects.openai.media import first_byte
 from gateway.dialects.values import ABSENT, count_of, enum_token, is_empty
 from gateway.framing import decoded, lenient
-
-ID = r"[A-Za-z0-9_-]{1,191}"
 
 ENDS: Mapping[bytes, TaskState] = {
     b"SUCCESS": "succeeded",
@@ -28,7 +26,7 @@ ENDS: Mapping[bytes, TaskState] = {
     b"EXPIRED": "failed",
 }
 
-_ID = re.compile(ID)
+_ID = re.compile(TASK_ID)
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 _TEXT = msgspec.json.Decoder(str)
 
