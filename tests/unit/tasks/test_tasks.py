@@ -32,9 +32,9 @@ class Worker:
 
 
 @contextlib.asynccontextmanager
-async def worker(server: Valkey, *, timeout: float = 5) -> AsyncIterator[Worker]:
+async def worker(server: Valkey, *, store_seconds: float = 5) -> AsyncIterator[Worker]:
     """A worker that flushes as the real one does."""
-    one = Worker(server.url, timeout)
+    one = Worker(server.url, store_seconds)
     flushing = asyncio.create_task(one.tasks.run())
     try:
         yield one
@@ -76,7 +76,7 @@ async def test_how_a_task_ended_is_kept_no_longer_than_the_task(state: Valkey) -
 
 async def test_a_record_that_the_store_missed(server: Valkey) -> None:
     """L4: without a store nothing is created; what was created is known here, and is written when the store is back."""
-    async with worker(server, timeout=0.25) as one:
+    async with worker(server, store_seconds=0.25) as one:
         await one.tasks.own(MINE, ["t-1"])
         one.tasks.check()
         server.freeze()
@@ -97,7 +97,7 @@ async def test_a_record_that_the_store_missed(server: Valkey) -> None:
 async def test_what_cannot_be_written_is_counted(server: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     """L4: a worker that ends while the store is unavailable counts the records that are lost, and takes no end of them."""
     monkeypatch.setattr("gateway.tasks.tasks.MAX_REMEMBERED", 3)
-    async with worker(server, timeout=0.25) as one:
+    async with worker(server, store_seconds=0.25) as one:
         server.kill()
         for number in range(5):
             await one.tasks.own(Task(client="design", id=f"{number}"), [f"{number}"])
