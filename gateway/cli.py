@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     _command(commands, "check", _check, "check settings, clients file, store and upstream, one line each", ["check"])
     _add_usage(commands)
     _add_cache(commands)
+    _add_tasks(commands)
     return top
 
 
@@ -171,6 +172,25 @@ def _add_cache(commands: Any) -> None:
     purge.set_defaults(action="purge")
 
 
+def _add_tasks(commands: Any) -> None:
+    examples = ["tasks", "tasks --client design", "tasks adopt task_4711 --client design"]
+    tasks = _command(commands, "tasks", _tasks, "list the tasks that make videos, or give one to a client", examples)
+    tasks.set_defaults(action="list", task="", model="")
+    tasks.add_argument("--client", metavar="NAME", help="only this client's; default: all")
+    actions = tasks.add_subparsers(title="commands", metavar="COMMAND")
+    adopt = _command(
+        actions,
+        "adopt",
+        _tasks,
+        "give a task to a client that has no owner, as one that was created elsewhere",
+        ["tasks adopt task_4711 --client design"],
+    )
+    adopt.set_defaults(action="adopt")
+    adopt.add_argument("task", metavar="ID", help="the id that the upstream gave it")
+    adopt.add_argument("--client", metavar="NAME", required=True, help="who may ask for it from now on")
+    adopt.add_argument("--model", default="", metavar="MODEL", help="what makes it, where that is known")
+
+
 def _serve(options: argparse.Namespace) -> int:
     settings = import_module("gateway.config.settings")
     chosen = settings.load(host=options.host, port=options.port, workers=options.workers)
@@ -203,6 +223,11 @@ def _usage(options: argparse.Namespace) -> int:
 
 def _cache(options: argparse.Namespace) -> int:
     return _run("gateway.commands.cache", "run", _settings(), options.action, options.client)
+
+
+def _tasks(options: argparse.Namespace) -> int:
+    chosen = options.action, options.client, options.task, options.model
+    return _run("gateway.commands.tasks", "run", _settings(), *chosen)
 
 
 def _settings() -> object:

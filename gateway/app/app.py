@@ -35,6 +35,7 @@ from gateway.limits import Limits
 from gateway.memory import MemoryBudget
 from gateway.pipeline import Pipeline
 from gateway.store import Store
+from gateway.tasks import Tasks
 from gateway.telemetry import CollectorRegistry, Ledger, MetricFile, Metrics, VendorModels, logs, reporter
 from gateway.upstream import HttpxTransport, PyqwestTransport, Transport, Trial, Trouble, Upstream, UpstreamKey
 
@@ -59,6 +60,7 @@ class Parts:
     cache_store: Store
     ledger: Ledger
     limits: Limits
+    tasks: Tasks
     cache: Cache
     upstream: Upstream
     pipeline: Pipeline
@@ -127,11 +129,13 @@ class App(FastAPI):
                 background.keep("upstream key", housekeeping.watch_key)
                 background.keep("vendor models", partial(parts.vendor_models.share, parts.state_store))
                 background.keep("lease renewal", parts.limits.run)
+                background.keep("task owners", parts.tasks.run)
                 background.keep("state probe", parts.state_store.monitor)
                 background.keep("cache probe", parts.cache_store.monitor)
                 yield
         finally:
             await parts.cache.aclose()
+            await parts.tasks.aclose()
             await parts.limits.aclose()
             await parts.state_store.aclose()
             await parts.cache_store.aclose()
@@ -157,24 +161,17 @@ def create(
     key = build_key(settings, outbound, intervals)
     metrics = build_metrics(registry, catalogue, vendor_models, clients)
     log = log or build_log(settings, metrics)
-    report = reporter(log, metrics)
-    memory_budget = MemoryBudget(settings.max_buffered_bytes)
+    report, memory_budget = reporter(log, metrics), MemoryBudget(settings.max_buffered_bytes)
     upstream = build_upstream(settings, outbound, key, metrics, log, backoff_seconds=intervals.backoff_seconds)
     ledger, timeout = Ledger(metrics, log), intervals.store_timeout_seconds
     state_store = watched_store(settings.redis_url or NOWHERE, "state", metrics, log, timeout=timeout)
-    limits = build_limits(settings, state_store, catalogue, ledger)
+    limits, tasks = build_limits(settings, state_store, catalogue, ledger), build_tasks(state_store, metrics, log)
     cache_url = settings.cache_redis_url or settings.redis_url or NOWHERE
     cache_store = watched_store(cache_url, "cache", metrics, log, timeout=timeout, **CACHE_OPTIONS)
     cache = build_cache(settings, cache_store, ledger, memory_budget, report)
     pipeline = Pipeline(
-        router=Router(dialects),
-        limits=limits,
-        cache=cache,
-        auth=Auth(lambda: clients.value),
-        upstream=upstream,
-        ledger=ledger,
-        memory_budget=memory_budget,
-        log=log,
+        router=Router(dialects), limits=limits, cache=cache, auth=Auth(lambda: clients.value), upstream=upstream,
+        tasks=tasks, ledger=ledger, memory_budget=memory_budget, log=log,
         max_body_bytes=settings.max_body_bytes,
         call_seconds=settings.call_timeout_seconds,
         stream_seconds=settings.stream_timeout_seconds,
@@ -182,11 +179,13 @@ def create(
         models_seen=vendor_models.seen,
         body_seconds=intervals.body_seconds,
         listed_seconds=intervals.listed_seconds,
-    )
+        file_idle_seconds=intervals.file_idle_seconds,
+        shared_poll_seconds=intervals.shared_poll_seconds,
+    )  # fmt: skip
     return App(Parts(
         settings=settings, clients=clients, key=key, metrics=metrics, log=log, report=report,
         vendor_models=vendor_models, memory_budget=memory_budget, state_store=state_store, cache_store=cache_store,
-        ledger=ledger, limits=limits, cache=cache, upstream=upstream, pipeline=pipeline,
+        ledger=ledger, limits=limits, tasks=tasks, cache=cache, upstream=upstream, pipeline=pipeline,
     ))  # fmt: skip
 
 
@@ -265,6 +264,15 @@ def build_limits(settings: Settings, state_store: Store, catalogue: Catalogue, l
         replicas=settings.replicas,
         workers=settings.workers,
         state_lost=settings.state_lost,
+    )
+
+
+def build_tasks(state_store: Store, metrics: Metrics, log: logs.Log) -> Tasks:
+    """Whose task is whose; an upstream that gives one id twice is logged."""
+    return Tasks(
+        state_store,
+        taken=lambda: log.event("task_id_taken", level="error"),
+        dropped=metrics.child(metrics.dropped, "task owners").inc,
     )
 
 

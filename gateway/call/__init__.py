@@ -3,6 +3,7 @@
 from gateway.call.call import Call, Plan, Route, UpstreamRequest
 from gateway.call.operation import Operation
 from gateway.call.protocols import (
+    TASK_ID,
     Dialect,
     Event,
     Frame,
@@ -14,10 +15,14 @@ from gateway.call.protocols import (
     Permit,
     Sink,
     State,
+    TaskMeter,
+    TaskReport,
+    TaskState,
 )
 from gateway.call.usage import Demand, Kind, Modality, Source, Usage
 
 __all__ = [
+    "TASK_ID",
     "Call",
     "Demand",
     "Dialect",
@@ -37,6 +42,9 @@ __all__ = [
     "Sink",
     "Source",
     "State",
+    "TaskMeter",
+    "TaskReport",
+    "TaskState",
     "UpstreamRequest",
     "Usage",
 ]

@@ -21,6 +21,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cache_seconds: int | None = None  # kept no longer than that, whatever the client's own time is
     repeatable: bool = True  # may be sent again after a 429, 503 or 529; never what creates a task
     task: Literal["creates", "reads"] | None = None
+    download: bool = False  # a file, passed on as it comes: not events, not whole, and not kept
     lists: bool = False  # answered from the upstream's own list of models
     optional: bool = False  # the upstream may not have it at all: its 404, 405 or 501 is remembered for a while
     upstream_headers: frozenset[bytes] = frozenset()  # of the caller's, that cross; `name-*` is an open list

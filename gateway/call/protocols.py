@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence  # noqa: TC003  a type of named tuples
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # calls are made of these
     from msgspec import Raw
@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # calls are made of these
     from gateway.memory import MemoryLease
 
 State = Literal["open", "complete", "failed", "complete with error"]
+TASK_ID = r"[A-Za-z0-9_-]{1,191}"  # a pattern: what callers can write into a path
+TaskState = Literal["open", "succeeded", "failed"]
 
 
 class Event(NamedTuple):
@@ -98,6 +100,23 @@ class Meter(Protocol):
         """Whether the answer ended normally, with its content inline, so that it may be cached."""
 
 
+class TaskReport(NamedTuple):
+    """What an answer says of a task."""
+
+    ids: tuple[str, ...] = ()  # each by which it can be asked for, the first one first
+    state: TaskState = "open"
+    tokens: int | None = None  # what it has cost in all; None where that is not said
+
+
+@runtime_checkable
+class TaskMeter(Meter, Protocol):
+    """The meter of an operation that creates a task, or asks for one."""
+
+    @property
+    def report(self) -> TaskReport:
+        """What has been seen so far."""
+
+
 class ListedModel(NamedTuple):
     """One model of the upstream's list."""
 
@@ -166,6 +185,8 @@ class Dialect(Protocol):
 
 class Permit(Protocol):
     """What the limits gave a call: a place and a reservation, to be given back once."""
+
+    at: int  # when, in ms since 1970
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:

@@ -45,6 +45,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     candidates: int = 1
     up_to: bool = False  # so many at most: how many there will be is up to the model
     videos: int = 0  # to be made
+    seconds: int | None = None  # how long each shall be
+    pixels: int | None = None  # of one frame
     image_output: bool = False  # pictures are named among what is wanted back
     size: str = ""  # of these pictures
     quality: str = ""

@@ -1,23 +1,19 @@
 """Which answers are cached, and how are they deleted?
 
-Keys are scanned server by server, since no node of a cluster knows them all.  Deleting (UNLINK) frees memory in the
-background; an answer that is in flight meanwhile is stored when it comes.
+Deleting (UNLINK) frees memory in the background; an answer that is in flight meanwhile is stored when it comes.
 """
 
 import asyncio
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator
 
 from gateway.cache import pattern
 from gateway.commands import CommandError, WrongUseError
-from gateway.config import CLUSTER, NAME, Settings, SettingsError, member, watched_clients
+from gateway.commands.scan import each, scan
+from gateway.config import NAME, Settings, SettingsError, watched_clients
 from gateway.store import Store, StoreError, StoreUnavailable, borrow
-
-TIMEOUT_SECONDS = 10
-PAGE = 1000  # keys scanned at once
 
 
 def run(settings: Settings, action: str, client: str | None) -> int:
@@ -47,7 +43,7 @@ def _sharing(settings: Settings) -> set[str]:
 async def _stats(settings: Settings) -> str:
     answers, sizes = Counter[str](), Counter[str]()
     async for store, keys in _scan(settings, pattern(None)):
-        for key, size in zip(keys, await _each(store, "STRLEN", keys), strict=True):
+        for key, size in zip(keys, await each(store, "STRLEN", keys), strict=True):
             scope = key.removeprefix("gw:cache:").partition(":{")[0]
             answers[scope] += 1
             sizes[scope] += size
@@ -62,35 +58,14 @@ async def _stats(settings: Settings) -> str:
 async def _purge(settings: Settings, client: str | None) -> str:
     forgotten = 0
     async for store, keys in _scan(settings, pattern(client)):
-        forgotten += sum(await _each(store, "UNLINK", keys))
+        forgotten += sum(await each(store, "UNLINK", keys))
     return f"{forgotten:,} answer{'s' * (forgotten != 1)} forgotten\n"
 
 
 async def _scan(settings: Settings, matching: str) -> AsyncIterator[tuple[Store, list[str]]]:
-    """The keys of every server, page by page, each with the store that holds them."""
     async with _url(settings) as url:
-        for server in await _servers(url):
-            async with _store(server) as store:
-                cursor = b"0"
-                while True:
-                    cursor, keys = await store.command("SCAN", cursor.decode(), "MATCH", matching, "COUNT", PAGE)
-                    yield store, [key.decode() for key in keys]
-                    if cursor == b"0":
-                        break
-
-
-async def _each(store: Store, command: str, keys: Iterable[str]) -> list[Any]:
-    """Run the same command on every key, in one pipeline."""
-    return await asyncio.gather(*(store.command(command, key) for key in keys))
-
-
-async def _servers(url: str) -> list[str]:
-    """The URL of each server that holds keys."""
-    if not url.startswith(f"{CLUSTER}://"):
-        return [url]
-    async with _store(url) as store:
-        ranges = await store.command("CLUSTER", "SLOTS")
-    return sorted({member(url, host.decode(), port) for _, _, (host, port, *_), *_ in ranges})
+        async for page in scan(url, matching):
+            yield page
 
 
 @contextlib.asynccontextmanager
@@ -101,12 +76,3 @@ async def _url(settings: Settings) -> AsyncIterator[str]:
     else:
         async with borrow(settings.data_dir) as stores:
             yield stores.cache_url
-
-
-@contextlib.asynccontextmanager
-async def _store(url: str) -> AsyncIterator[Store]:
-    store = Store(url, timeout=TIMEOUT_SECONDS)
-    try:
-        yield store
-    finally:
-        await store.aclose()

@@ -38,18 +38,24 @@ class Sum:
     tokens_out: int = 0
     tokens: int = 0  # as charged
     images: int = 0
+    videos: int = 0
     estimated: int = 0  # calls whose usage is estimated
     lost: int = 0  # calls that ended with their worker
     served: Counter[str] = field(default_factory=Counter)  # calls by the model that answered; JSON's rows alone have it
 
     def add(self, record: Record) -> None:
-        self.calls += 1
+        corrects = record["outcome"] == "corrected"  # what the creation of a task was charged: see correct.lua
+        self.calls += not corrects
         self.cache_hits += record["outcome"] == "cache_hit"
         self.tokens_in += int(record["in"])
         self.tokens_out += int(record["out"])
         self.tokens += int(record["tokens"])
         self.images += int(record["images"])
-        self.estimated += record["usage"] == "estimated"
+        self.videos += int(record.get("videos", 0))
+        if corrects:
+            self.estimated -= record["usage"] == "reported"
+        else:
+            self.estimated += record["usage"] == "estimated"
         self.lost += record["outcome"] == "lost"
         if served := record.get("served"):
             self.served[served] += 1

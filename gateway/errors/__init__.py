@@ -7,7 +7,7 @@ from gateway.errors.openai import OPENAI
 from gateway.errors.responses import RESPONSES
 from gateway.errors.shape import ErrorShape
 from gateway.errors.signs import shape_for
-from gateway.errors.task import TASK
+from gateway.errors.task import TASK, VIDEOS
 from gateway.errors.tree import (
     BadRequest,
     BodyTimeout,
@@ -34,6 +34,7 @@ from gateway.errors.tree import (
     Refused,
     RouteUnknown,
     StateLost,
+    TaskUnknown,
     UpgradeRequired,
     UpstreamBroke,
     UpstreamError,
@@ -50,6 +51,7 @@ __all__ = [
     "OPENAI",
     "RESPONSES",
     "TASK",
+    "VIDEOS",
     "BadRequest",
     "BodyTimeout",
     "BodyTooLarge",
@@ -79,6 +81,7 @@ __all__ = [
     "RouteUnknown",
     "ShapeName",
     "StateLost",
+    "TaskUnknown",
     "UpgradeRequired",
     "UpstreamBroke",
     "UpstreamError",

@@ -22,6 +22,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "KEY_INVALID": (INVALID, "invalid_api_key"),
     "RATE_LIMITED": ("requests", "rate_limit_exceeded"),
     "BUDGET_SPENT": ("insufficient_quota", "insufficient_quota"),
+    "TASK_UNKNOWN": (INVALID, "task_not_exist"),
 }
 ABOUT_THE_MODEL = frozenset({"MODEL_MISSING", "MODEL_NOT_ALLOWED", "MODEL_UNPRICED"})
 

@@ -28,4 +28,13 @@ def _said(error: dict[str, object]) -> dict[str, object]:
     return {"code": error["code"], "message": error["message"], "data": None, "error": error}
 
 
-TASK = TaskShape()
+class VideosShape(OpenAIShape):
+    """OpenAI's; to an error in the relay's own shape the object is added that SDKs read."""
+
+    def pass_on(self, fault: Fault, request_id: str = "") -> bytes:
+        if fault.shape == "task":
+            return msgspec.json.encode(_said(fault_object(fault)))
+        return super().pass_on(fault, request_id)
+
+
+TASK, VIDEOS = TaskShape(), VideosShape()

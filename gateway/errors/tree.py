@@ -3,8 +3,9 @@
 * GatewayError
   * Refused      the caller can act on it
     - 400 BadRequest, ConflictingKeys, ModelMissing    - 401 KeyMissing, KeyInvalid    - 403 ModelNotAllowed
-    - 404 RouteUnknown    - 405 MethodNotAllowed    - 408 BodyTimeout    - 413 BodyTooLarge    - 414 UriTooLong
-    - 415 ContentType    - 426 UpgradeRequired    - 431 HeadersTooLarge    - 429 RateLimited, BudgetSpent
+    - 404 RouteUnknown, TaskUnknown    - 405 MethodNotAllowed    - 408 BodyTimeout    - 413 BodyTooLarge
+    - 414 UriTooLong    - 415 ContentType    - 426 UpgradeRequired    - 431 HeadersTooLarge
+    - 429 RateLimited, BudgetSpent
   * Failed       the caller can only try again
     - 502 UpstreamUnreachable (nothing was sent: safe to retry), UpstreamBroke, UpstreamError, UpstreamKeyRefused;
           UpstreamRefused keeps the upstream's own status
@@ -20,6 +21,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Self
 
 from gateway.errors.fault import Fault
+
+IN_DOUBT = "The task may have been created, and billed; please do not send it again before you have looked."
 
 
 class GatewayError(Exception):
@@ -40,6 +43,11 @@ class GatewayError(Exception):
         self.retry_after = retry_after  # whole seconds
         self.metadata = dict(metadata or {})
         super().__init__(self.message)
+
+    def leaves_task_in_doubt(self) -> None:
+        """The request that failed so may have made a task all the same: whoever sends it again may pay twice."""
+        said = self.message.removesuffix(self.hint) if self.retry_after is None else type(self).message
+        self.message, self.retryable, self.retry_after = f"{said.strip()} {IN_DOUBT}", False, None
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -101,6 +109,13 @@ class RouteUnknown(Refused):
 
     code, reason = 404, "ROUTE_UNKNOWN"
     message = "No such route. Those of Gemini's, OpenAI's and Anthropic's APIs are served; /docs lists all routes."
+
+
+class TaskUnknown(Refused):
+    """No such task, or somebody else's: nobody is told which."""
+
+    code, reason = 404, "TASK_UNKNOWN"
+    message = "No such task. Its id is in the answer that created it, and only the client that created it may use it."
 
 
 class MethodNotAllowed(Refused):
@@ -205,6 +220,8 @@ class UpstreamError(Failed):
 class UpstreamRefused(UpstreamError):
     """An error of the upstream's, passed on with its own status and words."""
 
+    content_range = ""  # of a 416: how long the file is of which too much was asked for
+
     def __init__(self, fault: Fault) -> None:
         super().__init__(f"The upstream answered {fault.status}.")
         self.fault = fault
@@ -212,8 +229,8 @@ class UpstreamRefused(UpstreamError):
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        asked = self.fault.retry_header
-        return [(b"retry-after", asked.encode("latin-1"))] if asked else []
+        said = {b"retry-after": self.fault.retry_header, b"content-range": self.content_range}
+        return [(name, value.encode("latin-1")) for name, value in said.items() if value]
 
 
 class ModelUnknown(UpstreamError):

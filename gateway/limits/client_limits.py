@@ -15,11 +15,12 @@ from gateway.store import Bound, Probe, Script
 
 ADMIT = Script.read("gateway.limits", "admit", "state", "drain")
 SETTLE = Script.read("gateway.limits", "settle", "state", "drain", "lease")
+CORRECT = Script.read("gateway.limits", "correct", "state", "drain", "lease")
 RENEW_AND_REAP = Script.read("gateway.limits", "renew_and_reap", "state", "drain", "lease", "reap")
 NAMES = Script.read("gateway.limits", "names")
 FORMAT = 2  # of what is stored, as in state.lua; formats that cannot be read by one another have keys of their own
 CLIENTS = "gw:clients"  # the names of all; on a cluster it lives alone
-KEYS = ("limits", "leases", "settled", "usage")  # in the order of the scripts
+KEYS = ("limits", "leases", "settled", "usage", "tasks")  # in the order of the scripts
 PROBE = Probe(
     Script.read("gateway.limits", "probe", "gateway.store:probe"),
     [f"gw:{{}}:probe-{name}" for name in (*KEYS, "sweep")],
@@ -40,6 +41,7 @@ class ClientLimits:
     policy: bytes
     admit: Bound
     settle: Bound
+    correct: Bound
     renew_and_reap: Bound
     live: set[str] = field(default_factory=set)  # ids of its calls in flight in this worker
 
@@ -49,13 +51,15 @@ class ClientLimits:
         quotas = Quotas.of(client)
         keys = [key(client.name, name) for name in KEYS]
         limits = msgspec.msgpack.encode((*quotas.columns(), lease_ms))
-        admit, settle, renew_and_reap = (script.on(keys, limits) for script in (ADMIT, SETTLE, RENEW_AND_REAP))
+        scripts = ADMIT, SETTLE, CORRECT, RENEW_AND_REAP
+        admit, settle, correct, renew_and_reap = (script.on(keys, limits) for script in scripts)
         return cls(
             client=client,
             quotas=quotas,
             policy=policy(quotas),
             admit=admit,
             settle=settle,
+            correct=correct,
             renew_and_reap=renew_and_reap,
             live=live,
         )

@@ -15,5 +15,8 @@ class Counts(Protocol):
     def late(self) -> None:
         """A call was settled after it had been recorded as lost; nothing has changed."""
 
+    def corrected(self, client: str, model: str, tokens: int) -> None:
+        """A task has ended, and has cost so many tokens."""
+
     def dropped(self) -> None:
         """A usage record was dropped: the queue for the store was full, or it was too old."""

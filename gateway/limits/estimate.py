@@ -13,6 +13,8 @@ from gateway.config import Catalogue, Model
 
 CHARS_PER_TOKEN = 4
 TOKENS_PER_OTHER_MEDIUM = 60 * 32  # a page of a document, 2000, is nearly the same
+USUAL_PIXELS = 1280 * 720  # of a frame, to which the catalogue's tokens a second of a video belong
+MAX_SECONDS, MAX_PIXELS = 3600, 2**26
 
 MAX_TOKENS = 2**30  # of each direction: whatever a caller writes, the sum is a number that every store holds exactly
 
@@ -24,10 +26,7 @@ class Estimate(NamedTuple):
     tokens_out: int = 0
     images: int = 0  # pictures in the answer
     videos: int = 0
-
-    @property
-    def requests(self) -> int:
-        return 1
+    requests: int = 1
 
     @property
     def tokens(self) -> int:
@@ -45,9 +44,9 @@ def estimate(call: Call, catalogue: Catalogue) -> Estimate:
         case "request":
             return Estimate(images=answers_of(demand, model) * (demand.image_output or model.kind == "image"))
         case "task":
-            return Estimate(tokens_out=model.answer_tokens, videos=demand.videos)
+            return Estimate(tokens_out=video_of(demand, model), videos=demand.videos)
         case "nothing":
-            return Estimate()
+            return Estimate(requests=0 if call.operation.task == "reads" else 1)  # those have an allowance of their own
 
 
 def input_of(demand: Demand, model: Model) -> int:
@@ -65,6 +64,13 @@ def output_of(demand: Demand, model: Model) -> int:
     if demand.max_output_tokens is not None:
         output = min(output, max(0, demand.max_output_tokens))
     return min(output * answers_of(demand, model), MAX_TOKENS)
+
+
+def video_of(demand: Demand, model: Model) -> int:
+    """Tokens of a video: of its seconds, and of the size of its frames beside that of the planning figures."""
+    seconds = model.seconds if demand.seconds is None else min(max(0, demand.seconds), MAX_SECONDS)
+    pixels = USUAL_PIXELS if demand.pixels is None else min(max(0, demand.pixels), MAX_PIXELS)
+    return min(model.output_tokens + seconds * model.tokens_per_second * pixels // USUAL_PIXELS, MAX_TOKENS)
 
 
 def answers_of(demand: Demand, model: Model) -> int:

@@ -102,7 +102,7 @@ class FallbackLimiter:
         waits = [
             (wait if row.limit.kind != "rate" else over * MINUTE / row.amount, row.limit)
             for row, level, wait in self._levels(taken, in_flight)
-            if row.amount and (more := amounts.get(row.limit.unit, 0)) and (over := level + more - row.size) > 1e-6
+            if row.amount and (more := _needed(row.limit, amounts)) and (over := level + more - row.size) > 1e-6
         ]
         if waits:
             seconds, limit = max(waits, key=lambda wait: wait[0])
@@ -156,6 +156,10 @@ def _took(amounts: Mapping[str, int], taken: Taken) -> LocalReservation:
         taken.budgets[limit.name].level += amounts.get(limit.unit, 0)
     periods = {name: budget.period for name, budget in taken.budgets.items()}
     return LocalReservation(begun=taken.at, amounts=amounts, shares=shares, periods=periods)
+
+
+def _needed(limit: Limit, amounts: Mapping[str, int]) -> int:
+    return 1 if limit.kind == "concurrency" else amounts.get(limit.unit, 0)  # each call needs a place
 
 
 def _more(limit: Limit, reservation: LocalReservation, used: Mapping[str, int]) -> int:

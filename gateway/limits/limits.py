@@ -24,7 +24,9 @@ from gateway.call import Call
 from gateway.config import Catalogue, Client
 from gateway.errors import GatewayError, RateLimited, StateLost
 from gateway.limit_table import BUDGETS, CONCURRENCY
+from gateway.limits.allowance import PollAllowance
 from gateway.limits.client_limits import CLIENTS, NAMES, ClientLimits
+from gateway.limits.corrections import Correction
 from gateway.limits.counts import Counts
 from gateway.limits.estimate import estimate
 from gateway.limits.fallback import FallbackLimiter, LocalReservation
@@ -65,6 +67,7 @@ class Limits:
         self._worker, self._state_lost = worker, state_lost
         self._lease_ms = round(lease_seconds * 1000)
         self._fallback = FallbackLimiter(replicas * workers)
+        self._polls = PollAllowance(store, replicas * workers)
         self._client_limits: dict[str, ClientLimits] = {}
         self._reading = Counter[str]()  # calls whose bodies are still coming, by client
         self.formats: dict[str, int] = {}  # of clients whose state has another format: see renew_and_reap.lua
@@ -86,6 +89,13 @@ class Limits:
             yield
         finally:
             self._reading[client.name] -= 1
+
+    async def allow_poll(self, client: Client) -> None:
+        """Let a client ask for a task of its own, which costs it nothing.  Raises `RateLimited`."""
+        try:
+            await self._polls.take(client)
+        except RateLimited as error:
+            raise self._limited(error) from None
 
     async def admit(self, call: Call) -> Permit:
         """Take what the call needs from every limit of its client; the permit's headers say what is left.
@@ -118,6 +128,18 @@ class Limits:
             permit.headers = self._judge(client_limits, reply)
         client_limits.live.add(permit.id)
         return permit
+
+    async def correct(self, client: Client, correction: Correction) -> bool:
+        """Correct what a task was charged to what it has cost; once, and only in the period of its creation.
+
+        Returns whether that is done now: not where it was done before, and not yet while the store is unavailable.
+        """
+        self._limits_of(client)
+        settlement = Settlement(client.name, PACKED(correction.facts()), correction=correction)
+        try:
+            return await self._settlements.send(settlement) == 1
+        except StoreUnavailable:
+            return False
 
     async def sweep(self, clients: Iterable[Client]) -> Mapping[tuple[str, str], int]:
         """Reap the leases of dead workers.  Returns the usage of each budget, by client and limit."""

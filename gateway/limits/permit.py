@@ -77,7 +77,7 @@ class Permit:
         self.settled = True
         usage = charged(usage, outcome, self.estimate)
         charge = Charge(
-            requests=1,
+            requests=self.estimate.requests,
             tokens=usage.total,
             tokens_in=usage.tokens_in,
             tokens_out=usage.tokens_out,

@@ -13,6 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from gateway.limits.client_limits import ClientLimits
+from gateway.limits.corrections import Correction
 from gateway.limits.counts import Counts
 from gateway.store import Store, StoreUnavailable
 
@@ -26,6 +27,7 @@ class Settlement(NamedTuple):
     client: str
     facts: bytes
     maybe_received: float | None = None  # since when the store may have it, monotonic
+    correction: Correction | None = None  # of a task, for which there is correct.lua: see there
 
 
 class Settlements:
@@ -37,7 +39,9 @@ class Settlements:
         self._sending: set[asyncio.Future[int]] = set()
 
     def send(self, settlement: Settlement) -> asyncio.Future[int]:
-        reply = self._store.run(self._limits[settlement.client].settle, settlement.facts)
+        limits = self._limits[settlement.client]
+        script = limits.settle if settlement.correction is None else limits.correct
+        reply = self._store.run(script, settlement.facts)
         self._sending.add(reply)
         reply.add_done_callback(partial(self._on_reply, settlement))
         return reply
@@ -54,6 +58,9 @@ class Settlements:
                 self._queue.append(settlement)
             else:
                 self._counts.dropped()
+        elif (correction := settlement.correction) is not None:
+            if reply.result() == 1:
+                self._counts.corrected(settlement.client, correction.model, correction.after.get("tokens", 0))
         elif reply.result() == 0 and settlement.maybe_received is None:
             self._counts.late()
 
@@ -68,6 +75,8 @@ class Settlements:
 
     def _in_time(self, settlement: Settlement) -> bool:
         """Whether the store still remembers what it may have received; else it would be counted twice."""
+        if settlement.correction is not None:  # a task is open but once, however late
+            return True
         if settlement.maybe_received is None or time.monotonic() - settlement.maybe_received < REMEMBERED_SECONDS:
             return True
         self._counts.dropped()

@@ -4,7 +4,7 @@ Until its deadline while the caller stays: a unary answer must be whole by then,
 may go on for much longer. A whole answer has no deadline any more: who takes too long to read it meets the
 listener's. When they leave, a stream ends at once; so does a call for which nothing was sent, such as one that waits
 for another's answer. A unary answer that is paid for anyway is waited for a little longer, as long as not too many
-are waited for like that.
+are waited for like that.  The answer that names a new task is waited for in any case: nobody else knows whose it is.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from gateway.call import Call
 from gateway.errors import ClientGone, UpstreamTimeout
 from gateway.telemetry import Entry
 
-ORPHANED_SECONDS = 15.0
+ORPHANED_SECONDS, TASK_SECONDS = 15.0, 60.0
 MAX_ORPHANED = 64
 
 
@@ -79,9 +79,11 @@ class Deadline:
             return
         if self._call.stream and self._entry.whole:  # SDKs hang up at the terminator, which they have
             return
-        now = asyncio.get_running_loop().time()
-        free = self._call.stream or not self._entry.sent
-        if free or self._reply.started or self._orphaned.count >= self._orphaned.limit:
+        now, task = asyncio.get_running_loop().time(), self._call.operation.task
+        free = self._call.stream or not self._entry.sent or task == "reads"
+        if task == "creates" and not free:
+            self._timeout.reschedule(min(self._call.deadline, now + TASK_SECONDS))
+        elif free or self._reply.started or self._orphaned.count >= self._orphaned.limit:
             self._timeout.reschedule(now)
         else:
             self._waits_on = 1

@@ -1,12 +1,13 @@
 """What belongs to one request while it is served, and what stands on every answer to it?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.asgi import RawHeader, Receive, Reply, Request
 from gateway.cache import CacheResult
 from gateway.call import Route
 from gateway.errors import ErrorShape, shape_for
 from gateway.memory import MemoryLease
+from gateway.tasks import Task
 from gateway.telemetry import Entry
 
 
@@ -31,6 +32,8 @@ class Exchange:
     unread: bool  # a body that nobody has read yet
     route: Route | None = None
     source: CacheResult | None = None  # where the answer comes from
+    task: Task | None = None  # the client's own, that the path names
+    more_headers: list[RawHeader] = field(default_factory=list)  # of the answer
     events: bool = False  # an answer has begun that is a stream of events, which one more can end
 
     @property
@@ -52,6 +55,9 @@ class Exchange:
             (b"request-id", entry.request_id.encode()),  # and Anthropic's that one
             (b"server-timing", timing.encode()),
         ]
+        lines += self.more_headers
+        if self.route is not None and self.route.operation.task == "reads":
+            lines.append((b"cache-control", b"private, no-store"))  # the upstream allows any cache to keep a file
         if self.source is not None:
             lines += self.source.headers()
         if entry.permit is not None:

@@ -10,6 +10,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
+from msgspec import structs
+
 from gateway import background
 from gateway.asgi import Receive, Reply, Request, Scope, Send, read_body
 from gateway.auth import Auth
@@ -26,24 +28,29 @@ from gateway.errors import (
     Internal,
     ModelNotAllowed,
     ModelUnknown,
-    RouteUnknown,
     UpstreamBroke,
     UpstreamError,
+    UpstreamKeyRefused,
     UpstreamRefused,
     UpstreamTimeout,
+    UpstreamUnreachable,
 )
 from gateway.framing import FORM, JSON, is_form, is_json
 from gateway.limits import Limits
 from gateway.memory import MemoryBudget
 from gateway.pipeline.deadline import Deadline, OrphanedCalls
+from gateway.pipeline.download import Downloaded
 from gateway.pipeline.exchange import DrainState, Exchange
 from gateway.pipeline.missing import MissingOperations
 from gateway.pipeline.model_list import ListedModels, ModelList
 from gateway.pipeline.relay import Relay, Waits
 from gateway.pipeline.responder import Responder
+from gateway.pipeline.task_calls import Polled, TaskCalls
+from gateway.tasks import Tasks
 from gateway.telemetry import Ledger, logs
 from gateway.upstream import Attempts, NobodysAttempts, Upstream
 
+Source = CacheResult | ListedModels | Polled | Downloaded
 TAKEN: Mapping[str, tuple[str, ...]] = {"json": (JSON,), "multipart": (FORM,), "either": (FORM, JSON), "nothing": ()}
 
 
@@ -60,6 +67,7 @@ class Pipeline:
         upstream: Upstream,
         ledger: Ledger,
         memory_budget: MemoryBudget,
+        tasks: Tasks,
         log: logs.Log,
         max_body_bytes: int,
         call_seconds: float,
@@ -68,6 +76,8 @@ class Pipeline:
         models_seen: Callable[[Iterable[str]], None],
         body_seconds: float,
         listed_seconds: float,
+        file_idle_seconds: float,
+        shared_poll_seconds: float,
     ) -> None:
         """`models_seen` receives the names of each page of the upstream's lists of models."""
         self.drain = DrainState()
@@ -80,6 +90,11 @@ class Pipeline:
         self._model_list = ModelList(self._fetch, call_seconds, listed_seconds, models_seen)
         self._missing = MissingOperations()
         self._orphaned = OrphanedCalls()
+        self._tasks, self._file_idle_seconds = tasks, file_idle_seconds
+        self._task_calls = TaskCalls(
+            tasks, limits, self.relay, ledger, memory_budget.lease,
+            poll_seconds=call_seconds, shared_seconds=shared_poll_seconds,
+        )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, reply = Request.of(scope), Reply(scope, receive, send)
@@ -112,14 +127,14 @@ class Pipeline:
         route = exchange.route = self._router.find(request)  # 404, 405
         entry.method = route.operation.name
         client = self._identify(exchange)  # 400, 401
-        self._gate(exchange, client, route)  # 503, 400, 404, 403: whose task, which model, as far as the path says
+        route = await self._gate(exchange, client, route)  # 400, 503, 404, 403: whose task, which model, by the path
         body = await self._body(exchange, route.operation, client)  # 415, 413, 408, 503
         self._missing.check(route.operation)  # 404: what the upstream was found not to have
         plan = await background.off_loop(len(body), route.dialect.plan, route, request, body)  # 400
         self._allow(exchange, client, plan.model)  # 403: a model that the body names
         deadline = arrived + server_timeout(request, self._call_seconds)
         call = entry.call = call_of(route, plan, request, body, client=client, deadline=deadline)
-        entry.permit = await self._limits.admit(call)  # 429, 503
+        await self._admit(exchange, call)  # 429, 503
         try:
             await self._answer(exchange, call)  # 502, 503, 504
         except UpstreamRefused as error:
@@ -148,16 +163,29 @@ class Pipeline:
         exchange.memory.owner = client.name
         return client
 
-    def _gate(self, exchange: Exchange, client: Client, route: Route) -> None:
-        """What can be refused before a byte of the body is read.  The owner of a task will be asked for here."""
+    async def _gate(self, exchange: Exchange, client: Client, route: Route) -> Route:
+        """Refuse what can be refused before a byte of the body is read.  A client's own task says its model."""
         if route.refusal is not None:
             raise route.refusal()
-        if route.task is not None:
-            raise RouteUnknown  # nobody owns any task yet
         if self.drain.stopping:
             exchange.entry.model = route.model or ""
             raise Draining
+        if route.task is not None:
+            task = exchange.task = await self._tasks.find(client.name, route.task)
+            exchange.entry.task = route.task
+            route = structs.replace(route, model=task.model)
         self._allow(exchange, client, route.model)
+        return route
+
+    async def _admit(self, exchange: Exchange, call: Call) -> None:
+        """Take what the call needs of its client's limits; polls need nothing of them but an allowance of their own."""
+        if call.operation.task == "reads":
+            await self._limits.allow_poll(call.client)
+            if not call.operation.download:
+                return
+        exchange.entry.permit = await self._limits.admit(call)
+        if call.operation.task == "creates":
+            self._tasks.check()  # just now the store has answered, or not
 
     def _allow(self, exchange: Exchange, client: Client, model: str | None) -> None:
         exchange.entry.model = model or ""
@@ -188,13 +216,20 @@ class Pipeline:
         return body
 
     @contextlib.asynccontextmanager
-    async def _source(self, exchange: Exchange, call: Call) -> AsyncIterator[CacheResult | ListedModels]:
+    async def _source(self, exchange: Exchange, call: Call) -> AsyncIterator[Source]:
         """Where the answer comes from; counted also for those who leave, or run out of time, while they wait for it."""
         entry = exchange.entry
         if call.operation.lists:
             yield self._model_list.answer(call, entry)
             return
-        source = exchange.source = self._cache.open(call, entry, self.relay.ask)
+        if call.operation.download:
+            yield Downloaded(self._upstream, call, exchange, idle_seconds=self._file_idle_seconds)
+            return
+        if call.operation.task == "reads":
+            yield self._task_calls.poll(call, exchange)
+            return
+        ask = self._task_calls.create if call.operation.task == "creates" else self.relay.ask
+        source = exchange.source = self._cache.open(call, entry, ask)
         try:
             try:
                 await source.find()
@@ -221,6 +256,8 @@ class Pipeline:
         """The one way an error leaves: as an answer, or as the end of an answer that has begun."""
         entry, reply, shape = exchange.entry, exchange.reply, exchange.errors
         entry.fail(error)
+        if entry.sent and entry.call is not None and entry.call.operation.task == "creates" and may_have_acted(error):
+            error.leaves_task_in_doubt()
         if isinstance(error, ClientGone):
             entry.status = error.code
             return
@@ -249,6 +286,13 @@ def pays_twice(exchange: Exchange, error: GatewayError) -> bool:
     if exchange.route is None or exchange.route.operation.repeatable:
         return False
     return exchange.entry.sent or isinstance(error, UpstreamBroke | UpstreamTimeout | UpstreamError)
+
+
+def may_have_acted(error: GatewayError) -> bool:
+    """Whether the upstream may have done what was asked, though the caller receives an error."""
+    if isinstance(error, UpstreamRefused):
+        return error.fault.status >= 500 or error.fault.status == 409
+    return not isinstance(error, UpstreamUnreachable | UpstreamKeyRefused | ModelUnknown)
 
 
 def check_content_type(operation: Operation, said: str) -> None:

@@ -42,6 +42,10 @@ class Responder:
             self._deadline.extend()
         await self._reply.write(chunk)
 
+    def keep(self, last: bytes) -> None:
+        """Send this at the end of an answer that has begun: its reader has all of it when the call is settled."""
+        self._last = last
+
     async def whole(
         self, status: int, content_type: str, body: bytes | memoryview, memory: MemoryLease | None = None
     ) -> None:

@@ -50,6 +50,7 @@ async def sweep(settings: Settings, log: Log, metrics: Metrics) -> None:
             used = await used_budgets(limits, store, clients.value, new=swept is not clients.value)
             swept = clients.value
             budgets = publish(swept, used, metrics, before=budgets)
+            await count_tasks(store, swept, metrics)
             reported = report_formats(limits.formats, log, reported)
             filling = await report_fullness(store, swept, metrics, log, filling=filling)
             await asyncio.sleep(SWEEP_SECONDS)
@@ -92,6 +93,16 @@ def publish(
         if budget in used:
             metrics.child(metrics.limit_used, *budget).set(used[budget] / BY_NAME[budget[1]].scale)
     return limits.keys()
+
+
+async def count_tasks(store: Store, clients: Clients, metrics: Metrics) -> None:
+    """Publish how many tasks of each client are open: created, and not seen to have ended."""
+    try:
+        counts = await asyncio.gather(*(store.command("ZCARD", key(client.name, "tasks")) for client in clients))
+    except StoreUnavailable:
+        return
+    for client, count in zip(clients, counts, strict=True):
+        metrics.child(metrics.open_tasks, client.name).set(count)
 
 
 class Reported(NamedTuple):

@@ -36,6 +36,7 @@ class Entry:
     reason: str | None = None  # of an error of ours or the upstream's
     settled: bool = False  # outcome and usage stand: record, metrics and access line agree
     unreported: bool = False  # the answer reported no usage
+    task: str = ""  # the id of a task that the call asks for, or has created
     address: str | None = None  # where the caller calls from
     key_fingerprint: str | None = None
     upstream_status: int | None = None  # of its last answer
@@ -94,6 +95,8 @@ class Entry:
     def notes(self) -> Mapping[str, str]:
         """What the record of the call says beside its cost."""
         noted = {"served": self.served_model, "upstream_request": self.upstream_request_id}
+        if self.call is not None and self.call.operation.task == "creates":
+            noted["task"] = self.task
         return {name: text for name, text in noted.items() if text}
 
     def first_byte_sent(self) -> None:
@@ -173,6 +176,17 @@ class Ledger:
         """A usage record was dropped."""
         self._metrics.child(self._metrics.dropped, "usage records").inc()
 
+    def corrected(self, client: str, model: str, tokens: int) -> None:
+        """A task has ended: what it has cost is counted now, since a counter cannot take an estimate back."""
+        if tokens:
+            labels = (client, self._metrics.model(model), "output", "video")
+            self._metrics.child(self._metrics.tokens, *labels).inc(tokens)
+
+    def id_missing(self, entry: Entry) -> None:
+        """An answer has created a task and names no id for it."""
+        self._metrics.child(self._metrics.task_id_missing, self._metrics.model(entry.model)).inc()
+        self._log.event("task_id_missing", level="error", request_id=entry.request_id, model=entry.model)
+
     def _count(self, entry: Entry) -> None:
         metrics, child = self._metrics, self._metrics.child
         client = entry.client.name if entry.client else "unknown"
@@ -185,11 +199,14 @@ class Ledger:
             child(metrics.first_byte, model, entry.method).observe(entry.first_byte_seconds)
         if entry.attempts:
             child(metrics.upstream_duration, model, code).observe(entry.upstream_seconds)
+        creates_task = entry.call is not None and entry.call.operation.task == "creates"
         for (kind, modality), count in entry.usage.tokens.items():
-            if count:
+            if count and not creates_task:  # see `corrected`
                 child(metrics.tokens, client, model, kind, modality).inc(count)
         if entry.usage.images_out:
             child(metrics.images, client, model, "out").inc(entry.usage.images_out)
+        if entry.usage.videos:
+            child(metrics.videos, client, model).inc(entry.usage.videos)
         if entry.saved_tokens and entry.outcome in ANSWERED.values():
             child(metrics.saved_tokens, client, model).inc(entry.saved_tokens)
         if entry.call is not None and entry.call.plan.demand.images and entry.sent:
@@ -223,6 +240,7 @@ class Ledger:
             usage=entry.usage.source,
             served_model=entry.served_model or None,
             upstream_request_id=entry.upstream_request_id,
+            task=entry.task or None,
         ))  # fmt: skip
 
 

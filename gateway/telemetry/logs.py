@@ -50,6 +50,7 @@ class CallLine(msgspec.Struct, kw_only=True, gc=False):
     usage: str
     served_model: str | None  # that the answer names
     upstream_request_id: str | None  # the vendor's own
+    task: str | None  # the id of a task that it asks for, or has created
     reason: str | None  # of the error the call ended with
     upstream_status: int | None  # of the upstream's last answer
     key_fingerprint: str | None  # the first characters of the key's hash in the clients file

@@ -77,6 +77,8 @@ class Metrics:
         )
         self.tokens = counter("tokens_total", "Tokens the upstream reported.", "client model kind modality")
         self.images = counter("images_total", "Inline pictures that passed.", "client model direction")
+        self.videos = counter("videos_total", "Videos that calls were charged when they created them.", "client model")
+        self.task_id_missing = counter("task_id_missing_total", "Tasks created by answers without an id.", "model")
         self.usage_missing = counter("usage_missing_total", "Answers that carried no usage.", "model")
         self.cache_requests = counter("cache_requests_total", "Calls, by what the cache did.", "client result")
         self.saved_tokens = counter(
@@ -104,6 +106,7 @@ class Metrics:
         self.breaker_open = gauge("breaker_open", "Whether calls for the model are refused.", "model")
         self.limit = gauge("limit", "A client's budget.", "client limit")
         self.limit_used = gauge("limit_used", "What of it is used.", "client limit")
+        self.open_tasks = gauge("open_tasks", "A client's tasks whose end is not known.", "client")
         self.build_info = gauge("build_info", "The running version.", "version")
 
     def _add_histograms(self, registry: CollectorRegistry) -> None:

@@ -13,7 +13,7 @@ WINDOW_CALLS, WINDOW_SECONDS = 20, 10.0
 OPEN_SHARE = 0.8
 OPEN_SECONDS, MAX_OPEN_SECONDS = 1.0, 4.0
 MAX_MODELS = 1024
-LISTS = ":lists"  # no model can be called so
+LISTS, POLLS = ":lists", ":poll"  # no model can be called so
 
 
 class Breaker:
@@ -62,7 +62,7 @@ class Breaker:
 
 
 class Breakers:
-    """One breaker a model and one for lists; of too many the closed one asked for least recently is forgotten."""
+    """One breaker a model, for lists, for polls; of too many the closed one asked for least recently is forgotten."""
 
     def __init__(self) -> None:
         self._by_model = OrderedDict[str, Breaker]()

@@ -32,19 +32,22 @@ from gateway.errors import (
 from gateway.memory import MemoryLease
 from gateway.telemetry import Metrics
 from gateway.upstream.answer import Answer, failure_of, read
-from gateway.upstream.breaker import LISTS, Breaker, Breakers, RetryBudget
+from gateway.upstream.breaker import LISTS, POLLS, Breaker, Breakers, RetryBudget
 from gateway.upstream.fault import code_within, fault_of
 from gateway.upstream.redact import redacted
 from gateway.upstream.request import Requests
 from gateway.upstream.seam import Transport
 
 MAX_ATTEMPTS = 3
+MAX_FILE_BYTES = 2 * 2**30  # of a download
 MAX_WAIT_SECONDS = 5.0  # longer waits are the caller's business
 EARLY_SECONDS = 0.1  # timers are as exact as that
 FOR_OPERATORS = {  # a caller can do nothing about these, and a client would ask its user for a password
     407: "the forward proxy refuses our user or password",
     511: "a network on the way wants somebody to log in",
 }
+NOT_MODIFIED, NOT_SATISFIABLE = 304, 416
+LENGTH = re.compile(r"bytes \*/\d{1,18}")  # RFC 9110, section 14.4
 ERROR_STATUSES = frozenset(map(str, range(400, 600)))
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -107,7 +110,7 @@ class Upstream:
 
         Raises `Failed`.
         """
-        breaker = self._breakers.of(LISTS if call.operation.lists else call.model)
+        breaker = self._breakers.of(_breaker_of(call))
         if wait := breaker.wait():
             raise BreakerOpen(call.model, math.ceil(wait))
         self._budget.earn()
@@ -120,7 +123,8 @@ class Upstream:
         finally:
             attempts.upstream_seconds += time.perf_counter() - began
         self._record(breaker, failed=fault is not None and fault.kind == "overloaded")
-        self._check(answer, fault)
+        if not (call.operation.download and answer.status == NOT_MODIFIED):
+            self._check(answer, fault)
         return answer
 
     async def aclose(self) -> None:
@@ -161,7 +165,8 @@ class Upstream:
             incoming = await self._transport.send(self._requests.of(call))
             attempts.upstream_status = incoming.status
             attempts.upstream_request_id = _request_id(incoming.headers)
-            answer = await read(incoming, stream=call.stream, limit=self._max_answer_bytes, memory=memory)
+            limit = MAX_FILE_BYTES if call.operation.download else self._max_answer_bytes
+            answer = await read(incoming, stream=call.stream, limit=limit, memory=memory)
             outcome = str(answer.status)
         except httpx.TransportError as error:
             failure = failure_of(error)
@@ -191,7 +196,11 @@ class Upstream:
         if answer.status in FOR_OPERATORS:
             self._on_trouble(FOR_OPERATORS[answer.status])
             raise UpstreamError("A proxy between the gateway and the upstream refused the call.")
-        raise self._refusal(fault or self._fault(answer))
+        error = self._refusal(fault or self._fault(answer))
+        said = answer.headers.get("content-range", "")
+        if isinstance(error, UpstreamRefused) and answer.status == NOT_SATISFIABLE and LENGTH.fullmatch(said):
+            error.content_range = said
+        raise error
 
     def redacted(self, body: bytes) -> bytes:
         """The body without our key."""
@@ -226,10 +235,20 @@ class Upstream:
         was_open = breaker.is_open
         breaker.record(failed=failed)
         if breaker.is_open != was_open:  # many models may share a label, which is open while one of them is
-            is_open = {self._metrics.model(model) for model in self._breakers.open()}
+            is_open = {self._label(name) for name in self._breakers.open()}
             self._told |= is_open
             for label in self._told:
                 self._metrics.child(self._metrics.breaker_open, label).set(label in is_open)
+
+    def _label(self, name: str) -> str:
+        return POLLS.removeprefix(":") if name == POLLS else self._metrics.model(name)
+
+
+def _breaker_of(call: Call) -> str:
+    """Polls say nothing of how busy a model is, nor does a busy model keep anybody from them."""
+    if call.operation.task == "reads":
+        return POLLS
+    return LISTS if call.operation.lists else call.model
 
 
 def _request_id(headers: Mapping[str, str]) -> str | None:

@@ -10,6 +10,7 @@ import httpx
 
 USED_HEADERS = frozenset({  # of an answer
     "content-type", "content-encoding", "content-length", "retry-after", "x-should-retry", "x-oneapi-request-id",
+    "content-range", "accept-ranges", "etag", "last-modified", "content-disposition",
 })  # fmt: skip
 
 

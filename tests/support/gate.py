@@ -47,6 +47,7 @@ class Gate:
         self.limited_by: list[tuple[str, str]] = []
         self.lost_calls: list[tuple[str, str, str]] = []
         self.late_settlements = 0
+        self.corrections: list[tuple[str, str, int]] = []
         self.dropped_records = 0
         self.changes: list[bool] = []
         timeout = options.pop("timeout", 0.25)
@@ -61,6 +62,9 @@ class Gate:
 
     def late(self) -> None:
         self.late_settlements += 1
+
+    def corrected(self, client: str, model: str, tokens: int) -> None:
+        self.corrections.append((client, model, tokens))
 
     def dropped(self) -> None:
         self.dropped_records += 1

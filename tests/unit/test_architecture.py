@@ -15,7 +15,7 @@ PACKAGE = ROOT / "gateway"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__", "cli", "commands", "processes", "app"),
     ("pipeline",),
-    ("auth", "dialects", "limits", "cache"),
+    ("auth", "dialects", "limits", "cache", "tasks"),
     ("upstream", "telemetry"),
     ("framing", "asgi", "store"),
     ("config", "errors", "call", "memory", "background", "limit_table"),

@@ -2,7 +2,7 @@
 --
 -- KEYS  as in state.lua, but of no client, and one more as a sweep has them
 
-local limits, leases, settled, usage, sweep = unpack(KEYS)
+local limits, leases, settled, usage, tasks, sweep = unpack(KEYS)
 try("TIME")
 try("HSET", limits, "state", 1)
 try("HGET", limits, "state")
@@ -15,6 +15,9 @@ try("ZRANGEBYSCORE", leases, "-inf", 1)
 try("ZREM", leases, "call")
 try("ZADD", settled, 1, "call")
 try("ZREMRANGEBYSCORE", settled, "-inf", 1)
+try("ZADD", tasks, 1, "task")
+try("ZSCORE", tasks, "task")
+try("ZREM", tasks, "task")
 try("XADD", usage, "MAXLEN", 1, "*", "call", 1)
 try("XTRIM", usage, "MINID", "~", 1)
 try("PTTL", usage)

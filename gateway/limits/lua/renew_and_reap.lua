@@ -17,8 +17,9 @@ if redis.call("ZCARD", leases) > 0 then redis.call("HSET", limits, "seen", now) 
 local lost, refused = reap()
 if refused then return refused end
 
--- Ids of settled calls are kept for an hour, records for 90 days, and so is all state of a client without calls.
+-- Ids of settled calls are kept for an hour, open tasks for 30 days, records for 90 days, and so is all state of a client without calls.
 redis.call("ZREMRANGEBYSCORE", settled, "-inf", now - 3600000)
+redis.call("ZREMRANGEBYSCORE", tasks, "-inf", now - 2592000000) -- nobody asks for them any more
 redis.call("XTRIM", usage, "MINID", "~", string.format("%.0f", now - 7776000000))
 for _, key in ipairs(KEYS) do
   if redis.call("PTTL", key) < 7689600000 then redis.call("PEXPIRE", key, 7776000000) end

@@ -4,6 +4,7 @@
 -- Of a reservation that was too large the rest is given back, as far as it has not drained; what was too small is
 -- charged, also past the limit.  A budget is corrected for the period of admission only.  A call without a
 -- lease was admitted while the store was unavailable: it is recorded, and charged to the budgets.
+-- The task that a call has created is open from here on: see correct.lua.
 -- A void call never began: what it took is given back, nothing is recorded, and it can no longer be admitted.
 --
 -- KEYS, ARGV 1   as in state.lua, with which this begins; drain.lua and lease.lua follow
@@ -45,11 +46,14 @@ for at = 1, #budget_names do
 end
 
 local reply = redis.pcall("HSET", stored())
+local task = notes and notes.task
+if not failed(reply) and task then reply = redis.pcall("ZADD", tasks, begun, task) end
 if not failed(reply) and outcome ~= "" then
   reply = record(id, begun, request, model, method, outcome, source, amounts, tokens_in, tokens_out, notes)
 end
 if failed(reply) then -- undo: the settlement will be sent again
   redis.pcall("HSET", limits, "state", state)
+  if task then redis.pcall("ZREM", tasks, task) end
   redis.call("ZADD", settled, 0, id)
   return reply
 end

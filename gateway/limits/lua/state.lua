@@ -6,14 +6,14 @@
 -- `unread`.  `#!lua` lets a full or read-only server refuse the script as a whole.
 --
 -- KEYS     1 limits (hash: state, seen, unread, and of each call its lease)   2 leases (zset: call, expiry)
---          3 settled (zset: call, time)   4 usage (stream); all times in ms
+--          3 settled (zset: call, time)   4 usage (stream)   5 tasks (zset: open task, its creation); all times in ms
 -- ARGV     1 {rates, budgets, name of the concurrency, calls at once, ms of a lease}, in MessagePack, which costs both
 --            ends less than text; of the limits in gateway/limit_table.py each list has one entry a limit; 0 = no limit
 --            rates     {names, units, amounts a minute, amounts at once}
 --            budgets   {names, units, windows (day, month), amounts}
 -- State    {format, rows}: of a rate {level, held, share, since, at}, of a budget {used, period}: see drain.lua
 
-local limits, leases, settled, usage = unpack(KEYS)
+local limits, leases, settled, usage, tasks = unpack(KEYS)
 local rates, budgets, concurrency, places, lease_ms = unpack(cmsgpack.unpack(ARGV[1]))
 local rate_names, rate_units, paces, sizes = unpack(rates)
 local budget_names, budget_units, windows, quotas = unpack(budgets)

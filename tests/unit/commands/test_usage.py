@@ -58,7 +58,7 @@ def test_by_client(settings: Settings, capsys: pytest.CaptureFixture[str]) -> No
     """A4: the sums are those of the records."""
     assert 0 == run(settings, "24h", "client", "json")
 
-    nothing = {"cache_hits": 0, "tokens_in": 0, "images": 0, "estimated": 0, "lost": 0}
+    nothing = {"cache_hits": 0, "tokens_in": 0, "images": 0, "videos": 0, "estimated": 0, "lost": 0}
     assert [
         nothing | {"client": "design", "calls": 3, "cache_hits": 1, "tokens_out": 2790, "tokens": 2790, "images": 1},
         nothing | {"client": "facts", "calls": 1, "tokens_out": 1024, "tokens": 1024, "estimated": 1},
@@ -70,9 +70,9 @@ def test_by_model_as_a_table(settings: Settings, capsys: pytest.CaptureFixture[s
     run(settings, "24h", "model", "table")
 
     assert [
-        "model                   calls  cache_hits  tokens_in  tokens_out  tokens  images  estimated  lost",
-        "gemini-2.5-flash            3           1          0       2,524   2,524       0          1     0",
-        "gemini-2.5-flash-image      1           0          0       1,290   1,290       1          0     0",
+        "model                   calls  cache_hits  tokens_in  tokens_out  tokens  images  videos  estimated  lost",
+        "gemini-2.5-flash            3           1          0       2,524   2,524       0       0          1     0",
+        "gemini-2.5-flash-image      1           0          0       1,290   1,290       1       0          0     0",
     ] == capsys.readouterr().out.splitlines()
 
 
@@ -86,8 +86,8 @@ def test_by_day_as_csv(settings: Settings, server: Valkey, capsys: pytest.Captur
     run(settings, "99999d", "day", "csv")
 
     assert [
-        "day,calls,cache_hits,tokens_in,tokens_out,tokens,images,estimated,lost",
-        "2024-10-03,1,0,0,0,5,0,1,1",
+        "day,calls,cache_hits,tokens_in,tokens_out,tokens,images,videos,estimated,lost",
+        "2024-10-03,1,0,0,0,5,0,0,1,1",
     ] == capsys.readouterr().out.splitlines()
 
 

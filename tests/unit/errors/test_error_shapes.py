@@ -163,7 +163,7 @@ def test_the_end_of_a_response() -> None:
         ("/v1/files", {}, ("error", "type")),
         ("/v1/messages/batches", {}, ("request_id",)),
         ("/v1/nothing", {"anthropic-version": "2023-06-01"}, ("request_id",)),
-        ("/v1/video/generations", {}, ("data",)),
+        ("/v1/video/generations/x/y", {}, ("data",)),
         ("/v1beta/nothing", {}, ("error", "status")),
     ],
 )

@@ -114,7 +114,9 @@ def asking(kind: str, model: str, demand: Demand) -> Call:
         ("video", "doubao-seedance-2.0", {"text_chars": 400, "images": 2}, Estimate(0, 108_000)),
         ("video", "doubao-seedance-2.0-V2V", {}, Estimate(0, 216_000)),
         ("video", "MiniMax-Hailuo-02", {}, Estimate()),
-        ("poll", "doubao-seedance-2.0", {}, Estimate()),
+        ("video", "doubao-seedance-2.0", {"seconds": 10, "pixels": 1920 * 1080}, Estimate(0, 486_000)),
+        ("video", "doubao-seedance-2.0", {"seconds": 5, "pixels": 864 * 480, "videos": 1}, Estimate(0, 48_600, 0, 1)),
+        ("poll", "doubao-seedance-2.0", {}, Estimate(requests=0)),
     ],
 )
 def test_what_other_apis_are_expected_to_cost(kind: str, model: str, demand: dict[str, Any], wanted: Estimate) -> None:
@@ -136,7 +138,7 @@ def test_an_estimate_is_never_negative_nor_beyond_all_bounds() -> None:
     for kind, model, size, pictures in itertools.product(OPERATIONS, models, extremes, (False, True)):
         demand = Demand(
             text_chars=size, tokens=size, images=size, other_media=size, max_output_tokens=size, candidates=size,
-            image_output=pictures,
+            image_output=pictures, seconds=size, pixels=size,
         )  # fmt: skip
         wanted = estimate(asking(kind, model, demand), catalogue)
         assert min(wanted) >= 0

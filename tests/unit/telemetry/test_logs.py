@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 ACCESS_LINE = (
     "time", "level", "event", "request_id", "client", "model", "method", "status", "outcome", "cache", "attempts",
     "duration_ms", "overhead_ms", "upstream_ms", "first_byte_ms", "bytes_in", "bytes_out", "tokens_in", "tokens_out",
-    "usage", "served_model", "upstream_request_id", "reason", "upstream_status", "key_fingerprint", "client_address",
+    "usage", "served_model", "upstream_request_id", "task", "reason", "upstream_status", "key_fingerprint", "client_address",
 )  # fmt: skip
 HOSTILE = 'x\ny\r\n{"event":"call"}\x1b[31mred\x00\u2028\ud800"}'
 SECRET = "thg_canary-in-an-exception"
