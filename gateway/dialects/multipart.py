@@ -20,7 +20,7 @@ MAX_PARTS = 200
 MAX_HEAD_BYTES = 16 * 1024  # of one part
 MAX_FIELD_BYTES = 64 * 1024  # of one part that is no file
 MAX_TEXT_BYTES = 1024 * 1024  # of all those together
-BLOCK_BYTES = 256 * 1024  # one search holds the interpreter until it is done
+BLOCK_BYTES = 64 * 1024  # one search holds the interpreter until it is done, a hostile one for a millisecond
 
 YES = frozenset({"true", "True", "1"})
 CRLF = b"\r\n"
