@@ -78,13 +78,14 @@ def listing(google: bytes, openai: bytes) -> Play:
 
     async def play(head: bytes, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         (said,) = [said for path, said in given.items() if head.startswith((path + b"?", path + b" "))]
-        writer.write(said)
+        writer.write(LAST_PAGE if b"pageToken=2" in head else said)
         await writer.drain()
 
     return play
 
 
-SECOND_PAGE = answer(GOOGLES.replace(b"]}", b'],"nextPageToken":"2"}'))  # without end: the token is always there
+FIRST_PAGE = answer(GOOGLES.replace(b"]}", b'],"nextPageToken":"2"}'))
+LAST_PAGE = answer(b'{"models":[{"name":"models/b"},{"name":"models/c"}]}')
 NOT_THERE, HTML = answer(b"{}", status="404 Not Found"), answer(b"<html>", content_type="text/html")
 REFUSED = answer(b'{"error":{"message":"sk-canary-upstream-4711"}}', status="401 Unauthorized")
 
@@ -93,11 +94,12 @@ REFUSED = answer(b'{"error":{"message":"sk-canary-upstream-4711"}}', status="401
     ("google", "openai", "said"),
     [
         (answer(GOOGLES), answer(OPENAIS), "/v1beta/models names 2 model(s), /v1/models names 1 model(s)"),
-        (SECOND_PAGE, answer(OPENAIS), "/v1beta/models names 2 model(s), /v1/models names 1 model(s)"),
+        (FIRST_PAGE, answer(OPENAIS), "/v1beta/models names 3 model(s), /v1/models names 1 model(s)"),
         (NOT_THERE, answer(OPENAIS), "/v1beta/models answers 404, /v1/models names 1 model(s)"),
         (answer(GOOGLES), HTML, "/v1beta/models names 2 model(s), /v1/models answers 200 and is no list"),
         (answer(GOOGLES), REFUSED, "/v1beta/models names 2 model(s), /v1/models answers 401"),
     ],
+    ids=["both", "two pages", "no Gemini", "a page", "refused"],
 )
 async def test_one_list_is_enough(
     good: dict[str, object], capsys: pytest.CaptureFixture[str], google: bytes, openai: bytes, said: str
@@ -120,6 +122,7 @@ async def test_one_list_is_enough(
         (REFUSED, NOT_THERE, "refuses our key (401)"),
         (NOT_THERE, answer(b"", status="407 Login"), "the forward proxy refuses our user or password"),
     ],
+    ids=["not there", "another service", "refused", "proxy"],
 )
 async def test_without_a_list_the_upstream_is_red(
     good: dict[str, object], capsys: pytest.CaptureFixture[str], google: bytes, openai: bytes, said: str
