@@ -2,22 +2,37 @@
 
 import asyncio
 import contextlib
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
 
 from gateway.app import PROBES
+from gateway.call import ModelLister
 from gateway.config import Settings, SettingsError, watched_clients, watched_key
+from gateway.dialects import ALL
+from gateway.errors import GatewayError
 from gateway.limits import CLIENTS, key
+from gateway.memory import MemoryBudget
 from gateway.store import Store, StoreError, StoreUnavailable, borrow
-from gateway.upstream import Outgoing, PyqwestTransport
+from gateway.upstream import Outgoing, PyqwestTransport, read
 
+LISTS = tuple({dialect.models.target: dialect.models for dialect in ALL if dialect.models is not None}.values())
+MAX_PAGES = 64
 UPSTREAM_SECONDS = 15
 UPGRADE = "their budgets of that day began anew; see Upgrades and rollbacks in docs/operations.md"
 
 
 class Red(Exception):
     """What is wrong, and what to do."""
+
+
+class Listed(NamedTuple):
+    """What came of asking for one of the upstream's lists of models."""
+
+    target: str
+    status: int
+    models: int | None = None  # how many it names; None where it cannot be read
 
 
 def run(settings: Settings) -> int:
@@ -95,21 +110,55 @@ async def _upstream(settings: Settings) -> str:
     headers = [
         ("host", urlsplit(settings.upstream_url).netloc),
         ("authorization", f"Bearer {watched_key(settings).value}"),
+        ("accept-encoding", "identity"),
     ]
-    request = Outgoing("GET", f"{settings.upstream_url}/v1beta/models", headers, b"")
     try:
         async with asyncio.timeout(UPSTREAM_SECONDS):
-            response = await transport.send(request)
+            return _verdict(settings.upstream_url, [await _list(transport, settings, headers, one) for one in LISTS])
     except (httpx.TransportError, TimeoutError) as error:
         why = str(error) or f"no answer within {UPSTREAM_SECONDS} s"
         hint = "check GATEWAY_UPSTREAM_URL, the network, and GATEWAY_UPSTREAM_PROXY or _CA_FILE if you need them"
         raise Red(f"{settings.upstream_url} cannot be reached: {why}; {hint}") from None
     finally:
         await transport.aclose()
-    if response.status == 407:
+
+
+async def _list(
+    transport: PyqwestTransport, settings: Settings, headers: list[tuple[str, str]], lister: ModelLister
+) -> Listed:
+    """Read one of the upstream's lists to its end.  Raises `httpx.TransportError`."""
+    names: set[str] = set()
+    query = lister.query
+    for _ in range(MAX_PAGES):
+        target = f"{lister.target}?{query}" if query else lister.target
+        incoming = await transport.send(Outgoing("GET", settings.upstream_url + target, headers, b""))
+        memory = MemoryBudget(settings.max_answer_bytes).lease()
+        try:
+            answer = await read(incoming, stream=False, limit=settings.max_answer_bytes, memory=memory)
+            if answer.status != 200:
+                return Listed(lister.target, answer.status)
+            page = lister.read(answer.body)
+        except (GatewayError, ValueError):
+            return Listed(lister.target, incoming.status)
+        names |= {model.name for model in page.models}
+        if not (query := page.next_query):
+            break
+    return Listed(lister.target, 200, len(names))
+
+
+def _verdict(url: str, lists: list[Listed]) -> str:
+    """What the lists say together: one that can be read is enough.  Raises `Red`."""
+    said = ", ".join(
+        f"{one.target} answers {one.status}{' and is no list' * (one.status == 200)}"
+        if one.models is None
+        else f"{one.target} names {one.models} model(s)"
+        for one in lists
+    )
+    if any(one.models is not None for one in lists):
+        return f"{url}: {said}"
+    statuses = {one.status for one in lists}
+    if 407 in statuses:
         raise Red("the forward proxy refuses our user or password; fix GATEWAY_UPSTREAM_PROXY")
-    if response.status in {401, 403}:
-        raise Red(f"{settings.upstream_url} refuses our key ({response.status}); put a valid one in place")
-    if response.status != 200:
-        raise Red(f"{settings.upstream_url} answers {response.status}; is it the right address?")
-    return f"{settings.upstream_url} lists its models"
+    for status in statuses & {401, 403}:
+        raise Red(f"{url} refuses our key ({status}); put a valid one in place")
+    raise Red(f"{url} lists no models: {said}; is it the right address?")

@@ -1,6 +1,6 @@
 """How is the upstream asked?  One place adds the key, maps every failure, and decides what is tried again."""
 
-from gateway.upstream.answer import Answer
+from gateway.upstream.answer import Answer, read
 from gateway.upstream.client import Attempts, NobodysAttempts, Upstream
 from gateway.upstream.seam import HttpxTransport, Outgoing, Transport
 from gateway.upstream.transport import PyqwestTransport
@@ -19,4 +19,5 @@ __all__ = [
     "Trouble",
     "Upstream",
     "UpstreamKey",
+    "read",
 ]

@@ -22,6 +22,7 @@ from gateway.telemetry.logs import CallLine
 from tests.deploy.boards import BOARDS, board, panels
 from tests.deploy.prometheus import RULES
 from tests.support.instruments import instruments
+from tests.support.operations import operations as operations_of_dialects
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "telemetry.md").read_text()
@@ -274,6 +275,7 @@ def test_every_label_is_bounded() -> None:
         ("modality`", lambda: set(get_args(Modality))),
         ("operation`", operations),
         ("task`", tasks),
+        ("method`", lambda: {*operations_of_dialects(), "other"}),
     ],
     ids=lambda value: value.replace("`", "") if isinstance(value, str) else "",
 )

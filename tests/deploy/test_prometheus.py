@@ -13,6 +13,7 @@ import yaml
 from tests.deploy.boards import BOARDS, DEPLOY, panels
 from tests.deploy.prometheus import ALERTS, RULES, SOURCE, needed
 from tests.support.instruments import instruments
+from tests.support.operations import operations
 
 RUNBOOK = DEPLOY.parent / "docs" / "runbook.md"
 CASES = sorted((SOURCE / "tests").glob("*.yml"))
@@ -128,6 +129,13 @@ def test_only_buckets_that_exist_are_named(source: str) -> None:
     """A bucket that a rule, a case or a panel chooses by its bound is one of the histogram's, written as it is scraped."""
     for name, le in re.findall(r'\b(gateway_\w+)_bucket\{[^}]*\ble=\\?"([^"\\]+)', sources()[source]):
         assert le in {*(str(float(bound)) for bound in instruments()[name].bounds), "+Inf"}, name
+
+
+def test_usage_is_missed_in_every_api() -> None:
+    """A4: UsageMissing divides by the answers of just those operations whose answers say what they cost."""
+    (methods,) = re.findall(r'method=~"([^"]*)"', alerts()["UsageMissing"]["expr"])
+    expecting = {name for name, rows in operations().items() if rows[0].expects_usage}
+    assert expecting == set(methods.split("|"))
 
 
 @pytest.mark.skipif(not shutil.which("amtool"), reason="Alertmanager's amtool is not installed")
