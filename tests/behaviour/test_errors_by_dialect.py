@@ -208,7 +208,8 @@ async def raw(gateway: Gateway, said: bytes) -> httpx.Response:
     writer.close()
     head, _, body = received.partition(b"\r\n\r\n")
     start, *lines = head.decode().split("\r\n")
-    return httpx.Response(int(start.split()[1]), headers=[tuple(line.split(": ", 1)) for line in lines], content=body)
+    named = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
+    return httpx.Response(int(start.split()[1]), headers=named, content=body)
 
 
 @one_of_each

@@ -224,12 +224,11 @@ def by_email(body: bytes) -> set[bytes]:
     """The models that Python's parser of mail reads."""
     head = f"Content-Type: {TYPE}\r\n\r\n".encode()
     message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
-    parts = message.get_payload() if message.is_multipart() else []
     return {
-        one.get_payload(decode=True)
-        for one in parts
-        if str(one.get_param("name", header="content-disposition")).casefold() == "model"
-    }  # type: ignore[union-attr, misc]
+        bytes(part.get_payload(decode=True))
+        for part in (message.walk() if message.is_multipart() else ())
+        if part is not message and str(part.get_param("name", header="content-disposition")).casefold() == "model"
+    }
 
 
 def forgiving(body: bytes) -> set[bytes]:
