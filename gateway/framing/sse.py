@@ -10,16 +10,18 @@ goes on over lines of which only the first has it: Google's SDKs read them too, 
 """
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway.framing.json_array import Objects
+from gateway.framing.json_array import Found, Objects
 
 CONTENT_TYPE = "text/event-stream"
 CONTINUED = (b" ", b"\t", b'"', b"}", b"]")  # how a line of JSON begins, and none of an event stream's
 BOM = b"\xef\xbb\xbf"
 
+_JOINT = re.compile(rb"(?<=\})(?=data:)")
 _COMMENTS = re.compile(rb"(?::[^\r\n]*+[\r\n]++)++")
 
 DONE = b"[DONE]"
@@ -118,15 +120,17 @@ class Events:
         self._held[1] += len(line)
 
     def _take_bare(self, line: bytes) -> list[SentEvent]:
-        self._bare = self._bare or Objects()
-        try:
-            found = self._bare.feed(line)
-        except ValueError:  # a line like any other that is none of ours
-            self._bare = None
-            return []
-        if self._bare.closed:
-            self._bare = None
-        return [SentEvent(frame=event(one.object), data=one.object) for one in found]
+        """See a line of JSON.  A relay that writes an error without its end goes on behind it, `}data: [DONE]`."""
+        bare, found, pieces = self._bare or Objects(), list[Found](), deque(_JOINT.split(line))
+        while pieces and not bare.closed:
+            try:
+                found += bare.feed(pieces.popleft())
+            except ValueError:  # a line like any other that is none of ours
+                bare.closed = True
+                pieces.clear()
+        self._bare = None if bare.closed else bare
+        events = [SentEvent(frame=event(one.object), data=one.object) for one in found]
+        return [*events, *self._take(b"".join(pieces))] if pieces else events
 
     def _dispatch(self) -> Sequence[SentEvent]:
         lines, name, has_data, continued = self._lines, self._name, self._has_data, self._continued

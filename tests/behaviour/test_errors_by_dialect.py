@@ -207,9 +207,9 @@ async def raw(gateway: Gateway, said: bytes) -> httpx.Response:
         received = await reader.read()
     writer.close()
     head, _, body = received.partition(b"\r\n\r\n")
-    start, *lines = head.decode().split("\r\n")
-    named = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
-    return httpx.Response(int(start.split()[1]), headers=named, content=body)
+    start, *lines = head.split(b"\r\n")
+    headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+    return httpx.Response(int(start.split()[1]), headers=headers, content=body)
 
 
 @one_of_each

@@ -280,7 +280,7 @@ BARE = b'{"error":{"message":"do request failed (request id: 7)","type":"new_api
 @pytest.mark.parametrize("end", [b"", b"\n", b"\n\n"], ids=["at once", "line", "lines"])
 async def test_stray_json_in_a_stream_is_an_error(serve: Serve, spoken: Spoken, end: bytes) -> None:
     """U17: an error that a relay appends to an open stream without `data:` becomes the dialect's error event."""
-    async with serve(saying(*chunked(*spoken.begun, BARE % b"do_request_failed" + end, end and DONE))) as (gateway, _):
+    async with serve(saying(*chunked(*spoken.begun, BARE % b"do_request_failed" + end, DONE))) as (gateway, _):
         got, line = await ask(gateway, spoken), await gateway.entry()
     begun = b"".join(spoken.begun)
     assert (begun, False) == (got.body[: len(begun)], got.ended)

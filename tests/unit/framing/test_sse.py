@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.framing.sse import Events, SentEvent
+from gateway.framing.sse import Events, Policy, SentEvent
 
 MIB = 2**20
 
@@ -140,3 +140,12 @@ def test_json_that_goes_on_over_lines() -> None:
         found = [*events.feed(stream[:cut]), *events.feed(stream[cut:]), *events.end()]
         assert [b'data: {   "a": [  ] }\n\n'] == [event.frame for event in found]
         assert {"a": []} == json.loads(found[0].data)
+
+
+def test_json_that_nobody_announced_may_have_a_field_behind_it() -> None:
+    """U17: a relay that writes an error without an end of line goes on behind it; within a text it is text."""
+    events = Events(Policy(done=True)).feed(b'{"a":"}data: x"}data: [DONE]\n\n')
+    assert [b'{"a":"}data: x"}', b"[DONE]"] == [event.data for event in events]
+    assert [b'{"a":1}'] == [event.data for event in Events().feed(b'{"a":1}data:x}data:y}\n')]
+    many = b'{"a":"' + b"}data:" * 50_000 + b'"}'
+    assert [many] == [event.data for event in Events().feed(many + b"\n\n")]
