@@ -9,7 +9,7 @@ import pytest
 
 from gateway.sandbox.families import kind
 
-from .conftest import CHAT, EMBEDDINGS, KEY, MESSAGES, RESPONSES, STREAMING, Ask, Caller
+from .conftest import CHAT, EMBEDDINGS, KEY, MESSAGES, STREAMING, Ask, Caller
 
 ROUTES = (*STREAMING, EMBEDDINGS)
 NAMES = [route.path for route in ROUTES]
