@@ -97,7 +97,8 @@ class Downloaded:
         """Pass it on; of a HEAD the head alone, which is that of a GET whose body nobody reads."""
         exchange, entry = self._exchange, self._exchange.entry
         async with await self._upstream.send(self._call, entry, sink.memory) as answer:
-            exchange.more_headers += headers_of(answer, self._call.operation.answer_headers)
+            lines = headers_of(answer, self._call.operation.answer_headers)
+            exchange.more_headers += [line for line in lines if self._upstream.redacted(line[1]) is line[1]]
             await sink.begin(answer.status, content_type_of(answer))
             if answer.chunks is not None and exchange.request.http_method != "HEAD":
                 await self._pass_on(answer.chunks, sink)

@@ -117,7 +117,7 @@ class TaskCalls:
         if not ids:
             self._ledger.id_missing(entry)
             return
-        entry.task = ids[0]
+        entry.task, entry.creates_task = ids[0], True
         task = Task(
             client=call.client.name,
             id=ids[0],

@@ -37,6 +37,7 @@ class Entry:
     settled: bool = False  # outcome and usage stand: record, metrics and access line agree
     unreported: bool = False  # the answer reported no usage
     task: str = ""  # the id of a task that the call asks for, or has created
+    creates_task: bool = False  # it has created that one
     address: str | None = None  # where the caller calls from
     key_fingerprint: str | None = None
     upstream_status: int | None = None  # of its last answer
@@ -95,7 +96,7 @@ class Entry:
     def notes(self) -> Mapping[str, str]:
         """What the record of the call says beside its cost."""
         noted = {"served": self.served_model, "upstream_request": self.upstream_request_id}
-        if self.call is not None and self.call.operation.task == "creates":
+        if self.creates_task:
             noted["task"] = self.task
         return {name: text for name, text in noted.items() if text}
 

@@ -424,6 +424,46 @@ async def test_a_task_that_fails_costs_nothing(serve: Serve, state: Valkey) -> N
         await created(gateway)
 
 
+async def test_a_remix_that_fails_leaves_the_task_it_is_of_alone(serve: Serve, state: Valkey) -> None:
+    """A4: a task that is settled is not open again because a remix of it was refused, so nothing is given back twice."""
+
+    async def refuse(head: bytes, writer: asyncio.StreamWriter) -> bool:
+        if b"/remix" in head:
+            writer.write(answer(BAD, status="400 Bad Request"))
+        return b"/remix" in head
+
+    async with serve(design="tokens_per_day = 1000000\nvideos_per_day = 9") as (gateway, videos):
+        first, failed = await created(gateway), await created(gateway)
+        videos.before, videos.says[failed] = refuse, relays(failed, "FAILURE")
+        await polled(gateway, f"{VIDEOS}/{failed}")
+        assert 400 == (await gateway.http.post(f"{VIDEOS}/{failed}/remix", json={"prompt": "x"})).status_code
+        state.ask("DEL", f"gw:task:{first}")
+        await polled(gateway, f"{VIDEOS}/{failed}")
+        assert (ESTIMATE, 1) == used(state)
+        assert [first] == state.ask("ZRANGE", "gw:{design}:tasks:2", 0, -1)
+
+
+async def test_polls_have_a_breaker_of_their_own(serve: Serve) -> None:
+    """U6: polls that keep failing are left alone for a moment, and creating goes on meanwhile."""
+
+    async def hang_up(head: bytes, writer: asyncio.StreamWriter) -> bool:
+        if head.startswith(b"GET"):
+            writer.close()
+        return head.startswith(b"GET")
+
+    async with serve() as (gateway, videos):
+        mine, theirs = await created(gateway), await created(gateway, client="facts")
+        videos.before = hang_up
+        for _ in range(10):
+            for client, task in (("design", mine), ("facts", theirs)):
+                response = await gateway.http.get(f"{VIDEOS}/{task}", headers=by(gateway, client))
+                assert 502 == response.status_code
+        assert 1 == gateway.metric("gateway_breaker_open", model="poll")
+        refused = await gateway.http.get(f"{VIDEOS}/{mine}")
+        assert (503, "breaker_open") == (refused.status_code, refused.json()["error"]["code"])
+        assert await created(gateway)
+
+
 def used(state: Valkey) -> tuple[int, int]:
     """Tokens and videos of today's budgets."""
     rows = kept(state)

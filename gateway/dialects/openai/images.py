@@ -9,9 +9,9 @@ from gateway.dialects.model_lists import OPENAI_MODELS
 from gateway.dialects.multipart import Form
 from gateway.dialects.openai.images_body import demand_of, demand_of_form, streams
 from gateway.dialects.openai.images_meter import ImagesMeter
-from gateway.dialects.openai.operations import DASHSCOPE_EVENTS, IMAGES_TAILS, check_headers
+from gateway.dialects.openai.operations import IMAGES_TAILS, check_headers
 from gateway.dialects.paths import pattern_of
-from gateway.errors import OPENAI, BadRequest
+from gateway.errors import OPENAI
 from gateway.framing import AsItCame, is_form
 
 _PATH: Final = pattern_of(IMAGES_TAILS)
@@ -34,8 +34,6 @@ class Images:
     def plan(self, route: Route, request: Request, body: bytes) -> Plan:
         """Say what the body adds.  Raises `BadRequest` and `ModelMissing`."""
         check_headers(route.operation, request)
-        if request.headers.get(DASHSCOPE_EVENTS) not in {"", "enable"}:
-            raise BadRequest("The header x-dashscope-sse is `enable`, or it is left out.")
         said = request.headers.get(b"content-type")
         return _form_plan(Form.read(said, body)) if is_form(said) else _json_plan(body)
 

@@ -95,3 +95,5 @@ def check_headers(operation: Operation, request: Request) -> None:
     for name in operation.upstream_headers:
         if not _PRINTABLE.fullmatch(request.headers.get(name)):
             raise BadRequest(f"The header {name.decode()} is at most {MAX_HEADER} printable ASCII characters.")
+    if DASHSCOPE_EVENTS in operation.upstream_headers and request.headers.get(DASHSCOPE_EVENTS) not in {"", "enable"}:
+        raise BadRequest("The header x-dashscope-sse is `enable`, or it is left out.")

@@ -1,6 +1,7 @@
 """What can be asked about tasks that make videos?"""
 
 from gateway.call import Operation
+from gateway.dialects.openai.operations import DASHSCOPE_EVENTS
 
 READ = ("GET", "HEAD")
 CROSS = frozenset({b"openai-beta", b"idempotency-key"})
@@ -15,7 +16,7 @@ GENERATE = Operation(
     bills="task",
     repeatable=False,
     task="creates",
-    upstream_headers=frozenset({b"idempotency-key"}),
+    upstream_headers=frozenset({b"idempotency-key", DASHSCOPE_EVENTS}),
 )
 CREATE = Operation(
     name="videoCreate",

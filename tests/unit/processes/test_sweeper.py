@@ -102,6 +102,21 @@ async def test_budgets_that_are_gone_are_none(tmp_path: Path, monkeypatch: pytes
         assert [] == sweep.lines()
 
 
+async def test_open_tasks_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M9: how many tasks of each client are created and not seen to have ended."""
+    with valkey() as server:
+        now = int(server.ask("TIME")[0]) * 1000
+        server.ask("ZADD", key("design", "tasks"), now, "t-1", now, "t-2")
+        async with sweeping(tmp_path, server.url, monkeypatch) as sweep:
+            await until(lambda: sweep.gauge("open_tasks", client="design") == 2)
+            assert 0 == sweep.gauge("open_tasks", client="quiet")
+            server.ask("ZREM", key("design", "tasks"), "t-1")
+            await until(lambda: sweep.gauge("open_tasks", client="design") == 1)
+            server.ask("SET", key("quiet", "tasks"), "no set")
+            await rounds(sweep)
+            assert 1 == sweep.gauge("open_tasks", client="design")
+
+
 async def rounds(sweep: Sweep, count: int = 3) -> None:
     """Wait until it has gone round so many times more: at the end of each it asks how full the store is."""
     before = sweep.gauge("store_duration_seconds_count", operation="ping") or 0
