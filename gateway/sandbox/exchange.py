@@ -83,8 +83,9 @@ class Exchange:
         self._record.close(self._sent.hexdigest(), complete=complete)
 
     async def _chunks(self, answer: Answer) -> None:
-        last = None if answer.cut else len(answer.chunks) - 1
-        for number, chunk in enumerate(answer.chunks):
+        chunks = answer.chunks or ([] if answer.cut else [b""])  # an answer of no chunks ends, too
+        last = None if answer.cut else len(chunks) - 1
+        for number, chunk in enumerate(chunks):
             if number and answer.gap:
                 await self.pause(answer.gap)
             if number == answer.silence_at and answer.silence != 0:

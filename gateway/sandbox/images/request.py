@@ -3,7 +3,6 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -13,6 +12,47 @@ from gateway.sandbox.images.wanted import Wanted, family, pixels
 
 _QUALITIES = {"auto": "medium", "standard": "medium", "hd": "high"}
 _FORMATS = ("png", "jpeg", "webp")
+
+
+class _Block(msgspec.Struct):
+    """One part of a message of DashScope's."""
+
+    text: str | None = None
+    image: str | None = None
+
+
+class _Message(msgspec.Struct):
+    """One message of DashScope's."""
+
+    content: list[_Block] = []
+
+
+class _Input(msgspec.Struct):
+    """What DashScope's models are asked."""
+
+    messages: list[_Message] = []
+
+
+class _Parameters(msgspec.Struct):
+    """How DashScope's models are asked."""
+
+    n: int | None = None
+    max_images: int | None = None
+    enable_interleave: bool = False
+    size: str | None = None
+    stream: bool = False
+
+
+class _Sequence(msgspec.Struct):
+    """Of Seedream."""
+
+    max_images: int = 15
+
+
+class _Address(msgspec.Struct):
+    """A picture of an edit by JSON."""
+
+    image_url: str = ""
 
 
 class _Request(msgspec.Struct):
@@ -28,12 +68,12 @@ class _Request(msgspec.Struct):
     stream: bool | None = None
     partial_images: int | None = None
     image: str | list[str] | None = None
-    images: list[dict[str, Any]] | None = None
-    mask: dict[str, Any] | str | None = None
+    images: list[_Address] | None = None
+    mask: _Address | str | None = None
     sequential_image_generation: str | None = None
-    sequential_image_generation_options: dict[str, Any] | None = None
-    input: dict[str, Any] | None = None
-    parameters: dict[str, Any] | None = None
+    sequential_image_generation_options: _Sequence | None = None
+    input: _Input = msgspec.field(default_factory=_Input)
+    parameters: _Parameters = msgspec.field(default_factory=_Parameters)
 
 
 def read(body: bytes, content_type: bytes, *, edits: bool) -> Wanted:
@@ -44,8 +84,8 @@ def read(body: bytes, content_type: bytes, *, edits: bool) -> Wanted:
     if family(request.model) in {"wan", "qwen"}:
         return _dashscope(request)
     sent = [request.image] if isinstance(request.image, str) else request.image or []
-    listed = [str(each.get("image_url") or "") for each in request.images or ()]
-    mask = request.mask.get("image_url") if isinstance(request.mask, dict) else request.mask
+    listed = [each.image_url for each in request.images or ()]
+    mask = request.mask.image_url if isinstance(request.mask, _Address) else request.mask
     return _openai(request, [_picture(each) for each in (*sent, *listed)], mask and _picture(mask), edits=edits)
 
 
@@ -74,7 +114,7 @@ def _openai(request: _Request, sources: Sequence[bytes | str], mask: bytes | str
 
 def _count(request: _Request) -> int:
     if request.sequential_image_generation == "auto":
-        return int((request.sequential_image_generation_options or {}).get("max_images") or 15)
+        return (request.sequential_image_generation_options or _Sequence()).max_images
     return 1 if request.n is None else request.n
 
 
@@ -85,19 +125,18 @@ def _one_of(value: str, other_words: dict[str, str], known: tuple[str, ...]) -> 
 
 
 def _dashscope(request: _Request) -> Wanted:
-    messages = (request.input or {}).get("messages") or []
-    blocks = [block for message in messages for block in message.get("content") or ()]
-    parameters = request.parameters or {}
-    with_texts = bool(parameters.get("enable_interleave"))
+    blocks = [block for message in request.input.messages for block in message.content]
+    parameters = request.parameters
+    count = parameters.max_images if parameters.enable_interleave else parameters.n
     return Wanted(
         model=request.model,
-        prompt=" ".join(str(block["text"]) for block in blocks if "text" in block),
-        count=int(parameters.get("max_images" if with_texts else "n") or 1),
-        size=pixels(parameters.get("size")),
+        prompt=" ".join(block.text for block in blocks if block.text),
+        count=1 if count is None else count,
+        size=pixels(parameters.size),
         as_url=True,
-        stream=parameters.get("stream") is True,
-        sources=[_picture(str(block["image"])) for block in blocks if "image" in block],
-        with_texts=with_texts,
+        stream=parameters.stream,
+        sources=[_picture(block.image) for block in blocks if block.image],
+        with_texts=parameters.enable_interleave,
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 from gateway.sandbox import channel, wire
 from gateway.sandbox.body import decoded
 from gateway.sandbox.call import Call
-from gateway.sandbox.videos import objects, request
+from gateway.sandbox.videos import clip, objects, request
 from gateway.sandbox.videos.tasks import Task, Tasks
 from gateway.sandbox.wire import Answer, Event
 
@@ -62,7 +62,8 @@ def remixed(call: Call, task: Task, tasks: Tasks) -> Answer:
 
 
 def _kept(call: Call, task: Task, tasks: Tasks) -> Answer:
-    """Keep the task, and name it; the log has the truth, whatever a fault makes of it."""
+    """Keep the task, and name it; the log has the truth, whatever a fault makes of it.  `ValueError` as above."""
+    clip.parts(task, call.size)  # refuses a size that no download could have
     twin = [replace(task, id=_new_id())] if _told(call, "twotasks") else []
     second = _new_id() if _told(call, "secondid") else ""
     tasks.add(*twin, task, also=second)

@@ -19,15 +19,37 @@ _PER_SECOND = 24 / 1024  # tokens of Seedance a pixel
 _LONGEST = 60  # seconds
 
 
+class _Block(msgspec.Struct):
+    """One item of Ark's content."""
+
+    type: str = ""
+    text: str = ""
+
+
+class _Input(msgspec.Struct):
+    """What DashScope's models are asked."""
+
+    prompt: str = ""
+    media: list[dict[str, Any]] = []
+
+
+class _Options(msgspec.Struct):
+    """How a model is asked: DashScope's `parameters`, new-api's `metadata`."""
+
+    duration: float | str | None = None
+    resolution: str | None = None
+    size: str | None = None
+
+
 class _Request(msgspec.Struct):
     """What is read of a request; every other field is skipped."""
 
     model: str = ""
     prompt: str = ""
-    content: list[dict[str, Any]] = []
-    input: dict[str, Any] = {}
-    parameters: dict[str, Any] = {}
-    metadata: dict[str, Any] | str = {}
+    content: list[_Block] = []
+    input: _Input = msgspec.field(default_factory=_Input)
+    parameters: _Options = msgspec.field(default_factory=_Options)
+    metadata: _Options | str = ""
     seconds: str | None = None
     duration: float | str | None = None
     size: str | None = None
@@ -57,38 +79,45 @@ def read(body: bytes, content_type: bytes) -> Wanted:
     """Understand a request body.  `ValueError` when it is of no known shape or asks for too much."""
     is_form = form.is_form(content_type)
     request = form.read(body, content_type).read_as(_Request) if is_form else decoded(body, _Request)
-    metadata = request.metadata if isinstance(request.metadata, dict) else decoded(request.metadata.encode(), dict)
-    prompt = request.prompt or _text(request.content) or str(request.input.get("prompt") or "")
-    if not prompt and not request.content and not request.input:
+    metadata = _metadata(request)
+    prompt = request.prompt or _text(request.content) or request.input.prompt
+    if not prompt and not request.content and not request.input.media:
         raise ValueError("prompt is required")
-    resolution = _first(request.resolution, metadata.get("resolution"), request.parameters.get("resolution"), "720p")
+    resolution = _first(request.resolution, metadata.resolution, request.parameters.resolution, "720p")
     return Wanted(
         model=request.model,
         prompt=prompt,
         seconds=_seconds(request, metadata, prompt),
         size=_size(request, resolution.lower()),
         resolution=resolution,
-        clips=sum(block.get("type") == "video_url" for block in request.content),
+        clips=sum(block.type == "video_url" for block in request.content),
     )
 
 
-def _text(content: list[dict[str, Any]]) -> str:
-    return " ".join(str(block.get("text") or "") for block in content if block.get("type") == "text")
+def _metadata(request: _Request) -> _Options:
+    """An object, or its JSON as text."""
+    if isinstance(request.metadata, _Options):
+        return request.metadata
+    return decoded(request.metadata.encode(), _Options) if request.metadata else _Options()
+
+
+def _text(content: list[_Block]) -> str:
+    return " ".join(block.text for block in content if block.type == "text")
 
 
 def _first(*values: Any) -> str:
     return next(str(value) for value in values if value not in {None, ""})
 
 
-def _seconds(request: _Request, metadata: dict[str, Any], prompt: str) -> float:
+def _seconds(request: _Request, metadata: _Options, prompt: str) -> float:
     told = _DUR.search(prompt)
     usual = next((seconds for word, seconds in _USUAL.items() if word in request.model.lower()), 5)
     seconds = float(
         _first(
             request.seconds,
             request.duration,
-            metadata.get("duration"),
-            request.parameters.get("duration"),
+            metadata.duration,
+            request.parameters.duration,
             told and told[1],
             usual,
         )
@@ -99,7 +128,7 @@ def _seconds(request: _Request, metadata: dict[str, Any], prompt: str) -> float:
 
 
 def _size(request: _Request, resolution: str) -> Size:
-    if size := pixels(request.size or request.parameters.get("size")):
+    if size := pixels(request.size or request.parameters.size):
         return size
     known = _SIZES | _LARGEST
     if resolution not in known:

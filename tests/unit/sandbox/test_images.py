@@ -271,6 +271,24 @@ def test_a_picture_of_gpt_image_may_be_missing(caller: Caller) -> None:
     assert (2, 2 * 1056 // 16) == (len(answer["data"]), answer["usage"]["output_tokens"])
 
 
+@pytest.mark.parametrize("model", [GPT, "wan2.6-image"])
+def test_a_stream_in_which_all_pictures_failed(caller: Caller, model: str) -> None:
+    """It is empty, ends cleanly, and was never whole."""
+    content = {"messages": [{"content": [{"text": "sandbox-fault: onefails"}]}]}
+    body = {"model": model, "prompt": "sandbox-fault: onefails", "stream": True, "input": content}
+    body["parameters"] = {"stream": True, "size": "64*64"}
+    response = caller.http.post(GENERATIONS, json=body, headers={"x-dashscope-sse": "enable"})
+    assert (200, b"", False) == (response.status_code, response.content, caller.ended()["whole"])
+
+
+@pytest.mark.parametrize("odd", [{}, [1], "x", 1.5])
+@pytest.mark.parametrize("field", ["n", "image", "images", "mask", "input", "parameters"])
+def test_fields_of_another_type_are_refused(caller: Caller, field: str, odd: Any) -> None:
+    """Whatever stands where something else belongs is a 400 or without meaning, never a crash."""
+    body: dict[str, Any] = {field: odd}
+    assert asked(caller, **body).status_code in {200, 400}
+
+
 def test_usage_of_each_picture(caller: Caller) -> None:
     """`usageall`: each completed event of a stream reports its own."""
     events = named_events_of(asked(caller, n=2, stream=True, prompt="sandbox-fault: usageall").text)
