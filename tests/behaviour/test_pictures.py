@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.support.caching import PRIVATE, status
-from tests.support.gateway import GENERATE, Gateway, running
+from tests.support.gateway import GENERATE, Gateway, Upstream, running
 from tests.support.valkey import Valkey
 from tests.support.waiting import until
 from tests.support.wire import Wire, answer, chunked, saying, wire
@@ -46,6 +46,7 @@ SERIES = (
     b'"output_tokens":16384,"total_tokens":16384}}\n\n'
 )
 DONE = b"data: [DONE]\n\n"
+TINY = b"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 BUSY = b'{"error":{"message":"busy","type":"new_api_error","param":null,"code":"system_cpu_overloaded"}}'
 Serve = Callable[..., AbstractAsyncContextManager[tuple[Gateway, Wire]]]
 
@@ -297,3 +298,32 @@ async def test_many_large_edits_stay_within_the_budget(tmp_path: Path, state: Va
     assert all("retry-after" in response.headers for response in answers if response.status_code == 503)
     assert {hashlib.sha256(body).hexdigest()} == set(upstream.hashes)
     assert len(upstream.hashes) >= 40
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+@pytest.mark.parametrize(
+    "model", ["gpt-image-1.5", "doubao-seedream-4-5-251128", "dall-e-3", "wan2.6-image", "qwen-image-max"]
+)
+async def test_each_family_as_the_sandbox_has_it(
+    gateway: Gateway, upstream: Upstream, model: str, stream: bool
+) -> None:
+    """A10, U18: each family's answer passes by SHA-256, whole, and its picture is counted."""
+    dashscope = {
+        "input": {"messages": [{"role": "user", "content": [{"text": "a red cube"}]}]},
+        "parameters": {"n": 1, "stream": stream},
+    }
+    body = {"model": model, **(dashscope if model[0] in "wq" else {"prompt": "a red cube", "stream": stream})}
+    response = await gateway.http.post(GENERATIONS, json=body)
+    (seen,) = await upstream.log()
+    assert (200, seen["answer_sha256"]) == (response.status_code, hashlib.sha256(response.content).hexdigest())
+    assert "ok" == (await gateway.entry())["outcome"]
+    assert 1 == gateway.metric("gateway_images_total", direction="out", model=model)
+
+
+async def test_an_edit_as_the_sandbox_has_it(gateway: Gateway, upstream: Upstream) -> None:
+    """A10: a form reaches it byte for byte, and is understood there."""
+    body = form(MODEL, ("prompt", b"make it blue"), file=base64.b64decode(TINY))
+    response = await gateway.http.post(EDITS, content=body, headers=FORM)
+    (seen,) = await upstream.log()
+    assert (200, hashlib.sha256(body).hexdigest()) == (response.status_code, seen["body_sha256"])
+    assert 1 == gateway.metric("gateway_images_total", direction="out", model="gpt-image-1.5")

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.gateway import Gateway, running
+from tests.support.gateway import Gateway, Upstream, running
 from tests.support.valkey import Valkey
 from tests.support.wire import Wire, answer, chunked, saying, wire
 
@@ -206,3 +206,30 @@ async def test_a_recording_comes_in_a_form(serve: Serve, path: str) -> None:
             assert (415, "content_type") == (refused.status_code, refused.json()["error"]["code"])
             assert "multipart/form-data" in refused.json()["error"]["message"]
     assert [] == upstream.heads
+
+
+@pytest.mark.parametrize("form", ["json", "text", "srt", "vtt", "verbose_json"])
+@pytest.mark.parametrize("path", [TRANSCRIPTIONS, TRANSLATIONS])
+async def test_transcripts_as_the_sandbox_has_them(gateway: Gateway, upstream: Upstream, path: str, form: str) -> None:
+    """A10: a recording of ours, spoken by the sandbox, comes back written down, byte for byte, in each format."""
+    spoken = await gateway.http.post(SPEECH, json=SAY | {"response_format": "wav"})
+    assert (200, b"RIFF") == (spoken.status_code, spoken.content[:4])
+    files = {"file": ("a.wav", spoken.content, "audio/wav")}
+    response = await gateway.http.post(path, files=files, data={"model": "whisper-1", "response_format": form})
+    seen = (await upstream.log())[-1]
+    assert (200, seen["answer_sha256"]) == (response.status_code, hashlib.sha256(response.content).hexdigest())
+    assert ("json" in form) == ("json" in response.headers["content-type"])
+    assert ["ok", "ok"] == [line["outcome"] for line in await gateway.entries(2)]
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"stream_format": "sse"}, {"response_format": "pcm"}], ids=["mp3", "events", "pcm"]
+)
+async def test_speech_as_the_sandbox_has_it(gateway: Gateway, upstream: Upstream, asked: dict[str, str]) -> None:
+    """A10: so does speech, as bytes and as events."""
+    response = await gateway.http.post(SPEECH, json=SAY | asked)
+    (seen,) = await upstream.log()
+    assert (200, seen["answer_sha256"]) == (response.status_code, hashlib.sha256(response.content).hexdigest())
+    assert ("ok", "reported" if "stream_format" in asked else "estimated") == (
+        (line := await gateway.entry())["outcome"], line["usage"],
+    )  # fmt: skip

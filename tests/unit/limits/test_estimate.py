@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gateway.call import Call, Demand, Operation
+from gateway.call import Call, Demand, Operation, Usage
 from gateway.config.models import Catalogue
 from gateway.limits.estimate import Estimate, estimate
+from gateway.limits.permit import charged
 from gateway.limits.quotas import Quotas
 from tests.support.gate import call, client
 
@@ -144,3 +145,11 @@ def test_an_estimate_is_never_negative_nor_beyond_all_bounds() -> None:
         assert min(wanted) >= 0
         assert wanted.tokens <= 2**31
         assert wanted.images <= 15
+
+
+def test_what_prices_go_by_outlives_an_estimate() -> None:
+    """U18: where the tokens of an answer are estimated, what else it said stays: sizes, seconds, and what it made."""
+    told = Usage(images_out=3, size="1024x1024", quality="low", seconds=4.5)
+    usage = charged(told, "ok", Estimate(tokens_out=1000, images=2))
+    assert (1000, 3, "estimated") == (usage.total, usage.images_out, usage.source)
+    assert ("1024x1024", "low", 4.5) == (usage.size, usage.quality, usage.seconds)
