@@ -6,6 +6,7 @@ creation was charged.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -77,14 +78,18 @@ class TaskCalls:
     async def ask(self, call: Call, exchange: Exchange) -> tuple[HeldAnswer, TaskReport]:
         """Poll the upstream, or take what an equal poll got; also for those who come when whoever asked has left."""
         key = call.client.name, call.upstream
-        asked = self._asked.get(key)
+        asked, before = self._asked.get(key), time.perf_counter()
         if asked is None:
             memory, task = self._lease(), exchange.task
             assert task is not None  # noqa: S101  the gate has found it
             asked = self._asked[key] = asyncio.create_task(self._poll(call, exchange.entry, memory, task))
             now = asyncio.get_running_loop().time()
             asked.add_done_callback(partial(self._came, key, memory, now + self._shared_seconds))
-        return await asyncio.shield(asked)
+            return await asyncio.shield(asked)
+        try:
+            return await asyncio.shield(asked)
+        finally:
+            exchange.entry.upstream_seconds += time.perf_counter() - before
 
     async def _poll(self, call: Call, entry: Entry, memory: MemoryLease, task: Task) -> tuple[HeldAnswer, TaskReport]:
         answer = HeldAnswer(memory)

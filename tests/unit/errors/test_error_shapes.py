@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gateway import errors
-from gateway.errors import ANTHROPIC, GOOGLE, OPENAI, RESPONSES, TASK, ErrorShape, GatewayError, shape_for
+from gateway.errors import ANTHROPIC, GOOGLE, OPENAI, RESPONSES, TASK, VIDEOS, ErrorShape, GatewayError, shape_for
 from gateway.upstream.fault import fault_of
 from tests.support.gateway import TEXT, running
 
@@ -47,6 +47,29 @@ def every_error() -> list[GatewayError]:
     }  # fmt: skip
     kinds = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, GatewayError)]
     return [kind(*special.get(kind.__name__, ())) for kind in kinds if hasattr(kind, "reason")]
+
+
+def test_an_error_that_leaves_a_task_in_doubt() -> None:
+    """U4: whoever would send it again is told not to, in the place of whatever else was advised."""
+    for error in (errors.UpstreamBroke(), errors.UpstreamTimeout(), errors.Draining(), errors.Internal()):
+        error.leaves_task_in_doubt()
+        said = json.loads(TASK.write(error))["message"]
+        assert said.startswith(type(error).message)
+        assert "task may have been created" in said
+        assert "try again" not in said
+        assert "retry" not in said
+        assert [(b"x-should-retry", b"false")] == TASK.headers(error)
+        assert [] == error.headers
+
+
+def test_the_relays_own_errors_gain_the_object_that_sdks_read() -> None:
+    """U12: on OpenAI's path an error in the relay's shape keeps its members, and one in OpenAI's passes as it is."""
+    said = json.loads(VIDEOS.pass_on(fault_of(400, "", b'{"code":"busy","message":"slow","data":null}', "")))
+    assert ("busy", "slow", "slow", "busy") == (
+        said["code"], said["message"], said["error"]["message"], said["error"]["code"],
+    )  # fmt: skip
+    openais = b'{"error":{"message":"slow","type":"x"}}'
+    assert openais == VIDEOS.pass_on(fault_of(400, "", openais, ""))
 
 
 def test_every_error_can_be_written() -> None:
