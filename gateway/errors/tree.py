@@ -220,11 +220,10 @@ class UpstreamError(Failed):
 class UpstreamRefused(UpstreamError):
     """An error of the upstream's, passed on with its own status and words."""
 
-    content_range = ""  # of a 416: how long the file is of which too much was asked for
-
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: Fault, *, content_range: str = "") -> None:
+        """`content_range` is that of a 416: how long the file is of which too much was asked for."""
         super().__init__(f"The upstream answered {fault.status}.")
-        self.fault = fault
+        self.fault, self.content_range = fault, content_range
         self.retryable = fault.kind != "model"
 
     @property

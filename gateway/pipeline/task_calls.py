@@ -6,6 +6,7 @@ creation was charged.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -85,11 +86,12 @@ class TaskCalls:
             asked = self._asked[key] = asyncio.create_task(self._poll(call, exchange.entry, memory, task))
             now = asyncio.get_running_loop().time()
             asked.add_done_callback(partial(self._came, key, memory, now + self._shared_seconds))
-            return await asyncio.shield(asked)
+            before = math.inf  # the relay measures its own waiting
         try:
             return await asyncio.shield(asked)
         finally:
-            exchange.entry.upstream_seconds += time.perf_counter() - before
+            del asked  # its error names this frame: that would be a cycle
+            exchange.entry.upstream_seconds += max(time.perf_counter() - before, 0)
 
     async def _poll(self, call: Call, entry: Entry, memory: MemoryLease, task: Task) -> tuple[HeldAnswer, TaskReport]:
         answer = HeldAnswer(memory)

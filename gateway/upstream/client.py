@@ -196,11 +196,7 @@ class Upstream:
         if answer.status in FOR_OPERATORS:
             self._on_trouble(FOR_OPERATORS[answer.status])
             raise UpstreamError("A proxy between the gateway and the upstream refused the call.")
-        error = self._refusal(fault or self._fault(answer))
-        said = answer.headers.get("content-range", "")
-        if isinstance(error, UpstreamRefused) and answer.status == NOT_SATISFIABLE and LENGTH.fullmatch(said):
-            error.content_range = said
-        raise error
+        raise self._refusal(fault or self._fault(answer), answer.headers.get("content-range", ""))
 
     def redacted(self, body: bytes) -> bytes:
         """The body without our key."""
@@ -223,13 +219,14 @@ class Upstream:
             should_retry=said("x-should-retry", ""),
         )
 
-    def _refusal(self, fault: Fault) -> Failed:
+    def _refusal(self, fault: Fault, content_range: str = "") -> Failed:
         if fault.kind in {"key", "balance"}:
             self._metrics.key_refused.inc()
             return UpstreamKeyRefused()
         if str(fault.status) not in ERROR_STATUSES:
             return UpstreamError("The upstream answered with a status that HTTP does not have.")
-        return UpstreamRefused(fault)
+        known = fault.status == NOT_SATISFIABLE and LENGTH.fullmatch(content_range)
+        return UpstreamRefused(fault, content_range=content_range if known else "")
 
     def _record(self, breaker: Breaker, *, failed: bool) -> None:
         was_open = breaker.is_open
