@@ -60,6 +60,7 @@ class ReadAhead:
         finally:
             reading.cancel()
             await asyncio.wait({reading})
+            del reading  # its error names this frame: that would be a cycle
 
     async def _fill(self) -> None:
         while chunk := await self._next():

@@ -16,6 +16,7 @@ import pytest
 
 from gateway.app import Intervals
 from gateway.config.clients import new_key
+from tests.faults.test_leftovers import nothing_left, uncollected
 from tests.support.gate import kept, records
 from tests.support.gateway import Gateway, clients_toml, running
 from tests.support.valkey import Valkey
@@ -589,3 +590,37 @@ async def test_open_tasks_survive_a_restart_of_the_gateway(tmp_path: Path, state
 
 async def _found(gateway: Gateway, task: str, mine: dict[str, str]) -> bool:
     return (await gateway.http.get(f"{VIDEOS}/{task}", headers=mine)).status_code == 200
+
+
+@pytest.mark.parametrize("how", ["", "500", "reset", "cut"])
+async def test_nothing_of_a_task_waits_for_the_collector(serve: Serve, how: str) -> None:
+    """D8: however creations, shared polls and downloads end, or their callers leave, nothing of them stays."""
+    ends = {
+        "500": answer(BAD, status="500 Internal Server Error"),
+        "reset": b"",
+        "cut": b"HTTP/1.1 200 OK\r\ncontent-type: video/mp4\r\ncontent-length: 999999\r\n\r\n" + bytes(70_000),
+    }
+
+    async def instead(_: bytes, writer: asyncio.StreamWriter) -> bool:
+        if how:
+            writer.write(ends[how])
+            await writer.drain()
+            writer.close()
+        return bool(how)
+
+    async with serve() as (gateway, videos):
+        task = await created(gateway)
+        videos.before = instead
+
+        async def ask(method: str, path: str, patience: float = 10) -> None:
+            with contextlib.suppress(httpx.TransportError, TimeoutError):
+                async with asyncio.timeout(patience):
+                    await gateway.http.request(method, path, json=ASKED if method == "POST" else None)
+
+        with uncollected():
+            await asyncio.gather(*(ask("GET", f"{VIDEOS}/{task}") for _ in range(3)))
+            await ask("POST", VIDEOS)
+            await ask("GET", f"{VIDEOS}/{task}/content")
+            await asyncio.gather(*(ask("GET", f"{VIDEOS}/{task}{way}", 0.001) for way in ("", "/content")))
+            await ask("GET", f"{VIDEOS}/never")
+            await nothing_left(gateway, how)
