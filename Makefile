@@ -28,7 +28,7 @@ run: install     ## start the gateway; with no upstream key, on the sandbox
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh deploy/demo.sh
 
 test: install    ## run the whole suite
-	$(BIN)/python -m pytest -n 3
+	$(BIN)/python -m pytest -n 4
 
 coverage: install  ## run it traced, and fail where less of the package is covered than pyproject.toml asks
 	$(BIN)/python -m coverage erase

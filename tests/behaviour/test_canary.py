@@ -95,7 +95,7 @@ async def test_no_secret_leaves(
                 gateway, path, json=saying(PROMPT), headers=wrong
             )
             await everything_said(gateway, path, json=saying("nothing secret"))
-        answers["two keys"] = await everything_said(gateway, f"{GENERATE}?key={PROMPT}", json=saying(PROMPT))
+        answers["two keys"] = await everything_said(gateway, f"{GENERATE}?key={PROMPT}", json=saying("nothing secret"))
         answers["model"] = await everything_said(gateway, GENERATE.replace("2.5", "%0a"), json=saying(PROMPT))
         await gateway.entries(2 * (len(FAULTS) + 2) + 2)
         await until(lambda: 2 == gateway.metric("gateway_cache_requests_total", result="stored"))

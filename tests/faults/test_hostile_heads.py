@@ -144,7 +144,7 @@ async def test_only_listed_headers_come_back(tmp_path: Path) -> None:
         "strict-transport-security",
     ]
     more = "".join(f"{name}: evil\r\n" for name in evil + [f"x-{number}" for number in range(32)])
-    ours = {"date", "content-type", "content-length", "x-request-id", "server-timing", "cache-status"}
+    ours = {"date", "content-type", "content-length", "x-request-id", "request-id", "server-timing", "cache-status"}
     for status in ("200 OK", "400 Bad Request"):
         async with (
             wire(saying(answer(GOOD, status=status, more=more))) as upstream,

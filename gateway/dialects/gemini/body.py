@@ -65,7 +65,7 @@ _WORD = re.compile(rb'[^]\[\s",]+')
 _NO_PICTURE = frozenset({b"text", b"audio", b"modality_unspecified", b"0", b"1", b"3", b"null"})  # also Google's enum
 _LETTER = re.compile(rb"\\u00(4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])")
 _LONG_S = re.compile(rb"\xc5\xbf|\\u017f")  # the one other letter that some readers of names take for one of ours
-_MEDIUM = re.compile(rb'"(?:data|thought_?signature)"\s*:\s*"', re.IGNORECASE)
+_MEDIUM = re.compile(rb'"(?:data|thought_?signature)"\s*+:\s*+"(?=[^"]{%d})' % MIN_MEDIA_BYTES, re.IGNORECASE)
 _NO_IMAGE = re.compile(rb"(?:audio|video|application|text)(?:/|\\/)", re.IGNORECASE)
 
 
@@ -141,12 +141,10 @@ def _unread(body: bytes) -> Demand:
     while at < len(body):
         found = _MEDIUM.search(body, at, at + SLICE_BYTES)
         if found is None:
-            at += SLICE_BYTES - HEAD_BYTES
+            at += SLICE_BYTES - 2 * MIN_MEDIA_BYTES  # one may begin at the end of what was searched
             continue
         end = body.find(b'"', found.end())
         at = len(body) if end < 0 else end
-        if at - found.end() < MIN_MEDIA_BYTES:
-            continue
         media_bytes += at - found.end()
         around = body[max(0, found.start() - HEAD_BYTES) : found.start()], body[at : at + HEAD_BYTES]
         other = any(_NO_IMAGE.search(text) for text in around)
