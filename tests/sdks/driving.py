@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.gateway import Gateway
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = ROOT / ".sdks"
@@ -177,6 +178,17 @@ def keys(gateway: Gateway, sdk: str) -> dict[str, str]:
     return {part: gateway.keys[f"{sdk}-{part}"] for part in PARTS} | {"wrong": "thg_" + "0" * 38}
 
 
+def calls(gateway: Gateway) -> list[dict[str, Any]]:
+    """The access lines so far."""
+    return [line for line in gateway.lines() if line["event"] == "call"]
+
+
+async def all_written(gateway: Gateway) -> None:
+    """Wait until every call has ended and has its access line, which a thread writes."""
+    await gateway.at_rest()
+    await until(lambda: len(calls(gateway)) == gateway.metric("gateway_requests_total"))
+
+
 async def drive(gateway: Gateway, sdk: str, folder: Path) -> Seen:
     """Run an SDK's driver against the gateway."""
     place, script = SCRIPTS[sdk]
@@ -188,7 +200,7 @@ async def drive(gateway: Gateway, sdk: str, folder: Path) -> Seen:
         argv = [str(INSTALLED / place / "bin" / "python"), "-m", f"tests.sdks.drivers.{script}", given]
     ended = await run(argv, folder / "home", LITELLM_LOCAL_MODEL_COST_MAP="True")
     assert 0 == ended.status, ended.errors
-    await gateway.at_rest()
-    lines = [line for line in gateway.lines() if line["event"] == "call"]
+    await all_written(gateway)
+    lines = calls(gateway)
     cases = json.loads(ended.output.splitlines()[-1])
     return Seen(sdk=sdk, cases=cases, lines=lines, asked_outside=ended.asked)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sdks.driving import MODULES, Ended, keys, require, run
+from tests.sdks.driving import MODULES, Ended, all_written, keys, require, run
 from tests.sdks.written import variables
 from tests.support.gateway import Gateway
 
@@ -29,7 +29,7 @@ class ClaudeCode:
         argv = [str(self._program), "-p", prompt, "--model", MODEL, "--tools", tools]
         given = variables("Claude Code", self._gateway, self._keys[part])
         ended = await run(argv, self._folder / "home", cwd=work, **{**given, **FEW_TRIES, **more})
-        await self._gateway.at_rest()
+        await all_written(self._gateway)
         assert ([], []) == (list(ended.left), list(ended.asked))
         return ended
 

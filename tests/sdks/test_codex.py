@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sdks.driving import MODULES, Ended, keys, node, require, run
+from tests.sdks.driving import MODULES, Ended, all_written, keys, node, require, run
 from tests.sdks.written import codex_file
 from tests.support.gateway import Gateway
 
@@ -29,7 +29,7 @@ class Codex:
         argv = [node(), str(self._program), "exec", "--skip-git-repo-check", prompt]
         given = {"CODEX_HOME": str(folder), variable: self._keys[part]}
         ended = await run(argv, self._home, cwd=work, **given)
-        await self._gateway.at_rest()
+        await all_written(self._gateway)
         assert [] == list(ended.left)
         return ended
 
