@@ -112,7 +112,7 @@ class RouteUnknown(Refused):
 
 
 class TaskUnknown(Refused):
-    """No such task, or somebody else's: nobody is told which."""
+    """No such task, or somebody else's: nobody learns which."""
 
     code, reason = 404, "TASK_UNKNOWN"
     message = "No such task. Its id is in the answer that created it, and only the client that created it may use it."
@@ -160,7 +160,7 @@ class ContentType(Refused):
 
 
 class UpgradeRequired(Refused):
-    """A WebSocket where some clients try one first: told so, they go on over plain HTTP at once."""
+    """A WebSocket where some clients try one first: by this they go on over plain HTTP at once."""
 
     code, reason, message = 426, "UPGRADE", "WebSocket is not offered. Send the same as POST over HTTP/1.1."
     own_headers = ((b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade"))  # RFC 9110, section 15.5.22

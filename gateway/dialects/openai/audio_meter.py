@@ -57,7 +57,7 @@ class AudioMeter:
 
     @property
     def usage(self) -> Usage:
-        """What has been seen so far; where only seconds are told, their tokens are an estimate."""
+        """What has been seen so far; where only seconds are reported, their tokens are an estimate."""
         tokens, total, _, seconds = self._made
         source: Source = "reported" if self._exact else "estimated" if tokens else "none"
         return Usage(tokens=tokens, total=total, seconds=seconds, source=source)

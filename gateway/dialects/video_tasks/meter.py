@@ -1,7 +1,7 @@
 """What does an answer say of a task: its ids, whether it has ended, and what it has cost?
 
 The relay answers in its own shape, in OpenAI's or in the makers', on either path; each member is looked for wherever
-one of them has it.  Whether a task has ended is told by the relay's word alone, never by the maker's beside it.
+one of them has it.  Whether a task has ended is said by the relay's word alone, never by the maker's beside it.
 """
 
 import re
